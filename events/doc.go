@@ -5,17 +5,17 @@
 //
 // # The job's state machine
 //
-//	              claim                     nil
-//	 submit  ┌──────────────▶ running ───────────────▶ succeeded
-//	    │    │                 │ │ │
-//	    ▼    │  retry, snooze, │ │ │ for good, or out of attempts (dead)
-//	   queued ◀────────────────┘ │ └──────────────────▶ failed
-//	    │       lease expired    │                        ▲
-//	    │                        ▼ children               │ a child failed
-//	    │                     waiting ────────────────────┤
-//	    │                        │  last child            │
-//	    │                        └──────────▶ succeeded   │
-//	    └──── cancel (from queued, running, waiting) ──▶ cancelled
+//	             claim                     nil
+//	submit  ┌──────────────▶ running ───────────────▶ succeeded
+//	   │    │                 │ │ │
+//	   ▼    │  retry, snooze, │ │ │ for good, or out of attempts (dead)
+//	  queued ◀────────────────┘ │ └──────────────────▶ failed
+//	   │       lease expired    │                        ▲
+//	   │                        ▼ children               │ a child failed
+//	   │                     waiting ────────────────────┤
+//	   │                        │  last child            │
+//	   │                        └──────────▶ succeeded   │
+//	   └──── cancel (from queued, running, waiting) ──▶ cancelled
 //
 // Postgres holds the only record of it. A status is terminal when nothing leaves it: succeeded, failed, cancelled. Every
 // accepted job reaches exactly one of them. Transitions as data are in Transitions.

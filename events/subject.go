@@ -28,7 +28,9 @@ func (s Subjects) WorkerConsumer(k Kind) string {
 }
 
 // Job is where a job of this kind and class is dispatched.
-func (s Subjects) Job(k Kind, c Class) string { return s.namespace + ".jobs." + string(k) + "." + string(c) }
+func (s Subjects) Job(k Kind, c Class) string {
+	return s.namespace + ".jobs." + string(k) + "." + string(c)
+}
 
 // JobsOf matches every dispatch of a kind.
 func (s Subjects) JobsOf(k Kind) string { return s.namespace + ".jobs." + string(k) + ".>" }
@@ -45,7 +47,9 @@ func (s Subjects) Event(tenantID, jobID string) string {
 func (s Subjects) AllEvents() string { return s.namespace + ".events.>" }
 
 // Live is where a job's text deltas are published at once.
-func (s Subjects) Live(tenantID, jobID string) string { return s.namespace + ".live." + tenantID + "." + jobID }
+func (s Subjects) Live(tenantID, jobID string) string {
+	return s.namespace + ".live." + tenantID + "." + jobID
+}
 
 // AllLive matches the live deltas of all jobs of all tenants.
 func (s Subjects) AllLive() string { return s.namespace + ".live.>" }
