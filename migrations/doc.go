@@ -1,0 +1,17 @@
+// Package migrations owns the database schema: the SQL files that make it, the order they run in, and the demonstration
+// data that a development database starts with.
+//
+// The files under sql/ are embedded, so a binary carries the schema it was built for. Every file runs in one transaction,
+// under an advisory lock that lets several deployments start at once, and gives up after a few seconds rather than queue
+// behind a long-running query and block everybody who comes after it (lock_timeout, set by Open).
+//
+// Changes are made in two deployments, expand then contract: first add what the new code needs in a form the old code
+// can live with, and remove the old form only when no running binary uses it any more.
+//
+// The schema separates three roles. The owner, who runs migrations; copilot_app, under row-level security, which sees the
+// one tenant named by the setting app.tenant_id; and copilot_engine, which sees the jobs of all tenants but no content.
+// A new table with tenant data needs organization_id, row-level security and a policy in the migration that creates it;
+// tests read the catalog and fail when it has none.
+//
+// Only the migrate command and tests import this package.
+package migrations
