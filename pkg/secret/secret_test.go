@@ -21,17 +21,18 @@ type hidden struct{ key secret.Text }
 func TestTextShowsNowhere(t *testing.T) {
 	t.Parallel()
 	s := secret.New(plain)
+	var v any = s // as the formatters get it
 	ways := map[string]func() string{
 		"String":              s.String,
 		"GoString":            s.GoString,
-		"verb v":              func() string { return fmt.Sprintf("%v", s) },
+		"verb v":              func() string { return fmt.Sprintf("%v", v) },
 		"verb +v":             func() string { return fmt.Sprintf("%+v", s) },
 		"verb #v":             func() string { return fmt.Sprintf("%#v", s) },
-		"verb s":              func() string { return fmt.Sprintf("%s", s) },
+		"verb s":              func() string { return fmt.Sprintf("%s", v) },
 		"verb q":              func() string { return fmt.Sprintf("%q", s) },
 		"verb x":              func() string { return fmt.Sprintf("%x", s) },
 		"verb for a number":   func() string { return fmt.Sprintf("%d", s) },
-		"pointer":             func() string { return fmt.Sprintf("%v", &s) },
+		"pointer":             func() string { return fmt.Sprint(any(&s)) },
 		"exported field":      func() string { return fmt.Sprintf("%+v %#v", exported{s}, exported{s}) },
 		"unexported field":    func() string { return fmt.Sprintf("%+v %#v", hidden{s}, &hidden{s}) },
 		"slice":               func() string { return fmt.Sprint([]secret.Text{s}) },
