@@ -1,0 +1,214 @@
+package bus
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/tarento/copilot/events"
+	"github.com/tarento/copilot/pkg/fault"
+)
+
+// Config says where NATS is.
+type Config struct {
+	// URL may list several servers, separated by commas.
+	URL string
+	// Namespace separates environments that share a NATS; empty means "copilot".
+	Namespace string
+	// Name shows up in the server's connection list.
+	Name string
+	// Log is told of connection changes; nil means slog.Default.
+	Log *slog.Logger
+}
+
+// Bus is one connection to NATS. It is safe for concurrent use. It reconnects for ever; while it is away, publishing events
+// is buffered by the client up to its limit and then fails, and Ready says so.
+type Bus struct {
+	nc       *nats.Conn
+	js       jetstream.JetStream
+	subjects events.Subjects
+	log      *slog.Logger
+}
+
+// Connect starts connecting and returns at once: a server that is not there yet is retried in the background.
+func Connect(cfg Config) (*Bus, error) {
+	log := cfg.Log
+	if log == nil {
+		log = slog.Default()
+	}
+	nc, err := nats.Connect(cfg.URL,
+		nats.Name(cfg.Name),
+		nats.RetryOnFailedConnect(true),
+		nats.MaxReconnects(-1),
+		nats.ReconnectWait(250*time.Millisecond),
+		nats.ReconnectJitter(100*time.Millisecond, time.Second),
+		nats.Timeout(2*time.Second),
+		nats.PingInterval(10*time.Second),
+		nats.DrainTimeout(5*time.Second),
+		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
+			if err != nil {
+				log.Warn("nats connection lost", "error", err)
+			}
+		}),
+		nats.ReconnectHandler(func(c *nats.Conn) { log.Info("nats connected again", "server", c.ConnectedServerName()) }),
+		nats.ErrorHandler(func(_ *nats.Conn, sub *nats.Subscription, err error) {
+			subject := ""
+			if sub != nil {
+				subject = sub.Subject
+			}
+			log.Warn("nats reports an error", "subject", subject, "error", err)
+		}),
+	)
+	if err != nil {
+		return nil, fmt.Errorf("bus: connect to NATS: %w", err)
+	}
+	js, err := jetstream.New(nc)
+	if err != nil {
+		nc.Close()
+		return nil, fmt.Errorf("bus: open JetStream: %w", err)
+	}
+	if cfg.Namespace == "" {
+		cfg.Namespace = "copilot"
+	}
+	return &Bus{nc: nc, js: js, subjects: events.NewSubjects(cfg.Namespace), log: log}, nil
+}
+
+// Close delivers what was published, lets running handlers finish and closes the connection.
+func (b *Bus) Close() error {
+	closed := b.nc.StatusChanged(nats.CLOSED)
+	if err := b.nc.Drain(); err != nil {
+		b.nc.Close()
+		if errors.Is(err, nats.ErrConnectionReconnecting) || errors.Is(err, nats.ErrConnectionClosed) {
+			return nil
+		}
+		return fmt.Errorf("bus: drain: %w", err)
+	}
+	<-closed
+	return nil
+}
+
+// Ready returns nil while the connection is up.
+func (b *Bus) Ready(context.Context) error {
+	if !b.nc.IsConnected() {
+		return fmt.Errorf("bus: NATS is %s", b.nc.Status())
+	}
+	return nil
+}
+
+// Subjects returns the names this bus uses.
+func (b *Bus) Subjects() events.Subjects { return b.subjects }
+
+// Committed publishes the events of a committed transaction and wakes the dispatcher when a job was queued or a slot became free. It
+// fits store.Config.Committed. A publish that fails is only logged: the log in Postgres is the record, and readers fill gaps
+// from it.
+func (b *Bus) Committed(committed []events.Event) {
+	nudge := false
+	for _, e := range committed {
+		nudge = nudge || e.Type == events.TypeJobState
+		b.publish(b.subjects.Event(e.TenantID, e.JobID), e)
+	}
+	if nudge {
+		if err := b.nc.Publish(b.subjects.Nudge(), nil); err != nil {
+			b.log.Debug("dispatcher not nudged", "error", err)
+		}
+	}
+}
+
+// PublishLive sends a text delta to whoever watches right now.
+func (b *Bus) PublishLive(e events.Event) { b.publish(b.subjects.Live(e.TenantID, e.JobID), e) }
+
+// PublishCancel tells all workers that a job was cancelled.
+func (b *Bus) PublishCancel(jobID string) {
+	b.publish(b.subjects.Cancel(), events.Cancel{JobID: jobID})
+}
+
+func (b *Bus) publish(subject string, v any) {
+	data, err := json.Marshal(v)
+	if err == nil {
+		err = b.nc.Publish(subject, data)
+	}
+	if err != nil {
+		b.log.Warn("not published", "subject", subject, "error", err)
+	}
+}
+
+// Subscribe calls handle for every message on a subject, one at a time, until ctx ends. Between two messages nothing is lost
+// unless the handler falls far behind, which the log then shows.
+func (b *Bus) Subscribe(ctx context.Context, subject string, handle func(data []byte)) error {
+	sub, err := b.nc.Subscribe(subject, func(m *nats.Msg) { handle(m.Data) })
+	if err != nil {
+		return fmt.Errorf("bus: subscribe to %s: %w", subject, err)
+	}
+	if err := sub.SetPendingLimits(1<<20, 256<<20); err != nil {
+		return fmt.Errorf("bus: size the queue of %s: %w", subject, err)
+	}
+	context.AfterFunc(ctx, func() { _ = sub.Unsubscribe() })
+	return nil
+}
+
+// Request asks and waits for one reply until ctx ends. No responder gives fault.Unavailable.
+func (b *Bus) Request(ctx context.Context, subject string, request, reply any) error {
+	data, err := json.Marshal(request)
+	if err != nil {
+		return fmt.Errorf("bus: encode request: %w", err)
+	}
+	msg, err := b.nc.RequestWithContext(ctx, subject, data)
+	switch {
+	case errors.Is(err, nats.ErrNoResponders):
+		return fault.Wrap(err, fault.Unavailable, "search.no_worker", "No worker is there to answer. Try again shortly.").After(2 * time.Second)
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, nats.ErrTimeout):
+		return fault.Wrap(err, fault.Timeout, "search.timeout", "The workers did not answer in time. Try again.")
+	case err != nil:
+		return fmt.Errorf("bus: request %s: %w", subject, err)
+	}
+	if err := json.Unmarshal(msg.Data, reply); err != nil {
+		return fmt.Errorf("bus: decode reply of %s: %w", subject, err)
+	}
+	return nil
+}
+
+// Respond answers requests on a subject, sharing the work with every other responder of the same queue group, until ctx ends.
+// At most parallel requests are worked on at once. It returns after the last handler did.
+func (b *Bus) Respond(ctx context.Context, subject, queue string, parallel int, handle func(ctx context.Context, request []byte) any) error {
+	inbox := make(chan *nats.Msg, 4*parallel)
+	sub, err := b.nc.ChanQueueSubscribe(subject, queue, inbox)
+	if err != nil {
+		return fmt.Errorf("bus: answer %s: %w", subject, err)
+	}
+	done := make(chan struct{}, parallel)
+	for range parallel {
+		go func() {
+			defer func() { done <- struct{}{} }()
+			for {
+				select {
+				case <-ctx.Done():
+					return
+				case m := <-inbox:
+					b.reply(m, handle(ctx, m.Data))
+				}
+			}
+		}()
+	}
+	<-ctx.Done()
+	_ = sub.Unsubscribe()
+	for range parallel {
+		<-done
+	}
+	return nil
+}
+
+func (b *Bus) reply(m *nats.Msg, v any) {
+	data, err := json.Marshal(v)
+	if err == nil {
+		err = m.Respond(data)
+	}
+	if err != nil {
+		b.log.Warn("request not answered", "subject", m.Subject, "error", err)
+	}
+}

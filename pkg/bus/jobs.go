@@ -1,0 +1,181 @@
+package bus
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/tarento/copilot/events"
+)
+
+// AckWait is how long a worker may go without a sign of life before the broker hands its message to another. It is a second
+// net below the lease, which decides.
+const AckWait = 30 * time.Second
+
+// EnsureTopology creates or updates the streams. It is idempotent and safe to call from every process at once. The answer says
+// when the JOBS stream was created: a later moment than last time means that its messages are gone.
+func (b *Bus) EnsureTopology(ctx context.Context) (created time.Time, err error) {
+	jobs, err := b.js.CreateOrUpdateStream(ctx, jetstream.StreamConfig{
+		Name:        b.subjects.JobsStream(),
+		Description: "Work queue of dispatched jobs; Postgres is the record",
+		Subjects:    []string{b.subjects.AllJobs()},
+		Retention:   jetstream.WorkQueuePolicy,
+		Storage:     jetstream.FileStorage,
+		// A full queue refuses; it must never drop what it took.
+		Discard:    jetstream.DiscardNew,
+		MaxBytes:   256 << 20,
+		MaxMsgSize: 64 << 10,
+		Duplicates: 2 * time.Minute,
+	})
+	if err != nil {
+		return time.Time{}, fmt.Errorf("bus: ensure stream %s: %w", b.subjects.JobsStream(), err)
+	}
+	_, err = b.js.CreateOrUpdateStream(ctx, jetstream.StreamConfig{
+		Name:        b.subjects.EventsStream(),
+		Description: "Recent job events for consumers outside the gateway; Postgres is the record",
+		Subjects:    []string{b.subjects.AllEvents()},
+		Retention:   jetstream.LimitsPolicy,
+		Storage:     jetstream.FileStorage,
+		Discard:     jetstream.DiscardOld,
+		MaxAge:      24 * time.Hour,
+		MaxBytes:    512 << 20,
+	})
+	if err != nil {
+		return time.Time{}, fmt.Errorf("bus: ensure stream %s: %w", b.subjects.EventsStream(), err)
+	}
+	info, err := jobs.Info(ctx)
+	if err != nil {
+		return time.Time{}, fmt.Errorf("bus: inspect stream %s: %w", b.subjects.JobsStream(), err)
+	}
+	return info.Created, nil
+}
+
+// JobsCreated returns when the JOBS stream was created; zero when it does not exist.
+func (b *Bus) JobsCreated(ctx context.Context) (time.Time, error) {
+	s, err := b.js.Stream(ctx, b.subjects.JobsStream())
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		return time.Time{}, nil
+	}
+	if err != nil {
+		return time.Time{}, fmt.Errorf("bus: inspect stream %s: %w", b.subjects.JobsStream(), err)
+	}
+	return s.CachedInfo().Created, nil
+}
+
+// Dispatch puts jobs on the work queue and returns those that were not accepted, with the reason. They are published
+// together and acknowledged together.
+func (b *Bus) Dispatch(ctx context.Context, class func(int) events.Class, jobs []events.Dispatch) (refused []int, err error) {
+	futures := make([]jetstream.PubAckFuture, len(jobs))
+	var failures []error
+	refuse := func(i int, err error) {
+		refused = append(refused, i)
+		failures = append(failures, err)
+	}
+	for i, job := range jobs {
+		data, err := json.Marshal(job)
+		if err != nil {
+			return nil, fmt.Errorf("bus: encode dispatch: %w", err)
+		}
+		msg := &nats.Msg{Subject: b.subjects.Job(job.Kind, class(i)), Data: data, Header: nats.Header{}}
+		if futures[i], err = b.js.PublishMsgAsync(msg, jetstream.WithMsgID(job.MessageID())); err != nil {
+			refuse(i, err)
+		}
+	}
+	for i, f := range futures {
+		if f == nil {
+			continue
+		}
+		select {
+		case <-f.Ok():
+		case err := <-f.Err():
+			refuse(i, err)
+		case <-ctx.Done():
+			refuse(i, ctx.Err())
+		}
+	}
+	if len(failures) > 0 {
+		return refused, fmt.Errorf("bus: dispatch: %w", errors.Join(failures[:1]...))
+	}
+	return nil, nil
+}
+
+// Delivery is one dispatched job in a worker's hand. It must be ended by Done or Later.
+type Delivery struct {
+	events.Dispatch
+	msg jetstream.Msg
+}
+
+// Done removes the message: the job's row says everything there is to say.
+func (d Delivery) Done() error { return d.msg.Ack() }
+
+// Alive tells the broker that the job is still worked on.
+func (d Delivery) Alive() error { return d.msg.InProgress() }
+
+// Later gives the message back because the worker could not find out what to do with it.
+func (d Delivery) Later(after time.Duration) error { return d.msg.NakWithDelay(after) }
+
+// Consumer pulls the dispatched jobs of one kind.
+type Consumer struct {
+	bus  *Bus
+	kind events.Kind
+	cons jetstream.Consumer
+}
+
+// Consume binds to the consumer that all workers of a kind share, creating it when it is missing.
+func (b *Bus) Consume(ctx context.Context, kind events.Kind, maxAckPending int) (*Consumer, error) {
+	cons, err := b.js.CreateOrUpdateConsumer(ctx, b.subjects.JobsStream(), jetstream.ConsumerConfig{
+		Durable:       b.subjects.WorkerConsumer(kind),
+		Description:   "Workers of " + string(kind),
+		FilterSubject: b.subjects.JobsOf(kind),
+		AckPolicy:     jetstream.AckExplicitPolicy,
+		AckWait:       AckWait,
+		MaxDeliver:    -1,
+		MaxAckPending: maxAckPending,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("bus: bind consumer of %s: %w", kind, err)
+	}
+	return &Consumer{bus: b, kind: kind, cons: cons}, nil
+}
+
+// ErrGone means that the consumer or its stream no longer exists and must be bound again.
+var ErrGone = errors.New("bus: consumer is gone")
+
+// Fetch waits up to wait for dispatched jobs and hands each to take as it arrives, at most n. A message that cannot be read is
+// removed and reported.
+func (c *Consumer) Fetch(ctx context.Context, n int, wait time.Duration, take func(Delivery)) error {
+	ctx, cancel := context.WithTimeout(ctx, wait)
+	defer cancel()
+	batch, err := c.cons.Fetch(n, jetstream.FetchContext(ctx))
+	if err != nil {
+		return fetchError(c.kind, err)
+	}
+	for msg := range batch.Messages() {
+		var d events.Dispatch
+		if err := json.Unmarshal(msg.Data(), &d); err != nil {
+			c.bus.log.Error("unreadable dispatch removed", "subject", msg.Subject(), "error", err)
+			_ = msg.Term()
+			continue
+		}
+		take(Delivery{Dispatch: d, msg: msg})
+	}
+	return fetchError(c.kind, batch.Error())
+}
+
+func fetchError(kind events.Kind, err error) error {
+	switch {
+	case err == nil, errors.Is(err, nats.ErrTimeout), errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
+		return nil
+	case errors.Is(err, jetstream.ErrConsumerDeleted), errors.Is(err, jetstream.ErrConsumerNotFound),
+		errors.Is(err, jetstream.ErrStreamNotFound), errors.Is(err, nats.ErrNoResponders),
+		errors.Is(err, jetstream.ErrNoHeartbeat):
+		return fmt.Errorf("%w: %s: %w", ErrGone, kind, err)
+	default:
+		return fmt.Errorf("bus: fetch jobs of %s: %w", kind, err)
+	}
+}

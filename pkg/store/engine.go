@@ -1,0 +1,363 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/tarento/copilot/events"
+	"github.com/tarento/copilot/pkg/tenant"
+)
+
+// Engine moves the jobs of all tenants along as the engine role, which sees jobs and their events and nothing else. It is safe for
+// concurrent use.
+type Engine struct {
+	pool      *pgxpool.Pool
+	committed func([]events.Event)
+}
+
+// OpenEngine connects a pool as the engine role. It succeeds without a reachable server; Ready tells.
+func OpenEngine(ctx context.Context, cfg Config) (*Engine, error) {
+	pool, err := openPool(ctx, cfg)
+	if err != nil {
+		return nil, err
+	}
+	return &Engine{pool: pool, committed: listener(cfg)}, nil
+}
+
+// Close closes the pool.
+func (e *Engine) Close() error {
+	e.pool.Close()
+	return nil
+}
+
+// Ready returns nil when the server answers and its schema can be read.
+func (e *Engine) Ready(ctx context.Context) error { return ready(ctx, e.pool) }
+
+// claimColumns are what a worker needs to run a job and to end it.
+const claimColumns = `id, organization_id, created_by, project_id, agent_config_id, conversation_id, document_id, parent_id,
+	kind, class, status, input, attempt, max_attempts, lease_epoch, last_seq, traceparent, created_at, run_at, deadline_at`
+
+// Claim takes a job for a worker: the lease holds for ttl, the epoch and the attempt go up, and the job's log says that it
+// runs. A nil job means that there is nothing to take: another worker has it, it ended, or its time has not come.
+func (e *Engine) Claim(ctx context.Context, id uuid.UUID, worker string, ttl time.Duration) (*Job, error) {
+	var job *Job
+	err := e.inTx(ctx, func(tx pgx.Tx, out *[]events.Event) error {
+		rows, err := tx.Query(ctx, `UPDATE jobs SET status = 'running', waiting_on = '', attempt = attempt + 1,
+				lease_epoch = lease_epoch + 1, lease_expires_at = now() + $3, leased_by = $2, last_seq = last_seq + 1,
+				started_at = COALESCE(started_at, now()), updated_at = now()
+			WHERE id = $1 AND (status = 'queued' AND run_at <= now() OR status = 'running' AND lease_expires_at < now())
+				AND attempt < max_attempts
+			RETURNING `+claimColumns, id, worker, ttl)
+		if err != nil {
+			return fmt.Errorf("store: claim job: %w", err)
+		}
+		job, err = pgx.CollectExactlyOneRow(rows, func(row pgx.CollectableRow) (*Job, error) {
+			var j Job
+			err := row.Scan(&j.ID, &j.OrganizationID, &j.CreatedBy, &j.ProjectID, &j.AgentConfigID, &j.ConversationID,
+				&j.DocumentID, &j.ParentID, &j.Kind, &j.Class, &j.Status, &j.Input, &j.Attempt, &j.MaxAttempts, &j.LeaseEpoch,
+				&j.LastSeq, &j.Traceparent, &j.CreatedAt, &j.RunAt, &j.DeadlineAt)
+			return &j, err
+		})
+		if errors.Is(err, pgx.ErrNoRows) {
+			job = nil
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("store: claim job: %w", err)
+		}
+		return log(ctx, tx, out, logged{job.ID, job.OrganizationID, job.LastSeq,
+			events.JobState{Status: events.StatusRunning, Attempt: job.Attempt}})
+	})
+	return job, err
+}
+
+// Renew extends leases by ttl in one statement and returns those that are still held.
+func (e *Engine) Renew(ctx context.Context, leases []Lease, ttl time.Duration) (held map[uuid.UUID]bool, err error) {
+	ids, epochs := make([]uuid.UUID, len(leases)), make([]int64, len(leases))
+	for i, l := range leases {
+		ids[i], epochs[i] = l.JobID, l.Epoch
+	}
+	rows, err := e.pool.Query(ctx, `UPDATE jobs SET lease_expires_at = now() + $3
+		FROM unnest($1::uuid[], $2::bigint[]) AS held(id, epoch)
+		WHERE jobs.id = held.id AND jobs.lease_epoch = held.epoch AND jobs.status = 'running'
+		RETURNING jobs.id`, ids, epochs, ttl)
+	if err != nil {
+		return nil, fmt.Errorf("store: renew leases: %w", err)
+	}
+	got, err := pgx.CollectRows(rows, pgx.RowTo[uuid.UUID])
+	if err != nil {
+		return nil, fmt.Errorf("store: renew leases: %w", err)
+	}
+	held = make(map[uuid.UUID]bool, len(got))
+	for _, id := range got {
+		held[id] = true
+	}
+	return held, nil
+}
+
+// Dispatchable is a job that was just marked as handed to the broker.
+type Dispatchable struct {
+	JobID  uuid.UUID
+	Tenant tenant.ID
+	Kind   events.Kind
+	Class  events.Class
+	Number int
+}
+
+// Dispatch picks queued jobs of a kind whose time has come, so that at most depth of them are with the broker and not yet
+// claimed, marks them and returns them in the order of their turn: interactive before bulk, then the tenants one after the
+// other, then by priority and age.
+func (e *Engine) Dispatch(ctx context.Context, kind events.Kind, depth int) ([]Dispatchable, error) {
+	rows, err := e.pool.Query(ctx, `
+		WITH room AS (
+			SELECT greatest(0, $2 - count(*)) AS n FROM jobs WHERE kind = $1 AND status = 'queued' AND dispatched_at IS NOT NULL
+		), due AS (
+			SELECT id, organization_id, class, priority FROM jobs
+			WHERE kind = $1 AND status = 'queued' AND dispatched_at IS NULL AND run_at <= now()
+			ORDER BY class DESC, priority, id LIMIT 10 * $2
+		), turn AS (
+			SELECT id, class, priority, row_number() OVER (PARTITION BY organization_id, class ORDER BY priority, id) AS n FROM due
+		), picked AS (
+			SELECT id, row_number() OVER (ORDER BY class DESC, n, priority, id) AS place FROM turn
+			ORDER BY place LIMIT (SELECT n FROM room)
+		), marked AS (
+			UPDATE jobs SET dispatched_at = now(), dispatch_no = dispatch_no + 1, waiting_on = 'worker'
+			FROM picked WHERE jobs.id = picked.id AND jobs.status = 'queued' AND jobs.dispatched_at IS NULL
+			RETURNING jobs.id, jobs.organization_id, jobs.class, jobs.dispatch_no, picked.place
+		)
+		SELECT id, organization_id, class, dispatch_no FROM marked ORDER BY place`, kind, depth)
+	if err != nil {
+		return nil, fmt.Errorf("store: pick jobs to dispatch: %w", err)
+	}
+	picked, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (Dispatchable, error) {
+		d := Dispatchable{Kind: kind}
+		var org uuid.UUID
+		err := row.Scan(&d.JobID, &org, &d.Class, &d.Number)
+		d.Tenant = tenant.FromUUID(org)
+		return d, err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("store: pick jobs to dispatch: %w", err)
+	}
+	return picked, nil
+}
+
+// Recall takes back jobs that were handed to the broker before the given moment and that nobody has claimed, so that Dispatch
+// picks them again. It returns how many. Use it when the broker lost its messages.
+func (e *Engine) Recall(ctx context.Context, before time.Time) (int64, error) {
+	tag, err := e.pool.Exec(ctx, `UPDATE jobs SET dispatched_at = NULL, waiting_on = 'fairness'
+		WHERE status = 'queued' AND dispatched_at < $1`, before)
+	if err != nil {
+		return 0, fmt.Errorf("store: recall dispatched jobs: %w", err)
+	}
+	return tag.RowsAffected(), nil
+}
+
+// Undispatch takes back exactly these jobs, because they could not be published.
+func (e *Engine) Undispatch(ctx context.Context, jobs []Dispatchable) error {
+	ids := make([]uuid.UUID, len(jobs))
+	for i, d := range jobs {
+		ids[i] = d.JobID
+	}
+	_, err := e.pool.Exec(ctx, `UPDATE jobs SET dispatched_at = NULL, waiting_on = 'fairness'
+		WHERE status = 'queued' AND id = ANY($1)`, ids)
+	if err != nil {
+		return fmt.Errorf("store: take back unpublished jobs: %w", err)
+	}
+	return nil
+}
+
+// NextDue returns when the earliest scheduled job comes due; zero when none is scheduled.
+func (e *Engine) NextDue(ctx context.Context) (time.Time, error) {
+	var at *time.Time
+	err := e.pool.QueryRow(ctx, `SELECT min(run_at) FROM jobs
+		WHERE status = 'queued' AND dispatched_at IS NULL AND run_at > now()`).Scan(&at)
+	if err != nil {
+		return time.Time{}, fmt.Errorf("store: read next due job: %w", err)
+	}
+	if at == nil {
+		return time.Time{}, nil
+	}
+	return *at, nil
+}
+
+// Expired is a job whose worker stopped renewing its lease.
+type Expired struct {
+	Lease  Lease
+	Tenant tenant.ID
+	// Exhausted says that no attempt is left; the caller ends it with Fail(...).IfExpired() in its tenant.
+	Exhausted bool
+}
+
+// Sweep puts jobs with an expired lease back into the queue and returns them, at most limit. Jobs without attempts left are returned
+// untouched, because their end may write content, which the engine cannot.
+func (e *Engine) Sweep(ctx context.Context, limit int) ([]Expired, error) {
+	var expired []Expired
+	err := e.inTx(ctx, func(tx pgx.Tx, out *[]events.Event) error {
+		rows, err := tx.Query(ctx, `SELECT id, organization_id, lease_epoch, attempt, attempt >= max_attempts, last_seq FROM jobs
+			WHERE status = 'running' AND lease_expires_at < now() ORDER BY lease_expires_at LIMIT $1 FOR UPDATE SKIP LOCKED`, limit)
+		if err != nil {
+			return fmt.Errorf("store: find expired leases: %w", err)
+		}
+		var requeue []uuid.UUID
+		var states []logged
+		_, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (struct{}, error) {
+			var x Expired
+			var org uuid.UUID
+			var attempt int
+			var seq int64
+			if err := row.Scan(&x.Lease.JobID, &org, &x.Lease.Epoch, &attempt, &x.Exhausted, &seq); err != nil {
+				return struct{}{}, err
+			}
+			x.Tenant = tenant.FromUUID(org)
+			expired = append(expired, x)
+			if !x.Exhausted {
+				requeue = append(requeue, x.Lease.JobID)
+				states = append(states, logged{x.Lease.JobID, org, seq + 1, events.JobState{
+					Status: events.StatusQueued, WaitingOn: events.WaitingDispatch, Attempt: attempt,
+					Error: &events.Failure{Code: "worker.lost", Message: "The worker stopped answering; the job runs again."},
+				}})
+			}
+			return struct{}{}, nil
+		})
+		if err != nil {
+			return fmt.Errorf("store: find expired leases: %w", err)
+		}
+		if len(requeue) == 0 {
+			return nil
+		}
+		if _, err := tx.Exec(ctx, `UPDATE jobs SET status = 'queued', waiting_on = 'fairness', dispatched_at = NULL, leased_by = NULL,
+			lease_expires_at = NULL, last_seq = last_seq + 1, updated_at = now() WHERE id = ANY($1)`, requeue); err != nil {
+			return fmt.Errorf("store: requeue expired jobs: %w", err)
+		}
+		return log(ctx, tx, out, states...)
+	})
+	return expired, err
+}
+
+// LastSeqs returns the last sequence number of each job that exists: one query with which a gateway finds out whether any of
+// the streams it serves missed an event.
+func (e *Engine) LastSeqs(ctx context.Context, ids []uuid.UUID) (map[uuid.UUID]int64, error) {
+	rows, err := e.pool.Query(ctx, "SELECT id, last_seq FROM jobs WHERE id = ANY($1)", ids)
+	if err != nil {
+		return nil, fmt.Errorf("store: read last events: %w", err)
+	}
+	seqs := make(map[uuid.UUID]int64, len(ids))
+	var id uuid.UUID
+	var seq int64
+	if _, err := pgx.ForEachRow(rows, []any{&id, &seq}, func() error { seqs[id] = seq; return nil }); err != nil {
+		return nil, fmt.Errorf("store: read last events: %w", err)
+	}
+	return seqs, nil
+}
+
+// Counts is how many jobs of one kind are in one status.
+type Counts struct {
+	Kind   events.Kind
+	Status events.Status
+	N      int64
+}
+
+// Open counts the jobs that have not ended, by kind and status.
+func (e *Engine) Open(ctx context.Context) ([]Counts, error) {
+	rows, err := e.pool.Query(ctx, `SELECT kind, status, count(*) FROM jobs
+		WHERE status IN ('queued', 'running', 'waiting') GROUP BY kind, status`)
+	if err != nil {
+		return nil, fmt.Errorf("store: count open jobs: %w", err)
+	}
+	counts, err := pgx.CollectRows(rows, pgx.RowToStructByPos[Counts])
+	if err != nil {
+		return nil, fmt.Errorf("store: count open jobs: %w", err)
+	}
+	return counts, nil
+}
+
+// Lead runs fn while this process holds the dispatcher's advisory lock, and returns false when another one holds it. The
+// lock is the session's: it falls with the connection, so a dead leader is followed as soon as Postgres notices. fn's context
+// ends when the connection is lost.
+func (e *Engine) Lead(ctx context.Context, fn func(context.Context) error) (led bool, err error) {
+	conn, err := e.pool.Acquire(ctx)
+	if err != nil {
+		return false, fmt.Errorf("store: connect for leadership: %w", err)
+	}
+	// The session goes with the lock: a connection that may still hold it must not return to the pool.
+	raw := conn.Hijack()
+	defer func() { _ = raw.Close(context.WithoutCancel(ctx)) }()
+	if err := raw.QueryRow(ctx, "SELECT pg_try_advisory_lock($1)", dispatcherLock).Scan(&led); err != nil {
+		return false, fmt.Errorf("store: try leadership: %w", err)
+	}
+	if !led {
+		return false, nil
+	}
+	leading, stop := context.WithCancelCause(ctx)
+	watched := make(chan struct{})
+	go func() {
+		defer close(watched)
+		watch(leading, raw, stop)
+	}()
+	err = fn(leading)
+	stop(nil)
+	<-watched
+	return true, err
+}
+
+// dispatcherLock is the advisory lock's key: "copilot" in ASCII.
+const dispatcherLock int64 = 0x636f70696c6f74
+
+func watch(ctx context.Context, conn *pgx.Conn, stop context.CancelCauseFunc) {
+	tick := time.NewTicker(2 * time.Second)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			if err := conn.Ping(ctx); err != nil {
+				stop(fmt.Errorf("store: leadership lost: %w", err))
+				return
+			}
+		}
+	}
+}
+
+type logged struct {
+	job, org uuid.UUID
+	seq      int64
+	fact     events.Fact
+}
+
+func log(ctx context.Context, tx pgx.Tx, out *[]events.Event, facts ...logged) error {
+	now := events.Time(time.Now())
+	var batch pgx.Batch
+	for _, f := range facts {
+		row, err := newEvent(f.job, f.org, f.seq, now, f.fact)
+		if err != nil {
+			return err
+		}
+		batch.Queue(`INSERT INTO job_events (job_id, organization_id, seq, type, data, created_at) VALUES ($1, $2, $3, $4, $5, $6)`,
+			row.JobID, row.OrganizationID, row.Seq, row.Type, row.Data, row.CreatedAt)
+		*out = append(*out, row.Event())
+	}
+	if err := tx.SendBatch(ctx, &batch).Close(); err != nil {
+		return fmt.Errorf("store: insert events: %w", err)
+	}
+	return nil
+}
+
+func (e *Engine) inTx(ctx context.Context, fn func(pgx.Tx, *[]events.Event) error) error {
+	var out []events.Event
+	err := pgx.BeginFunc(ctx, e.pool, func(tx pgx.Tx) error { return fn(tx, &out) })
+	if err != nil {
+		return err
+	}
+	if len(out) > 0 {
+		e.committed(out)
+	}
+	return nil
+}

@@ -1,0 +1,109 @@
+package store
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+	"gorm.io/gorm"
+
+	"github.com/tarento/copilot/events"
+)
+
+// JobEvent is one line of a job's log.
+type JobEvent struct {
+	JobID          uuid.UUID       `gorm:"column:job_id;primaryKey"`
+	OrganizationID uuid.UUID       `gorm:"column:organization_id"`
+	Seq            int64           `gorm:"column:seq;primaryKey"`
+	Type           events.Type     `gorm:"column:type"`
+	Data           json.RawMessage `gorm:"column:data"`
+	CreatedAt      time.Time       `gorm:"column:created_at"`
+}
+
+// TableName implements GORM's Tabler.
+func (JobEvent) TableName() string { return "job_events" }
+
+// Event returns the wire form.
+func (e JobEvent) Event() events.Event {
+	return events.Event{
+		JobID: e.JobID.String(), TenantID: e.OrganizationID.String(), Seq: e.Seq, Type: e.Type,
+		Time: events.Time(e.CreatedAt), Data: e.Data,
+	}
+}
+
+func newEvent(job, org uuid.UUID, seq int64, now time.Time, fact events.Fact) (JobEvent, error) {
+	data, err := json.Marshal(fact)
+	if err != nil {
+		return JobEvent{}, fmt.Errorf("store: encode %s: %w", fact.EventType(), err)
+	}
+	return JobEvent{JobID: job, OrganizationID: org, Seq: seq, Type: fact.EventType(), Data: data, CreatedAt: now}, nil
+}
+
+// appendEvents writes facts as the last events of a job whose last_seq was just raised to last under the row lock.
+func (tx *Tx) appendEvents(job uuid.UUID, last int64, facts ...events.Fact) error {
+	now := events.Time(time.Now())
+	rows := make([]JobEvent, len(facts))
+	for i, fact := range facts {
+		row, err := newEvent(job, tx.tenant.UUID(), last-int64(len(facts)-1-i), now, fact)
+		if err != nil {
+			return err
+		}
+		rows[i] = row
+	}
+	return tx.insertEvents(rows)
+}
+
+func (tx *Tx) insertEvents(rows []JobEvent) error {
+	if len(rows) == 0 {
+		return nil
+	}
+	if err := tx.db.CreateInBatches(rows, 500).Error; err != nil {
+		return fmt.Errorf("store: insert events: %w", err)
+	}
+	for _, row := range rows {
+		tx.emitted = append(tx.emitted, row.Event())
+	}
+	return nil
+}
+
+// Events returns a job's log after seq, at most limit events, in order.
+func (r Jobs) Events(job uuid.UUID, after int64, limit int) ([]events.Event, error) {
+	var rows []JobEvent
+	err := r.events(job).Where("seq > ?", after).Order("seq").Limit(limit).Find(&rows).Error
+	if err != nil {
+		return nil, fmt.Errorf("store: read events: %w", err)
+	}
+	log := make([]events.Event, len(rows))
+	for i, row := range rows {
+		log[i] = row.Event()
+	}
+	return log, nil
+}
+
+// TextAt returns which text was being written as of seq, and how much of it the log held then. Both are zero before the
+// first.
+func (r Jobs) TextAt(job uuid.UUID, seq int64) (start int64, end int, err error) {
+	var row JobEvent
+	err = r.events(job).Where("seq <= ? AND (type = ? OR type = ? AND data->>'kind' = ?)",
+		seq, events.TypeTextDelta, events.TypeStepStarted, events.StepModelCall).Order("seq DESC").Take(&row).Error
+	if errors.Is(err, gorm.ErrRecordNotFound) {
+		return 0, 0, nil
+	}
+	if err != nil {
+		return 0, 0, fmt.Errorf("store: read text position: %w", err)
+	}
+	if row.Type == events.TypeStepStarted {
+		return row.Seq, 0, nil
+	}
+	var d events.TextDelta
+	if err := json.Unmarshal(row.Data, &d); err != nil {
+		return 0, 0, fmt.Errorf("store: decode text delta %d: %w", row.Seq, err)
+	}
+	return d.Start, d.End(), nil
+}
+
+func (r Jobs) events(job uuid.UUID) *gorm.DB {
+	return r.tx.db.Model(&JobEvent{}).Where("organization_id = ? AND job_id = ?", r.tx.tenant.UUID(), job)
+}

@@ -1,0 +1,100 @@
+package store
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5/pgconn"
+	"gorm.io/gorm"
+
+	"github.com/tarento/copilot/events"
+	"github.com/tarento/copilot/pkg/fault"
+)
+
+// IdempotencyTTL is how long an Idempotency-Key is remembered.
+const IdempotencyTTL = 24 * time.Hour
+
+// IdempotencyKey is a client's promise that two requests are the same, with the answer of the first. See the IETF draft "The
+// Idempotency-Key HTTP Header Field".
+type IdempotencyKey struct {
+	OrganizationID uuid.UUID       `gorm:"column:organization_id;primaryKey"`
+	Scope          string          `gorm:"column:scope;primaryKey"`
+	Key            string          `gorm:"column:key;primaryKey"`
+	BodyHash       []byte          `gorm:"column:body_hash"`
+	Status         *int            `gorm:"column:status"`
+	Response       json.RawMessage `gorm:"column:response"`
+	Headers        json.RawMessage `gorm:"column:headers"`
+	JobID          *uuid.UUID      `gorm:"column:job_id"`
+	CreatedAt      time.Time       `gorm:"column:created_at"`
+	ExpiresAt      time.Time       `gorm:"column:expires_at"`
+}
+
+// TableName implements GORM's Tabler.
+func (IdempotencyKey) TableName() string { return "idempotency_keys" }
+
+// Idempotency is the repository of idempotency keys within a tenant.
+type Idempotency struct{ tx *Tx }
+
+// Idempotency returns the keys of the transaction's tenant.
+func (tx *Tx) Idempotency() Idempotency { return Idempotency{tx} }
+
+// Reserve takes the key for this transaction. It returns the id of the job that the first request made when the key is known
+// already: then there is nothing to do but to answer with it. A key that was used with another body is fault.Invalid. While
+// another transaction holds the key, Reserve waits up to two seconds for it and then gives fault.Conflict.
+func (r Idempotency) Reserve(scope, key string, bodyHash []byte) (known *uuid.UUID, err error) {
+	now := events.Time(time.Now())
+	if err := r.tx.db.Exec("SELECT set_config('lock_timeout', '2s', true)").Error; err != nil {
+		return nil, fmt.Errorf("store: reserve idempotency key: %w", err)
+	}
+	// An expired key is free again.
+	reserved := r.tx.db.Exec(`INSERT INTO idempotency_keys (organization_id, scope, key, body_hash, created_at, expires_at)
+		VALUES (?, ?, ?, ?, ?, ?)
+		ON CONFLICT (organization_id, scope, key) DO UPDATE SET body_hash = excluded.body_hash, job_id = NULL, status = NULL,
+			response = NULL, headers = NULL, created_at = excluded.created_at, expires_at = excluded.expires_at
+		WHERE idempotency_keys.expires_at < excluded.created_at`,
+		r.tx.tenant.UUID(), scope, key, bodyHash, now, now.Add(IdempotencyTTL))
+	if err := reserved.Error; err != nil {
+		if isLockTimeout(err) {
+			return nil, fault.Wrap(err, fault.Conflict, "idempotency.in_flight",
+				"A request with this Idempotency-Key is still being worked on. Try again shortly.").After(time.Second)
+		}
+		return nil, fmt.Errorf("store: reserve idempotency key: %w", err)
+	}
+	if reserved.RowsAffected == 1 {
+		return nil, nil
+	}
+	var row IdempotencyKey
+	if err := r.scoped(scope, key).Take(&row).Error; err != nil {
+		return nil, fmt.Errorf("store: read idempotency key: %w", err)
+	}
+	if !bytes.Equal(row.BodyHash, bodyHash) {
+		return nil, fault.New(fault.Invalid, "idempotency.mismatch",
+			"This Idempotency-Key was used before with another request body. Use a new key.")
+	}
+	if row.JobID == nil {
+		return nil, fmt.Errorf("store: idempotency key of %s has no job", scope)
+	}
+	return row.JobID, nil
+}
+
+// Complete records what the reserved key made.
+func (r Idempotency) Complete(scope, key string, job uuid.UUID) error {
+	if err := r.scoped(scope, key).Update("job_id", job).Error; err != nil {
+		return fmt.Errorf("store: complete idempotency key: %w", err)
+	}
+	return nil
+}
+
+func (r Idempotency) scoped(scope, key string) *gorm.DB {
+	return r.tx.db.Model(&IdempotencyKey{}).
+		Where("organization_id = ? AND scope = ? AND key = ?", r.tx.tenant.UUID(), scope, key)
+}
+
+func isLockTimeout(err error) bool {
+	var pg *pgconn.PgError
+	return errors.As(err, &pg) && pg.Code == "55P03"
+}

@@ -1,0 +1,249 @@
+package store
+
+import (
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+	"gorm.io/gorm"
+
+	"github.com/tarento/copilot/events"
+	"github.com/tarento/copilot/pkg/fault"
+	"github.com/tarento/copilot/pkg/tenant"
+)
+
+// Job is one accepted piece of work: the record, and the command outbox.
+type Job struct {
+	ID             uuid.UUID  `gorm:"column:id;primaryKey"`
+	OrganizationID uuid.UUID  `gorm:"column:organization_id"`
+	CreatedBy      *uuid.UUID `gorm:"column:created_by"`
+	ProjectID      *uuid.UUID `gorm:"column:project_id"`
+	AgentConfigID  *uuid.UUID `gorm:"column:agent_config_id"`
+	ConversationID *uuid.UUID `gorm:"column:conversation_id"`
+	DocumentID     *uuid.UUID `gorm:"column:document_id"`
+	ParentID       *uuid.UUID `gorm:"column:parent_id"`
+
+	Kind      events.Kind      `gorm:"column:kind"`
+	Class     events.Class     `gorm:"column:class"`
+	Priority  int16            `gorm:"column:priority"`
+	Status    events.Status    `gorm:"column:status"`
+	WaitingOn events.WaitingOn `gorm:"column:waiting_on"`
+
+	Input        json.RawMessage `gorm:"column:input"`
+	Result       json.RawMessage `gorm:"column:result"`
+	ErrorCode    *string         `gorm:"column:error_code"`
+	ErrorMessage *string         `gorm:"column:error_message"`
+	Dead         bool            `gorm:"column:dead"`
+
+	Attempt        int        `gorm:"column:attempt"`
+	MaxAttempts    int        `gorm:"column:max_attempts"`
+	LeaseEpoch     int64      `gorm:"column:lease_epoch"`
+	LeaseExpiresAt *time.Time `gorm:"column:lease_expires_at"`
+	LeasedBy       *string    `gorm:"column:leased_by"`
+	LastSeq        int64      `gorm:"column:last_seq"`
+	DispatchNo     int        `gorm:"column:dispatch_no"`
+	DispatchedAt   *time.Time `gorm:"column:dispatched_at"`
+	RunAt          time.Time  `gorm:"column:run_at"`
+	DeadlineAt     *time.Time `gorm:"column:deadline_at"`
+
+	ChildrenOpen  int    `gorm:"column:children_open"`
+	ProgressStage string `gorm:"column:progress_stage"`
+	ProgressDone  int    `gorm:"column:progress_done"`
+	ProgressTotal int    `gorm:"column:progress_total"`
+	Traceparent   string `gorm:"column:traceparent"`
+
+	CreatedAt  time.Time  `gorm:"column:created_at"`
+	UpdatedAt  time.Time  `gorm:"column:updated_at"`
+	StartedAt  *time.Time `gorm:"column:started_at"`
+	FinishedAt *time.Time `gorm:"column:finished_at"`
+}
+
+// TableName implements GORM's Tabler.
+func (Job) TableName() string { return "jobs" }
+
+// Tenant returns the tenant that the job belongs to.
+func (j *Job) Tenant() tenant.ID { return tenant.FromUUID(j.OrganizationID) }
+
+// Lease returns the right to write for this job, as of the claim that returned it.
+func (j *Job) Lease() Lease { return Lease{JobID: j.ID, Epoch: j.LeaseEpoch} }
+
+// NewJob is what a submit hands in. Zero values mean: bulk class, priority 5, five attempts, at once.
+type NewJob struct {
+	Kind           events.Kind
+	Class          events.Class
+	Input          any
+	CreatedBy      *uuid.UUID
+	ProjectID      *uuid.UUID
+	AgentConfigID  *uuid.UUID
+	ConversationID *uuid.UUID
+	DocumentID     *uuid.UUID
+	Priority       int16
+	MaxAttempts    int
+	RunAt          time.Time
+	// Weight is how much of its parent's progress the job stands for.
+	Weight int
+	// Traceparent is the W3C trace context of the request.
+	Traceparent string
+}
+
+// Jobs is the repository of jobs within a tenant.
+type Jobs struct{ tx *Tx }
+
+// Jobs returns the jobs of the transaction's tenant.
+func (tx *Tx) Jobs() Jobs { return Jobs{tx} }
+
+// Submit writes the job and its first event.
+func (r Jobs) Submit(n NewJob) (*Job, error) {
+	jobs, err := r.insert(nil, []NewJob{n})
+	if err != nil {
+		return nil, err
+	}
+	return jobs[0], nil
+}
+
+func (r Jobs) insert(parent *uuid.UUID, news []NewJob) ([]*Job, error) {
+	jobs := make([]*Job, len(news))
+	now := events.Time(time.Now())
+	for i, n := range news {
+		job, err := n.job(r.tx.tenant, parent, now)
+		if err != nil {
+			return nil, err
+		}
+		jobs[i] = job
+	}
+	if err := r.tx.db.CreateInBatches(jobs, 200).Error; err != nil {
+		return nil, fmt.Errorf("store: insert jobs: %w", err)
+	}
+	rows := make([]JobEvent, len(jobs))
+	for i, job := range jobs {
+		row, err := newEvent(job.ID, job.OrganizationID, 1, now, events.JobState{Status: job.Status, WaitingOn: job.WaitingOn})
+		if err != nil {
+			return nil, err
+		}
+		rows[i] = row
+	}
+	return jobs, r.tx.insertEvents(rows)
+}
+
+func (n NewJob) job(t tenant.ID, parent *uuid.UUID, now time.Time) (*Job, error) {
+	input, err := json.Marshal(n.Input)
+	if err != nil {
+		return nil, fmt.Errorf("store: encode %s input: %w", n.Kind, err)
+	}
+	id, err := uuid.NewV7()
+	if err != nil {
+		return nil, fmt.Errorf("store: make job id: %w", err)
+	}
+	job := &Job{
+		ID: id, OrganizationID: t.UUID(), CreatedBy: n.CreatedBy, ProjectID: n.ProjectID, AgentConfigID: n.AgentConfigID,
+		ConversationID: n.ConversationID, DocumentID: n.DocumentID, ParentID: parent,
+		Kind: n.Kind, Class: n.Class, Priority: n.Priority, Status: events.StatusQueued, WaitingOn: events.WaitingDispatch,
+		Input: input, MaxAttempts: n.MaxAttempts, LastSeq: 1, RunAt: n.RunAt, ProgressTotal: n.Weight,
+		Traceparent: n.Traceparent, CreatedAt: now, UpdatedAt: now,
+	}
+	if job.Class == "" {
+		job.Class = events.ClassBulk
+	}
+	if job.Priority == 0 {
+		job.Priority = 5
+	}
+	if job.MaxAttempts == 0 {
+		job.MaxAttempts = 5
+	}
+	if job.RunAt.IsZero() {
+		job.RunAt = now
+	} else if job.RunAt.After(now) {
+		job.WaitingOn = events.WaitingSchedule
+	}
+	return job, nil
+}
+
+// Get returns a job, or fault.NotFound.
+func (r Jobs) Get(id uuid.UUID) (*Job, error) {
+	return r.take(r.scoped().Where("id = ?", id))
+}
+
+// lock returns a job with its row locked until the transaction ends. A parent is always locked before its children.
+func (r Jobs) lock(id uuid.UUID) (*Job, error) {
+	return r.take(r.scoped().Where("id = ?", id).Clauses(forUpdate))
+}
+
+func (r Jobs) take(q *gorm.DB) (*Job, error) {
+	var jobs []*Job
+	if err := q.Limit(1).Find(&jobs).Error; err != nil {
+		return nil, fmt.Errorf("store: read job: %w", err)
+	}
+	if len(jobs) == 0 {
+		return nil, fault.New(fault.NotFound, "job.not_found", "There is no such job.")
+	}
+	return jobs[0], nil
+}
+
+// JobFilter narrows a list of jobs. Zero fields do not.
+type JobFilter struct {
+	Kind          events.Kind
+	Status        events.Status
+	CreatedBy     *uuid.UUID
+	ProjectIDs    []uuid.UUID
+	ProjectID     *uuid.UUID
+	AgentConfigID *uuid.UUID
+	DocumentID    *uuid.UUID
+	ParentID      *uuid.UUID
+	Dead          *bool
+	// TopLevel leaves child jobs out.
+	TopLevel bool
+	// Before is a job id: only older jobs follow it. It is the keyset cursor.
+	Before *uuid.UUID
+	// Limit caps the page; zero means 20.
+	Limit int
+}
+
+// List returns jobs, newest first, and whether there are more.
+func (r Jobs) List(f JobFilter) (jobs []*Job, more bool, err error) {
+	q := r.scoped()
+	if f.Kind != "" {
+		q = q.Where("kind = ?", f.Kind)
+	}
+	if f.Status != "" {
+		q = q.Where("status = ?", f.Status)
+	}
+	for column, id := range map[string]*uuid.UUID{
+		"project_id": f.ProjectID, "agent_config_id": f.AgentConfigID, "document_id": f.DocumentID, "parent_id": f.ParentID,
+	} {
+		if id != nil {
+			q = q.Where(column+" = ?", *id)
+		}
+	}
+	if f.CreatedBy != nil {
+		if len(f.ProjectIDs) > 0 {
+			q = q.Where("(created_by = ? OR project_id IN ?)", *f.CreatedBy, f.ProjectIDs)
+		} else {
+			q = q.Where("created_by = ?", *f.CreatedBy)
+		}
+	}
+	if f.Dead != nil {
+		q = q.Where("dead = ?", *f.Dead)
+	}
+	if f.TopLevel {
+		q = q.Where("parent_id IS NULL")
+	}
+	if f.Before != nil {
+		q = q.Where("id < ?", *f.Before)
+	}
+	limit := f.Limit
+	if limit <= 0 {
+		limit = 20
+	}
+	if err := q.Order("id DESC").Limit(limit + 1).Find(&jobs).Error; err != nil {
+		return nil, false, fmt.Errorf("store: list jobs: %w", err)
+	}
+	if len(jobs) > limit {
+		return jobs[:limit], true, nil
+	}
+	return jobs, false, nil
+}
+
+func (r Jobs) scoped() *gorm.DB {
+	return r.tx.db.Model(&Job{}).Where("organization_id = ?", r.tx.tenant.UUID())
+}

@@ -1,0 +1,192 @@
+package store
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/tarento/copilot/events"
+)
+
+// ErrLeaseLost means that the job is no longer this worker's: it was cancelled, it ended, or its lease ran out and somebody else
+// has claimed it. Nothing of the transaction was written.
+var ErrLeaseLost = errors.New("store: lease lost")
+
+// Lease is a worker's right to write for a job, until the job's epoch moves on. See Gray and Cheriton, "Leases: an efficient
+// fault-tolerant mechanism for distributed file cache consistency"; the epoch is the fencing token.
+type Lease struct {
+	JobID uuid.UUID
+	Epoch int64
+}
+
+// Append adds facts to the log of a leased job and returns the sequence number of the last. A JobProgress among them also
+// updates the job's progress.
+func (r Jobs) Append(l Lease, facts ...events.Fact) (last int64, err error) {
+	set := "last_seq = last_seq + ?, updated_at = ?"
+	args := []any{len(facts), events.Time(time.Now())}
+	for _, fact := range facts {
+		if p, ok := fact.(events.JobProgress); ok {
+			set += ", progress_stage = ?, progress_done = ?, progress_total = ?"
+			args = append(args, p.Stage, p.Done, p.Total)
+		}
+	}
+	args = append(args, r.tx.tenant.UUID(), l.JobID, l.Epoch)
+	var seqs []int64
+	err = r.tx.db.Raw("UPDATE jobs SET "+set+
+		" WHERE organization_id = ? AND id = ? AND lease_epoch = ? AND status = 'running' RETURNING last_seq", args...).
+		Scan(&seqs).Error
+	if err != nil {
+		return 0, fmt.Errorf("store: append to job log: %w", err)
+	}
+	if len(seqs) == 0 {
+		return 0, ErrLeaseLost
+	}
+	return seqs[0], r.tx.appendEvents(l.JobID, seqs[0], facts...)
+}
+
+// Ending is how a claim of a job ends. Exactly one of the constructors below makes a valid one.
+type Ending struct {
+	status    events.Status
+	waitingOn events.WaitingOn
+	result    any
+	failure   *events.Failure
+	dead      bool
+	runAt     time.Time
+	uncharged bool
+	children  []NewJob
+	// expired demands that the lease has run out, so that a sweeper cannot end a job that came back to life.
+	expired bool
+}
+
+// Succeed ends the job with a result.
+func Succeed(result any) Ending { return Ending{status: events.StatusSucceeded, result: result} }
+
+// Fail ends the job for good. Dead says that it ran out of attempts, so that an operator can redrive it.
+func Fail(f events.Failure, dead bool) Ending {
+	return Ending{status: events.StatusFailed, failure: &f, dead: dead}
+}
+
+// Again puts the job back in the queue. The attempt stays charged; failure tells why it did not succeed.
+func Again(at time.Time, on events.WaitingOn, failure events.Failure) Ending {
+	return Ending{status: events.StatusQueued, waitingOn: on, runAt: at, failure: &failure}
+}
+
+// Snooze puts the job back in the queue without charging the attempt.
+func Snooze(at time.Time, on events.WaitingOn) Ending {
+	return Ending{status: events.StatusQueued, waitingOn: on, runAt: at, uncharged: true}
+}
+
+// WaitFor submits children and lets the job wait for them without holding a slot. The last of them to succeed ends it with the
+// result; the first to fail fails it.
+func WaitFor(children []NewJob, result any) Ending {
+	return Ending{status: events.StatusWaiting, waitingOn: events.WaitingChildren, children: children, result: result}
+}
+
+// Status returns the status that the job will have.
+func (e Ending) Status() events.Status { return e.status }
+
+// IfExpired makes the ending hold only when the job's lease has run out; otherwise End returns ErrLeaseLost.
+func (e Ending) IfExpired() Ending {
+	e.expired = true
+	return e
+}
+
+// End gives up the lease and moves the job on, with everything that follows from it: the event, the parent's count, the children of a
+// failed parent, the document of an ingest. The facts are logged before the state. Content written in the same transaction
+// commits with it, or not at all.
+func (r Jobs) End(l Lease, e Ending, facts ...events.Fact) error {
+	parent, err := r.lockParent(l.JobID)
+	if err != nil {
+		return err
+	}
+	job, err := r.lock(l.JobID)
+	if err != nil {
+		return err
+	}
+	if job.LeaseEpoch != l.Epoch || job.Status != events.StatusRunning {
+		return ErrLeaseLost
+	}
+	if e.expired && job.LeaseExpiresAt != nil && job.LeaseExpiresAt.After(time.Now()) {
+		return ErrLeaseLost
+	}
+	change, err := e.columns(job)
+	if err != nil {
+		return err
+	}
+	if e.status == events.StatusWaiting {
+		children, err := r.insert(&job.ID, e.children)
+		if err != nil {
+			return err
+		}
+		weight := 0
+		for _, c := range children {
+			weight += c.ProgressTotal
+		}
+		change["children_open"] = len(children)
+		change["progress_stage"], change["progress_done"], change["progress_total"] = StageChildren, 0, weight
+		facts = append(facts, events.JobProgress{Stage: StageChildren, Done: 0, Total: weight})
+	}
+	state := events.JobState{Status: e.status, WaitingOn: e.waitingOn, Attempt: job.Attempt, Error: e.failure, Dead: e.dead}
+	if !e.runAt.IsZero() {
+		at := events.Time(e.runAt)
+		state.RunAt = &at
+	}
+	if err := r.move(job, change, append(facts, state)...); err != nil {
+		return err
+	}
+	if e.status.Terminal() {
+		return r.settle(job, parent, e)
+	}
+	return nil
+}
+
+// StageChildren is the progress stage of a job whose children do the rest.
+const StageChildren = "embed"
+
+func (e Ending) columns(job *Job) (map[string]any, error) {
+	now := events.Time(time.Now())
+	change := map[string]any{
+		"status": e.status, "waiting_on": e.waitingOn, "dead": e.dead,
+		"leased_by": nil, "lease_expires_at": nil, "dispatched_at": nil,
+	}
+	if e.result != nil {
+		result, err := json.Marshal(e.result)
+		if err != nil {
+			return nil, fmt.Errorf("store: encode %s result: %w", job.Kind, err)
+		}
+		change["result"] = json.RawMessage(result)
+	}
+	if e.failure != nil {
+		change["error_code"], change["error_message"] = e.failure.Code, e.failure.Message
+	} else if e.status == events.StatusSucceeded {
+		change["error_code"], change["error_message"] = nil, nil
+	}
+	if e.uncharged {
+		job.Attempt--
+		change["attempt"] = job.Attempt
+	}
+	if !e.runAt.IsZero() {
+		change["run_at"] = events.Time(e.runAt)
+	}
+	if e.status.Terminal() {
+		change["finished_at"] = now
+	}
+	if e.status == events.StatusSucceeded && job.ProgressTotal > 0 {
+		change["progress_done"] = job.ProgressTotal
+	}
+	return change, nil
+}
+
+// move writes the change and the facts of a job whose row is locked.
+func (r Jobs) move(job *Job, change map[string]any, facts ...events.Fact) error {
+	job.LastSeq += int64(len(facts))
+	change["last_seq"] = job.LastSeq
+	change["updated_at"] = events.Time(time.Now())
+	if err := r.scoped().Where("id = ?", job.ID).Updates(change).Error; err != nil {
+		return fmt.Errorf("store: move job: %w", err)
+	}
+	return r.tx.appendEvents(job.ID, job.LastSeq, facts...)
+}

@@ -1,0 +1,135 @@
+package store
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/tarento/copilot/events"
+	"github.com/tarento/copilot/pkg/fault"
+)
+
+// Locks are taken parent first, then children in the order of their ids, so that a child's end and a parent's cancel never wait
+// for each other in a circle.
+
+// lockParent locks the parent of a job, if it has one, and returns it.
+func (r Jobs) lockParent(id uuid.UUID) (*Job, error) {
+	job, err := r.Get(id)
+	if err != nil || job.ParentID == nil {
+		return nil, err
+	}
+	return r.lock(*job.ParentID)
+}
+
+// Cancel ends a job at once, wherever it is, and its open children with it. A worker that runs it has lost its lease with the
+// commit, so it writes nothing more. Cancelling a cancelled job changes nothing; one that ended otherwise is a conflict.
+func (r Jobs) Cancel(id uuid.UUID) (*Job, error) {
+	parent, err := r.lockParent(id)
+	if err != nil {
+		return nil, err
+	}
+	job, err := r.lock(id)
+	if err != nil {
+		return nil, err
+	}
+	switch {
+	case job.Status == events.StatusCancelled:
+		return job, nil
+	case job.Status.Terminal():
+		return nil, fault.New(fault.Conflict, "job.ended", "The job has already %s; it cannot be cancelled.", job.Status)
+	}
+	if err := r.cancel(job); err != nil {
+		return nil, err
+	}
+	if err := r.settle(job, parent, Ending{status: events.StatusCancelled}); err != nil {
+		return nil, err
+	}
+	return r.Get(id)
+}
+
+func (r Jobs) cancel(job *Job) error {
+	return r.move(job, map[string]any{
+		"status": events.StatusCancelled, "waiting_on": "", "lease_epoch": job.LeaseEpoch + 1,
+		"leased_by": nil, "lease_expires_at": nil, "dispatched_at": nil, "finished_at": events.Time(time.Now()),
+	}, events.JobState{Status: events.StatusCancelled, Attempt: job.Attempt})
+}
+
+// settle draws the consequences of a job's end, in its transaction: it is the one place where they are.
+func (r Jobs) settle(job, parent *Job, e Ending) error {
+	if e.status != events.StatusSucceeded {
+		if err := r.cancelChildren(job.ID); err != nil {
+			return err
+		}
+	}
+	if job.Kind == events.KindDocumentIngest && job.DocumentID != nil {
+		if err := r.settleDocument(*job.DocumentID, e); err != nil {
+			return err
+		}
+	}
+	if parent == nil || parent.Status != events.StatusWaiting {
+		return nil
+	}
+	return r.settleParent(job, parent, e)
+}
+
+func (r Jobs) cancelChildren(parent uuid.UUID) error {
+	var children []*Job
+	err := r.scoped().Where("parent_id = ? AND status IN ?", parent,
+		[]events.Status{events.StatusQueued, events.StatusRunning, events.StatusWaiting}).
+		Order("id").Clauses(forUpdate).Find(&children).Error
+	if err != nil {
+		return fmt.Errorf("store: lock child jobs: %w", err)
+	}
+	for _, child := range children {
+		if err := r.cancel(child); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (r Jobs) settleParent(job, parent *Job, e Ending) error {
+	if e.status != events.StatusSucceeded {
+		failure := events.Failure{Code: "job.child_cancelled", Message: "A part of the work was cancelled."}
+		if e.failure != nil {
+			failure = *e.failure
+		}
+		return r.endParent(parent, Fail(failure, e.dead), 0)
+	}
+	parent.ChildrenOpen--
+	parent.ProgressDone += job.ProgressTotal
+	if parent.ChildrenOpen == 0 {
+		return r.endParent(parent, Succeed(nil), parent.ProgressDone)
+	}
+	return r.move(parent, map[string]any{"children_open": parent.ChildrenOpen, "progress_done": parent.ProgressDone},
+		events.JobProgress{Stage: StageChildren, Done: parent.ProgressDone, Total: parent.ProgressTotal})
+}
+
+func (r Jobs) endParent(parent *Job, e Ending, done int) error {
+	change, err := e.columns(parent)
+	if err != nil {
+		return err
+	}
+	change["children_open"] = parent.ChildrenOpen
+	var facts []events.Fact
+	if done > 0 {
+		facts = append(facts, events.JobProgress{Stage: StageChildren, Done: done, Total: parent.ProgressTotal})
+	}
+	facts = append(facts, events.JobState{Status: e.status, Attempt: parent.Attempt, Error: e.failure, Dead: e.dead})
+	if err := r.move(parent, change, facts...); err != nil {
+		return err
+	}
+	return r.settle(parent, nil, e)
+}
+
+func (r Jobs) settleDocument(id uuid.UUID, e Ending) error {
+	switch e.status {
+	case events.StatusSucceeded:
+		return r.tx.Documents().SetCompleted(id)
+	case events.StatusFailed:
+		return r.tx.Documents().SetFailed(id, e.failure.Message)
+	default:
+		return r.tx.Documents().SetFailed(id, "Processing was cancelled.")
+	}
+}

@@ -1,0 +1,144 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/jackc/pgx/v5/stdlib"
+	"gorm.io/driver/postgres"
+	"gorm.io/gorm"
+	"gorm.io/gorm/logger"
+
+	"github.com/tarento/copilot/events"
+	"github.com/tarento/copilot/pkg/tenant"
+)
+
+// Config says where the database is and as whom to connect.
+type Config struct {
+	// URL is a Postgres connection string. The Store wants the application role, the Engine the engine role.
+	URL string
+	// MaxConns caps the pool; zero means 10.
+	MaxConns int32
+	// Committed is told of the events of every transaction right after its commit; nil means nobody listens. It must not
+	// block: the caller of the transaction waits for it.
+	Committed func([]events.Event)
+}
+
+// Store reads and writes tenants' data as the application role, always inside a tenant. It is safe for concurrent use.
+type Store struct {
+	pool      *pgxpool.Pool
+	sql       *sql.DB
+	db        *gorm.DB
+	committed func([]events.Event)
+}
+
+// Open connects a pool. It succeeds without a reachable server; Ready tells.
+func Open(ctx context.Context, cfg Config) (*Store, error) {
+	pool, err := openPool(ctx, cfg)
+	if err != nil {
+		return nil, err
+	}
+	sqlDB := stdlib.OpenDBFromPool(pool)
+	db, err := gorm.Open(postgres.New(postgres.Config{Conn: sqlDB}), &gorm.Config{
+		// The pgx pool caches statements already; GORM's own cache on top costs twice the time per insert.
+		PrepareStmt:            false,
+		SkipDefaultTransaction: true,
+		DisableAutomaticPing:   true,
+		Logger:                 logger.Discard,
+		NowFunc:                func() time.Time { return events.Time(time.Now()) },
+		TranslateError:         false,
+	})
+	if err != nil {
+		pool.Close()
+		return nil, fmt.Errorf("store: open gorm: %w", err)
+	}
+	return &Store{pool: pool, sql: sqlDB, db: db, committed: listener(cfg)}, nil
+}
+
+// Close waits for running transactions and closes the pool.
+func (s *Store) Close() error {
+	err := s.sql.Close()
+	s.pool.Close()
+	return err
+}
+
+// Ready returns nil when the server answers and its schema can be read.
+func (s *Store) Ready(ctx context.Context) error { return ready(ctx, s.pool) }
+
+// InTenant runs fn in one transaction that sees only this tenant's rows, and commits when fn returns nil. The zero tenant is
+// refused with tenant.ErrNone. The Tx must not be used after fn returned.
+func (s *Store) InTenant(ctx context.Context, t tenant.ID, fn func(*Tx) error) error {
+	if t.IsZero() {
+		return tenant.ErrNone
+	}
+	tx := &Tx{tenant: t}
+	err := s.db.WithContext(ctx).Transaction(func(db *gorm.DB) error {
+		if err := db.Exec("SELECT set_config('app.tenant_id', ?, true)", t.String()).Error; err != nil {
+			return fmt.Errorf("store: enter tenant: %w", err)
+		}
+		tx.db = db
+		return fn(tx)
+	})
+	if err != nil {
+		return err
+	}
+	if len(tx.emitted) > 0 {
+		s.committed(tx.emitted)
+	}
+	return nil
+}
+
+// Tx is a transaction inside one tenant. Its repositories add the tenant to every statement, and row-level security holds
+// underneath should one forget.
+type Tx struct {
+	db      *gorm.DB
+	tenant  tenant.ID
+	emitted []events.Event
+}
+
+// DB returns the GORM session of the transaction, for statements that no repository has.
+func (tx *Tx) DB() *gorm.DB { return tx.db }
+
+// Tenant returns the tenant that the transaction is bound to.
+func (tx *Tx) Tenant() tenant.ID { return tx.tenant }
+
+func openPool(ctx context.Context, cfg Config) (*pgxpool.Pool, error) {
+	pc, err := pgxpool.ParseConfig(cfg.URL)
+	if err != nil {
+		// pgx names the malformed part and leaves the password out.
+		return nil, fmt.Errorf("store: read database URL: %w", err)
+	}
+	pc.MaxConns = cfg.MaxConns
+	if pc.MaxConns <= 0 {
+		pc.MaxConns = 10
+	}
+	pc.MaxConnIdleTime = 5 * time.Minute
+	pc.ConnConfig.RuntimeParams["timezone"] = "UTC"
+	pool, err := pgxpool.NewWithConfig(ctx, pc)
+	if err != nil {
+		return nil, fmt.Errorf("store: open pool: %w", err)
+	}
+	return pool, nil
+}
+
+func ready(ctx context.Context, pool *pgxpool.Pool) error {
+	var exists bool
+	if err := pool.QueryRow(ctx, "SELECT to_regclass('jobs') IS NOT NULL").Scan(&exists); err != nil {
+		return fmt.Errorf("store: reach the database: %w", err)
+	}
+	if !exists {
+		return errors.New("store: the schema is missing; run `migrate up`")
+	}
+	return nil
+}
+
+func listener(cfg Config) func([]events.Event) {
+	if cfg.Committed != nil {
+		return cfg.Committed
+	}
+	return func([]events.Event) {}
+}
