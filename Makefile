@@ -1,0 +1,112 @@
+# Everything a person does here, by name. `make` lists it.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory --no-builtin-rules
+
+GO ?= go
+GO_WANTED := 1.26
+
+# The modules in the order of their dependencies; go.work lists the same ones.
+MODULES := events migrations pkg gateway workers deploy/devstack deploy/e2e deploy/bench
+TESTED := $(filter-out deploy/bench,$(MODULES))
+DEVSTACK := bin/devstack
+
+GOLANGCI := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
+
+# The race detector needs a C compiler; without one the tests still run.
+RACE = $(shell command -v $$($(GO) env CC) >/dev/null 2>&1 && echo -race)
+TEST_TIMEOUT ?= 9m
+TESTFLAGS ?=
+
+# Installs Debian packages when that is possible without asking anybody, and says so when it is not.
+define apt_install
+if ! command -v apt-get >/dev/null; then \
+	echo "make: no apt-get here: $(2)" >&2; exit 0; \
+fi; \
+as_root=(); \
+if [ "$$(id -u)" -ne 0 ]; then \
+	if ! sudo -n true 2>/dev/null; then echo "make: not root and no passwordless sudo: $(2)" >&2; exit 0; fi; \
+	as_root=(sudo -n); \
+fi; \
+echo "make: installing $(1)"; \
+"$${as_root[@]}" apt-get update -qq </dev/null >/dev/null || true; \
+"$${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(1) </dev/null >/dev/null \
+	|| echo "make: apt-get could not install $(1): $(2)" >&2
+endef
+
+.PHONY: help
+help: ## List the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | \
+		while IFS=$$'\t' read -r name text; do printf '  make %-10s %s\n' "$$name" "$$text"; done
+
+.PHONY: run
+run: $(DEVSTACK) postgres ## Start the whole system, tour it, serve until Ctrl-C (TOUR=0: no tour; ARGS="--help": flags)
+	@exec $(DEVSTACK) run $(ARGS)
+
+.PHONY: tour
+tour: $(DEVSTACK) postgres ## Start the system on free ports in a temporary folder, check the tour's answers, stop it
+	@exec $(DEVSTACK) tour $(ARGS)
+
+.PHONY: test
+test: $(DEVSTACK) postgres compiler ## Run every test with the race detector against fresh engines (PKG=./pkg/bus/...: only those)
+	@exec $(DEVSTACK) exec -- $(GO) test $(RACE) -timeout $(TEST_TIMEOUT) $(TESTFLAGS) $(or $(PKG),$(TESTED:%=./%/...))
+
+.PHONY: verify
+verify: toolchain ## Check that modules build alone, dependencies are tidy, code is formatted, generated files are current
+	@for module in $(MODULES); do \
+		echo "verify $$module"; \
+		(cd $$module && GOWORK=off $(GO) mod tidy -diff && GOWORK=off $(GO) build ./... && GOWORK=off $(GO) vet ./...); \
+	done
+	@unformatted=$$(gofmt -l $(MODULES)); \
+	if [ -n "$$unformatted" ]; then echo "not formatted (make fmt): $$unformatted" >&2; exit 1; fi
+
+.PHONY: lint
+lint: toolchain ## Run the linters of .golangci.yaml
+	@mkdir -p bin && GOBIN="$(CURDIR)/bin" GOWORK=off GOFLAGS= $(GO) install $(GOLANGCI)
+	@failed=(); for module in $(MODULES); do \
+		echo "lint $$module"; \
+		(cd $$module && "$(CURDIR)/bin/golangci-lint" run --config "$(CURDIR)/.golangci.yaml" ./...) || failed+=("$$module"); \
+	done; \
+	if [ $${#failed[@]} -gt 0 ]; then echo "lint: findings in $${failed[*]}" >&2; exit 1; fi
+
+.PHONY: fmt
+fmt: toolchain ## Format the code
+	@gofmt -w $(MODULES)
+
+.PHONY: build
+build: toolchain ## Build every program into bin/
+	@mkdir -p bin && $(GO) build -o bin/ ./gateway/cmd/... ./workers/cmd/... ./migrations/cmd/... ./deploy/devstack/cmd/...
+
+.PHONY: clean
+clean: $(DEVSTACK) ## Throw away the local system's data and everything that was built
+	@$(DEVSTACK) clean
+	@rm -rf bin
+
+.PHONY: postgres
+postgres: ## Make sure that Postgres binaries are there (through apt when possible; else they are fetched at the first start)
+	@if ! command -v postgres >/dev/null && ! compgen -G '/usr/lib/postgresql/*/bin/postgres' >/dev/null; then \
+		$(call apt_install,postgresql,Postgres will be fetched at the first start); \
+	fi
+
+.PHONY: compiler
+compiler: toolchain
+	@if ! command -v "$$($(GO) env CC)" >/dev/null; then \
+		$(call apt_install,gcc libc6-dev,tests run without the race detector); \
+	fi
+
+.PHONY: toolchain
+toolchain:
+	@if ! command -v $(GO) >/dev/null; then \
+		echo "make: Go is not installed (or not in PATH): get version $(GO_WANTED) or later from https://go.dev/dl/" >&2; exit 1; \
+	fi; \
+	have=$$(GOWORK=off GOTOOLCHAIN=local $(GO) env GOVERSION); have=$${have#go}; \
+	if [ "$$(printf '%s\n' "$(GO_WANTED)" "$$have" | sort -V | head -n 1)" != "$(GO_WANTED)" ]; then \
+		echo "make: this is Go $$have; version $(GO_WANTED) or later is needed: https://go.dev/dl/" >&2; exit 1; \
+	fi
+
+# Always asked for: the go command knows best whether anything changed.
+.PHONY: $(DEVSTACK)
+$(DEVSTACK): toolchain
+	@mkdir -p bin && $(GO) build -o $@ ./deploy/devstack/cmd/devstack
