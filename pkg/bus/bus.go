@@ -138,10 +138,10 @@ func (b *Bus) publish(subject string, v any) {
 	}
 }
 
-// Subscribe calls handle for every message on a subject, one at a time, until ctx ends. Between two messages nothing is lost
+// Subscribe calls handle for every message on a subject, which may have wildcards, one at a time, until ctx ends. Between two messages nothing is lost
 // unless the handler falls far behind, which the log then shows.
-func (b *Bus) Subscribe(ctx context.Context, subject string, handle func(data []byte)) error {
-	sub, err := b.nc.Subscribe(subject, func(m *nats.Msg) { handle(m.Data) })
+func (b *Bus) Subscribe(ctx context.Context, subject string, handle func(subject string, data []byte)) error {
+	sub, err := b.nc.Subscribe(subject, func(m *nats.Msg) { handle(m.Subject, m.Data) })
 	if err != nil {
 		return fmt.Errorf("bus: subscribe to %s: %w", subject, err)
 	}

@@ -3,7 +3,6 @@ package telemetry
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -14,6 +13,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/tarento/copilot/pkg/lifecycle"
 )
 
 // NewRegistry returns a metrics registry with the Go runtime's and the process's own metrics.
@@ -80,20 +81,7 @@ func ServeOps(ctx context.Context, addr string, reg *prometheus.Registry, ready 
 		return fmt.Errorf("telemetry: listen on %s: %w", addr, err)
 	}
 	srv := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}
-	stopped := make(chan error, 1)
-	stop := context.AfterFunc(ctx, func() {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
-		defer cancel()
-		stopped <- srv.Shutdown(ctx)
-	})
-	if err := srv.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
-		stop()
-		return fmt.Errorf("telemetry: serve: %w", err)
-	}
-	if err := <-stopped; err != nil && !errors.Is(err, context.DeadlineExceeded) {
-		return fmt.Errorf("telemetry: stop: %w", err)
-	}
-	return nil
+	return lifecycle.HTTP("operations", srv, listener, time.Second).Run(ctx)
 }
 
 func writeState(w http.ResponseWriter, code int, status string, parts map[string]string) {

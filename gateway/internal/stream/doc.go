@@ -1,0 +1,11 @@
+// Package stream lets any number of clients follow jobs.
+//
+// One Hub per gateway listens to the bus with two subscriptions and fans out to Subscriptions. A Subscription merges three sources
+// into one gapless stream: the log in Postgres, which it reads first and whenever it notices a gap; logged events as they are
+// published; and live text deltas, which reach the log later. It does so by position: events by their sequence number, text by
+// its byte offset. So a client that comes back with the last position it saw gets the exact rest.
+//
+// Nothing here is lost for good. A full queue, a message that never came and a reconnect all end in the same way: the
+// Subscription reads the log again. Every few seconds one query per gateway compares the last sequence numbers of all watched
+// jobs with what was seen, so even the very last event of a job cannot go missing.
+package stream

@@ -1,0 +1,75 @@
+package runner
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"github.com/tarento/copilot/events"
+	"github.com/tarento/copilot/pkg/fault"
+	"github.com/tarento/copilot/pkg/store"
+)
+
+// SnoozeError asks to see the job again later without charging the attempt.
+type SnoozeError struct {
+	For time.Duration
+	// On is what the job waits for, as clients see it.
+	On events.WaitingOn
+}
+
+// Error implements error.
+func (e *SnoozeError) Error() string { return fmt.Sprintf("snooze for %s on %s", e.For, e.On) }
+
+// Snooze returns a SnoozeError.
+func Snooze(d time.Duration, on events.WaitingOn) error { return &SnoozeError{For: d, On: on} }
+
+// errDraining is the cause of a run's context when the worker shuts down and the grace is over.
+var errDraining = errors.New("worker is shutting down")
+
+// drained is what an attempt waits before it is taken up by another worker.
+const drained = 100 * time.Millisecond
+
+// decide maps what a handler returned to the ending of its claim. A nil ending means that nothing may be written, because the
+// lease is lost.
+func decide(ctx context.Context, job *store.Job, out Outcome, err error, now time.Time) *store.Ending {
+	cause := context.Cause(ctx)
+	var snooze *SnoozeError
+	var e store.Ending
+	switch {
+	case errors.Is(err, store.ErrLeaseLost), errors.Is(cause, store.ErrLeaseLost):
+		return nil
+	case err == nil && out.Children != nil:
+		e = store.WaitFor(out.Children, out.Result)
+	case err == nil:
+		e = store.Succeed(out.Result)
+	case errors.Is(cause, errDraining):
+		e = store.Snooze(now.Add(drained), events.WaitingWorker)
+	case errors.As(err, &snooze):
+		e = store.Snooze(now.Add(snooze.For), snooze.On)
+	default:
+		e = failed(job, fault.Of(err), now)
+	}
+	return &e
+}
+
+func failed(job *store.Job, f *fault.Error, now time.Time) store.Ending {
+	failure := events.Failure{Code: f.Code, Message: f.Message}
+	switch {
+	case f.Kind == fault.RateLimited:
+		return store.Snooze(now.Add(max(f.RetryAfter, backoff(job.Attempt))), events.WaitingProvider)
+	case !f.Kind.Retryable():
+		return store.Fail(failure, false)
+	case job.Attempt >= job.MaxAttempts:
+		return store.Fail(failure, true)
+	default:
+		return store.Again(now.Add(max(f.RetryAfter, backoff(job.Attempt))), events.WaitingSchedule, failure)
+	}
+}
+
+// backoff is exponential from one second to one minute with full jitter, after Brooker, "Exponential backoff and jitter".
+func backoff(attempt int) time.Duration {
+	ceiling := min(time.Minute, time.Second<<min(max(attempt-1, 0), 6))
+	return ceiling/10 + rand.N(ceiling)
+}

@@ -1,0 +1,362 @@
+package runner
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"runtime/debug"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/tarento/copilot/events"
+	"github.com/tarento/copilot/pkg/bus"
+	"github.com/tarento/copilot/pkg/fault"
+	"github.com/tarento/copilot/pkg/store"
+)
+
+// Config tunes a runner. Zero values mean the defaults named below.
+type Config struct {
+	// Worker names this process in the job's row; it must differ between processes.
+	Worker string
+	// Slots is how many jobs run at once; 4 by default.
+	Slots int
+	// Lease is how long a claim holds without being renewed; 30 s by default. It is renewed three times in that span.
+	Lease time.Duration
+	// Timeout is how long one attempt may take; 15 min by default.
+	Timeout time.Duration
+	// Grace is how long running jobs may go on after a shutdown was asked for; 20 s by default. Those that have not ended then
+	// go back to the queue, uncharged.
+	Grace time.Duration
+}
+
+func (c Config) withDefaults() Config {
+	if c.Slots <= 0 {
+		c.Slots = 4
+	}
+	if c.Lease <= 0 {
+		c.Lease = 30 * time.Second
+	}
+	if c.Timeout <= 0 {
+		c.Timeout = 15 * time.Minute
+	}
+	if c.Grace <= 0 {
+		c.Grace = 20 * time.Second
+	}
+	return c
+}
+
+// Runner fetches, claims and runs the jobs of one kind. Build it with New, then call Run once.
+type Runner struct {
+	cfg     Config
+	handler Handler
+	store   *store.Store
+	engine  *store.Engine
+	bus     *bus.Bus
+	log     *slog.Logger
+	metrics *metrics
+
+	mu      sync.Mutex
+	running map[uuid.UUID]*claim
+}
+
+type claim struct {
+	lease store.Lease
+	stop  context.CancelCauseFunc
+}
+
+// New builds a runner. Metrics are registered with reg.
+func New(cfg Config, h Handler, s *store.Store, e *store.Engine, b *bus.Bus, log *slog.Logger, reg prometheus.Registerer) *Runner {
+	return &Runner{
+		cfg: cfg.withDefaults(), handler: h, store: s, engine: e, bus: b, log: log.With("kind", h.Kind()),
+		metrics: newMetrics(reg, h.Kind()), running: map[uuid.UUID]*claim{},
+	}
+}
+
+// Run works until ctx ends, then stops fetching, lets running jobs finish within the grace and returns nil.
+func (r *Runner) Run(ctx context.Context) error {
+	// Work outlives ctx by the grace.
+	work, stopWork := context.WithCancelCause(context.WithoutCancel(ctx))
+	defer stopWork(nil)
+	if err := r.bus.Subscribe(work, r.bus.Subjects().Cancel(), r.cancelled); err != nil {
+		return err
+	}
+	var keeper sync.WaitGroup
+	keeper.Go(func() { r.keepLeases(work) })
+	var jobs sync.WaitGroup
+	r.fetch(ctx, work, &jobs)
+
+	idle := make(chan struct{})
+	go func() { jobs.Wait(); close(idle) }()
+	grace := time.NewTimer(r.cfg.Grace)
+	defer grace.Stop()
+	select {
+	case <-idle:
+	case <-grace.C:
+		r.log.Warn("grace is over, running jobs go back to the queue", "jobs", r.inFlight())
+		r.stopAll(errDraining)
+		<-idle
+	}
+	stopWork(nil)
+	keeper.Wait()
+	return nil
+}
+
+// fetch pulls as many jobs as there are free slots until ctx ends. Whatever breaks (the broker away, the stream deleted) is
+// mended by binding again.
+func (r *Runner) fetch(ctx, work context.Context, jobs *sync.WaitGroup) {
+	slots := make(chan struct{}, r.cfg.Slots)
+	var consumer *bus.Consumer
+	for pause := time.Duration(0); wait(ctx, pause); {
+		pause = 0
+		if consumer == nil {
+			var err error
+			if consumer, err = r.bind(ctx); err != nil {
+				r.log.Warn("no consumer, trying again", "error", err)
+				pause = time.Second
+				continue
+			}
+		}
+		free, ok := reserve(ctx, slots)
+		if !ok {
+			return
+		}
+		err := consumer.Fetch(ctx, free, fetchWait, func(d bus.Delivery) {
+			free--
+			jobs.Go(func() {
+				defer func() { <-slots }()
+				r.take(work, d)
+			})
+		})
+		for range free {
+			<-slots
+		}
+		if err != nil && ctx.Err() == nil {
+			r.log.Warn("fetch failed, binding again", "error", err)
+			consumer, pause = nil, 250*time.Millisecond
+		}
+	}
+}
+
+// fetchWait bounds one pull, so that a stream that vanished under it is noticed.
+const fetchWait = 3 * time.Second
+
+// maxAckPending caps what all workers of a kind hold between delivery and claim, which is milliseconds.
+const maxAckPending = 10_000
+
+func (r *Runner) bind(ctx context.Context) (*bus.Consumer, error) {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	if _, err := r.bus.EnsureTopology(ctx); err != nil {
+		return nil, err
+	}
+	return r.bus.Consume(ctx, r.handler.Kind(), maxAckPending)
+}
+
+// reserve waits for a free slot and takes it with all others that are free.
+func reserve(ctx context.Context, slots chan struct{}) (n int, ok bool) {
+	select {
+	case <-ctx.Done():
+		return 0, false
+	case slots <- struct{}{}:
+	}
+	for n = 1; ; n++ {
+		select {
+		case slots <- struct{}{}:
+		default:
+			return n, true
+		}
+	}
+}
+
+func (r *Runner) take(ctx context.Context, d bus.Delivery) {
+	id, err := uuid.Parse(d.JobID)
+	if err != nil {
+		r.log.Error("dispatch without a job id removed", "job_id", d.JobID)
+		_ = d.Done()
+		return
+	}
+	job, err := r.engine.Claim(ctx, id, r.cfg.Worker, r.cfg.Lease)
+	if err != nil {
+		r.log.Warn("claim failed, giving the message back", "job_id", id, "error", err)
+		_ = d.Later(time.Second)
+		return
+	}
+	// A lost ack only means a second delivery, which finds nothing to claim.
+	_ = d.Done()
+	if job != nil {
+		r.run(ctx, job)
+	}
+}
+
+func (r *Runner) run(ctx context.Context, job *store.Job) {
+	log := r.log.With("job_id", job.ID, "tenant_id", job.OrganizationID, "attempt", job.Attempt)
+	ctx, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	r.track(job, stop)
+	defer r.untrack(job)
+	limited, cancel := context.WithTimeout(ctx, r.cfg.Timeout)
+	defer cancel()
+
+	began := time.Now()
+	run := &Run{job: job, store: r.store, live: r.bus.PublishLive, log: log}
+	out, err := r.guard(limited, run)
+	if err != nil {
+		log.Warn("attempt failed", "error", err, "after", time.Since(began).Round(time.Millisecond))
+	}
+	ending := decide(ctx, job, out, err, time.Now())
+	if ending == nil {
+		r.metrics.lost.Inc()
+		log.Info("lease lost, nothing written")
+		return
+	}
+	r.end(context.WithoutCancel(ctx), log, job, out, *ending)
+	r.metrics.ended(ending.Status(), time.Since(began))
+}
+
+// guard keeps a panic in a handler from ending the process and its other jobs.
+func (r *Runner) guard(ctx context.Context, run *Run) (out Outcome, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			run.log.Error("handler panicked", "panic", p, "stack", string(debug.Stack()))
+			err = fault.Wrap(fmt.Errorf("panic: %v", p), fault.Internal, "worker.panic", "The worker failed on this job.")
+		}
+	}()
+	return r.handler.Handle(ctx, run)
+}
+
+// end writes the ending. It tries as long as the lease can hold; after that the sweeper requeues the job anyway.
+func (r *Runner) end(ctx context.Context, log *slog.Logger, job *store.Job, out Outcome, e store.Ending) {
+	ctx, cancel := context.WithTimeout(ctx, r.cfg.Lease)
+	defer cancel()
+	for attempt := 1; ; attempt++ {
+		err := r.store.InTenant(ctx, job.Tenant(), func(tx *store.Tx) error {
+			if err := tx.Jobs().End(job.Lease(), e, out.Facts...); err != nil {
+				return err
+			}
+			if out.Also == nil || (e.Status() != events.StatusSucceeded && e.Status() != events.StatusWaiting) {
+				return nil
+			}
+			return out.Also(tx)
+		})
+		switch f := (*fault.Error)(nil); {
+		case err == nil:
+			return
+		case errors.Is(err, store.ErrLeaseLost):
+			r.metrics.lost.Inc()
+			log.Info("lease lost, ending not written")
+			return
+		case errors.As(err, &f) && !f.Kind.Retryable():
+			log.Warn("ending refused", "error", err)
+			out, e = Outcome{}, failed(job, f, time.Now())
+		default:
+			log.Warn("ending not written, trying again", "error", err)
+		}
+		if !wait(ctx, backoff(attempt)/4) {
+			log.Error("ending given up, the job will run again")
+			return
+		}
+	}
+}
+
+func (r *Runner) keepLeases(ctx context.Context) {
+	tick := time.NewTicker(r.cfg.Lease / 3)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		r.mu.Lock()
+		leases := make([]store.Lease, 0, len(r.running))
+		for _, c := range r.running {
+			leases = append(leases, c.lease)
+		}
+		r.mu.Unlock()
+		if len(leases) == 0 {
+			continue
+		}
+		renewCtx, cancel := context.WithTimeout(ctx, r.cfg.Lease/3)
+		held, err := r.engine.Renew(renewCtx, leases, r.cfg.Lease)
+		cancel()
+		if err != nil {
+			r.log.Warn("leases not renewed", "error", err)
+			continue
+		}
+		for _, l := range leases {
+			if !held[l.JobID] {
+				r.lose(l.JobID, l.Epoch)
+			}
+		}
+	}
+}
+
+func (r *Runner) cancelled(_ string, data []byte) {
+	var c events.Cancel
+	if json.Unmarshal(data, &c) != nil {
+		return
+	}
+	if id, err := uuid.Parse(c.JobID); err == nil {
+		r.lose(id, 0)
+	}
+}
+
+// lose stops a run whose lease is gone; epoch zero stands for any.
+func (r *Runner) lose(id uuid.UUID, epoch int64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if c, ok := r.running[id]; ok && (epoch == 0 || epoch == c.lease.Epoch) {
+		c.stop(store.ErrLeaseLost)
+	}
+}
+
+func (r *Runner) stopAll(cause error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, c := range r.running {
+		c.stop(cause)
+	}
+}
+
+func (r *Runner) track(job *store.Job, stop context.CancelCauseFunc) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.running[job.ID] = &claim{lease: job.Lease(), stop: stop}
+	r.metrics.running.Set(float64(len(r.running)))
+}
+
+// untrack forgets a run, unless the job has been claimed again meanwhile by this same process.
+func (r *Runner) untrack(job *store.Job) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if c, ok := r.running[job.ID]; ok && c.lease == job.Lease() {
+		delete(r.running, job.ID)
+	}
+	r.metrics.running.Set(float64(len(r.running)))
+}
+
+func (r *Runner) inFlight() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.running)
+}
+
+// wait pauses and reports whether ctx is still alive.
+func wait(ctx context.Context, d time.Duration) bool {
+	if d <= 0 {
+		return ctx.Err() == nil
+	}
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-t.C:
+		return true
+	}
+}
