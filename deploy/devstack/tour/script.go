@@ -61,7 +61,7 @@ func documents() ([]document, error) {
 func questions() []question {
 	return []question{
 		{
-			Text:     "By default, after how many records written in the log does Mnesia dump the log?",
+			Text:     "After how many records written in the log, or how many minutes, does Mnesia dump the log file by default?",
 			Document: titleManual, Page: 54, Phrase: "1000 records have been written in the log",
 		},
 		{
