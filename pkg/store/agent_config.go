@@ -1,0 +1,97 @@
+package store
+
+import (
+	"time"
+
+	"github.com/google/uuid"
+)
+
+// The types of agents.
+const (
+	AgentRFP              = "rfp"
+	AgentJira             = "jira"
+	AgentDocumentation    = "documentation"
+	AgentHR               = "hr"
+	AgentFinance          = "finance"
+	AgentDocumentAnalyzer = "document_analyzer"
+	AgentChat             = "chat_agent"
+	AgentCustom           = "custom"
+)
+
+// AgentConfig is an agent as its organization set it up.
+type AgentConfig struct {
+	ID             uuid.UUID  `gorm:"column:id;primaryKey"`
+	OrganizationID uuid.UUID  `gorm:"column:organization_id"`
+	ProjectID      *uuid.UUID `gorm:"column:project_id"` // nil: the agent serves the whole organization
+	Name           string     `gorm:"column:name"`
+	Description    string     `gorm:"column:description"`
+	AgentType      string     `gorm:"column:agent_type"`
+	// LLMConfig holds model, temperature, max_tokens, top_p and whatever else the client set.
+	LLMConfig Object `gorm:"column:llm_config"`
+	// ToolsConfig holds one object per tool, with name, enabled and the tool's own settings.
+	ToolsConfig    List[Object] `gorm:"column:tools_config"`
+	SystemPrompt   string       `gorm:"column:system_prompt"`
+	KnowledgeBases List[any]    `gorm:"column:knowledge_bases"`
+	Parameters     Object       `gorm:"column:parameters"`
+	AgentMetadata  Object       `gorm:"column:agent_metadata"`
+	IsActive       bool         `gorm:"column:is_active"`
+	IsDefault      bool         `gorm:"column:is_default"`
+	Version        int          `gorm:"column:version"` // counts from 1
+	CreatedAt      time.Time    `gorm:"column:created_at"`
+	UpdatedAt      time.Time    `gorm:"column:updated_at"`
+}
+
+// TableName implements GORM's Tabler.
+func (AgentConfig) TableName() string { return "agent_configs" }
+
+// AgentConfigs is the repository of agents within a tenant.
+type AgentConfigs struct{ tx *Tx }
+
+// AgentConfigs returns the agents of the transaction's tenant.
+func (tx *Tx) AgentConfigs() AgentConfigs { return AgentConfigs{tx} }
+
+// Create writes an active agent into the tenant. An empty type becomes custom, a zero version 1.
+func (r AgentConfigs) Create(a *AgentConfig) error {
+	if err := r.tx.own(&a.ID, &a.OrganizationID); err != nil {
+		return err
+	}
+	if a.AgentType == "" {
+		a.AgentType = AgentCustom
+	}
+	a.Version = max(a.Version, 1)
+	a.IsActive = true
+	return explain(r.tx.db.Create(a).Error, "create agent")
+}
+
+// Get returns an agent, or fault.NotFound "agent_config.not_found".
+func (r AgentConfigs) Get(id uuid.UUID) (*AgentConfig, error) {
+	return take[AgentConfig](within[AgentConfig](r.tx).Where("id = ?", id), "agent_config")
+}
+
+// AgentConfigFilter narrows a list of agents. Zero fields do not.
+type AgentConfigFilter struct {
+	// Search is looked for in name and description.
+	Search    string
+	Type      string
+	ProjectID *uuid.UUID
+	Active    *bool
+	Page      Page
+}
+
+// List returns one page of the agents, newest first, and how many there are in all.
+func (r AgentConfigs) List(f AgentConfigFilter) (agents []AgentConfig, total int64, err error) {
+	q := within[AgentConfig](r.tx)
+	if f.Search != "" {
+		q = q.Where("(name ILIKE @like OR description ILIKE @like)", map[string]any{"like": containing(f.Search)})
+	}
+	if f.Type != "" {
+		q = q.Where("agent_type = ?", f.Type)
+	}
+	if f.ProjectID != nil {
+		q = q.Where("project_id = ?", *f.ProjectID)
+	}
+	if f.Active != nil {
+		q = q.Where("is_active = ?", *f.Active)
+	}
+	return list[AgentConfig](q, f.Page, "agent")
+}

@@ -1,0 +1,191 @@
+package store
+
+import (
+	"time"
+
+	"github.com/google/uuid"
+	"gorm.io/gorm"
+)
+
+// ProcessingStatus says how far a document has come.
+type ProcessingStatus string
+
+// The statuses, in the order a document passes through them; it ends in one of the last two.
+const (
+	ProcessingPending   ProcessingStatus = "pending"
+	ProcessingRunning   ProcessingStatus = "processing"
+	ProcessingCompleted ProcessingStatus = "completed"
+	ProcessingFailed    ProcessingStatus = "failed"
+)
+
+// Document is a text that agents can search.
+type Document struct {
+	ID             uuid.UUID  `gorm:"column:id;primaryKey"`
+	OrganizationID uuid.UUID  `gorm:"column:organization_id"`
+	ProjectID      *uuid.UUID `gorm:"column:project_id"` // nil: the whole organization's
+	CreatedBy      *uuid.UUID `gorm:"column:created_by"`
+	Title          string     `gorm:"column:title"`
+	Description    string     `gorm:"column:description"`
+	DocumentType   string     `gorm:"column:document_type"`
+	FileName       string     `gorm:"column:file_name"`
+	FilePath       string     `gorm:"column:file_path"` // the key in the blob store
+	FileSize       int64      `gorm:"column:file_size"` // bytes
+	MIMEType       string     `gorm:"column:mime_type"`
+	// Content is the extracted text. Lists leave it empty.
+	Content     string `gorm:"column:content"`
+	ContentHash string `gorm:"column:content_hash"` // of the file's bytes
+	Summary     string `gorm:"column:summary"`
+	// VectorIDs name the points in the vector store. Lists leave them empty.
+	VectorIDs        StringArray      `gorm:"column:vector_ids"`
+	EmbeddingModel   string           `gorm:"column:embedding_model"`
+	ChunkCount       int              `gorm:"column:chunk_count"`
+	PageCount        int              `gorm:"column:page_count"` // 0 where the format has no pages
+	IsIndexed        bool             `gorm:"column:is_indexed"`
+	IsActive         bool             `gorm:"column:is_active"`
+	IsPublic         bool             `gorm:"column:is_public"` // visible to the whole organization, not only the project
+	ProcessingStatus ProcessingStatus `gorm:"column:processing_status"`
+	ProcessingError  string           `gorm:"column:processing_error"` // for people; empty unless failed
+	Tags             StringArray      `gorm:"column:tags"`
+	DocMetadata      Object           `gorm:"column:doc_metadata"`
+	CreatedAt        time.Time        `gorm:"column:created_at"`
+	UpdatedAt        time.Time        `gorm:"column:updated_at"`
+}
+
+// TableName implements GORM's Tabler.
+func (Document) TableName() string { return "documents" }
+
+// Visibility is what a user may see of the tenant's documents: all of them, or public ones, those without a project, and
+// those of projects the user belongs to. The zero Visibility is a user without projects.
+type Visibility struct {
+	All    bool
+	UserID uuid.UUID
+}
+
+// narrow adds the condition to a query on documents.
+func (v Visibility) narrow(tx *Tx, q *gorm.DB) *gorm.DB {
+	if v.All {
+		return q
+	}
+	return q.Where("(is_public OR project_id IS NULL OR project_id IN (?))",
+		within[ProjectMember](tx).Select("project_id").Where("user_id = ?", v.UserID))
+}
+
+// Documents is the repository of documents within a tenant.
+type Documents struct{ tx *Tx }
+
+// Documents returns the documents of the transaction's tenant.
+func (tx *Tx) Documents() Documents { return Documents{tx} }
+
+// Create writes an active document into the tenant, pending unless it says otherwise.
+func (r Documents) Create(d *Document) error {
+	if err := r.tx.own(&d.ID, &d.OrganizationID); err != nil {
+		return err
+	}
+	if d.ProcessingStatus == "" {
+		d.ProcessingStatus = ProcessingPending
+	}
+	d.IsActive = true
+	return explain(r.tx.db.Create(d).Error, "create document")
+}
+
+// Get returns a document, deleted ones included, or fault.NotFound. It is for work on the document; what a user asks for goes
+// through GetVisible.
+func (r Documents) Get(id uuid.UUID) (*Document, error) {
+	return take[Document](within[Document](r.tx).Where("id = ?", id), "document")
+}
+
+// GetVisible returns a document that the user may see. One that is deleted or hidden is fault.NotFound, as an unknown one is.
+func (r Documents) GetVisible(id uuid.UUID, v Visibility) (*Document, error) {
+	return take[Document](v.narrow(r.tx, within[Document](r.tx).Where("id = ? AND is_active", id)), "document")
+}
+
+// DocumentFilter narrows a list of documents. Zero fields do not, except Visible, whose zero value shows the least.
+type DocumentFilter struct {
+	Type      string
+	Status    ProcessingStatus
+	Tag       string
+	ProjectID *uuid.UUID
+	// Search is looked for in title, description and file name.
+	Search  string
+	Visible Visibility
+	Page    Page
+}
+
+// List returns one page of the documents that are not deleted, newest first, and how many there are in all. Content and
+// VectorIDs are left out: they can be megabytes each.
+func (r Documents) List(f DocumentFilter) (documents []Document, total int64, err error) {
+	q := f.Visible.narrow(r.tx, within[Document](r.tx).Where("is_active"))
+	if f.Type != "" {
+		q = q.Where("document_type = ?", f.Type)
+	}
+	if f.Status != "" {
+		q = q.Where("processing_status = ?", f.Status)
+	}
+	if f.Tag != "" {
+		q = q.Where("tags @> ?::text[]", StringArray{f.Tag})
+	}
+	if f.ProjectID != nil {
+		q = q.Where("project_id = ?", *f.ProjectID)
+	}
+	if f.Search != "" {
+		q = q.Where("(title ILIKE @like OR description ILIKE @like OR file_name ILIKE @like)",
+			map[string]any{"like": containing(f.Search)})
+	}
+	return list[Document](q.Omit("content", "vector_ids"), f.Page, "document")
+}
+
+// SetProcessing marks a document as being worked on and forgets an earlier failure.
+func (r Documents) SetProcessing(id uuid.UUID) error {
+	return r.update(id, "mark document as processing", map[string]any{
+		"processing_status": ProcessingRunning, "processing_error": "",
+	})
+}
+
+// Parsed is what parsing found in a document.
+type Parsed struct {
+	Content string
+	Summary string
+	Pages   int
+	Chunks  int
+}
+
+// SetParsed stores what parsing found. It also forgets the vectors of an earlier indexing.
+func (r Documents) SetParsed(id uuid.UUID, p Parsed) error {
+	return r.update(id, "store parsed document", map[string]any{
+		"content": p.Content, "summary": p.Summary, "page_count": p.Pages, "chunk_count": p.Chunks,
+		"vector_ids": StringArray{}, "is_indexed": false,
+	})
+}
+
+// SetCompleted marks a document as ready to be searched.
+func (r Documents) SetCompleted(id uuid.UUID) error {
+	return r.update(id, "mark document as completed", map[string]any{
+		"processing_status": ProcessingCompleted, "processing_error": "", "is_indexed": true,
+	})
+}
+
+// SetFailed marks a document as failed, with a reason that people understand.
+func (r Documents) SetFailed(id uuid.UUID, reason string) error {
+	return r.update(id, "mark document as failed", map[string]any{
+		"processing_status": ProcessingFailed, "processing_error": reason, "is_indexed": false,
+	})
+}
+
+// AppendVectorIDs records points of the vector store, and the model that made them. Ids that the document has already are not
+// recorded twice, so a batch may be repeated.
+func (r Documents) AppendVectorIDs(id uuid.UUID, model string, ids []string) error {
+	n, err := r.tx.exec(`UPDATE documents SET embedding_model = $3, updated_at = $4,
+			vector_ids = vector_ids || ARRAY(SELECT unnest($5::text[]) EXCEPT SELECT unnest(vector_ids))
+		WHERE organization_id = $1 AND id = $2`, r.tx.tenant.UUID(), id, model, r.tx.db.NowFunc(), ids)
+	if err != nil {
+		return explain(err, "record vectors of a document")
+	}
+	if n == 0 {
+		return notFound("document")
+	}
+	return nil
+}
+
+func (r Documents) update(id uuid.UUID, doing string, change map[string]any) error {
+	return touched(within[Document](r.tx).Where("id = ?", id).Updates(change), doing, "document")
+}

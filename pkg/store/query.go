@@ -1,0 +1,77 @@
+package store
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/google/uuid"
+	"gorm.io/gorm"
+)
+
+// DefaultLimit is the page size where a filter names none.
+const DefaultLimit = 20
+
+// Page is a window onto a list. The zero Page is the first DefaultLimit rows.
+type Page struct {
+	Skip  int
+	Limit int
+}
+
+func (p Page) limit() int {
+	if p.Limit <= 0 {
+		return DefaultLimit
+	}
+	return p.Limit
+}
+
+// list counts what q finds and reads one page of it, newest first.
+func list[T any](q *gorm.DB, page Page, noun string) (rows []T, total int64, err error) {
+	// The condition is built once and used twice: a session keeps the one use from leaking into the other.
+	q = q.Session(&gorm.Session{})
+	if err := q.Count(&total).Error; err != nil {
+		return nil, 0, explain(err, "count "+noun+"s")
+	}
+	if total <= int64(page.Skip) {
+		return []T{}, total, nil
+	}
+	if err := q.Order("id DESC").Offset(page.Skip).Limit(page.limit()).Find(&rows).Error; err != nil {
+		return nil, 0, explain(err, "list "+noun+"s")
+	}
+	return rows, total, nil
+}
+
+// within narrows a query on T to the transaction's tenant.
+func within[T any](tx *Tx) *gorm.DB {
+	return tx.db.Model(new(T)).Where("organization_id = ?", tx.tenant.UUID())
+}
+
+// own makes a new row the tenant's, and gives it an id where it has none.
+func (tx *Tx) own(id, organization *uuid.UUID) error {
+	*organization = tx.tenant.UUID()
+	if *id != uuid.Nil {
+		return nil
+	}
+	made, err := uuid.NewV7()
+	if err != nil {
+		return fmt.Errorf("store: make an id: %w", err)
+	}
+	*id = made
+	return nil
+}
+
+// exec runs a statement on the transaction itself, past GORM: slices reach Postgres as arrays, in the binary protocol.
+func (tx *Tx) exec(query string, args ...any) (int64, error) {
+	result, err := tx.db.Statement.ConnPool.ExecContext(tx.db.Statement.Context, query, args...)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected()
+}
+
+// containing is the ILIKE pattern for text that holds s as it is.
+func containing(s string) string {
+	return "%" + strings.NewReplacer(`\`, `\\`, `%`, `\%`, `_`, `\_`).Replace(s) + "%"
+}
+
+// wordsOf writes a noun of several words as people do.
+func wordsOf(noun string) string { return strings.ReplaceAll(noun, "_", " ") }
