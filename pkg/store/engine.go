@@ -3,7 +3,6 @@ package store
 import (
 	"context"
 	"errors"
-	"fmt"
 	"time"
 
 	"github.com/google/uuid"
@@ -55,7 +54,7 @@ func (e *Engine) Claim(ctx context.Context, id uuid.UUID, worker string, ttl tim
 				AND attempt < max_attempts
 			RETURNING `+claimColumns, id, worker, ttl)
 		if err != nil {
-			return fmt.Errorf("store: claim job: %w", err)
+			return explain(err, "claim job")
 		}
 		job, err = pgx.CollectExactlyOneRow(rows, func(row pgx.CollectableRow) (*Job, error) {
 			var j Job
@@ -69,7 +68,7 @@ func (e *Engine) Claim(ctx context.Context, id uuid.UUID, worker string, ttl tim
 			return nil
 		}
 		if err != nil {
-			return fmt.Errorf("store: claim job: %w", err)
+			return explain(err, "claim job")
 		}
 		return log(ctx, tx, out, logged{job.ID, job.OrganizationID, job.LastSeq,
 			events.JobState{Status: events.StatusRunning, Attempt: job.Attempt}})
@@ -88,11 +87,11 @@ func (e *Engine) Renew(ctx context.Context, leases []Lease, ttl time.Duration) (
 		WHERE jobs.id = held.id AND jobs.lease_epoch = held.epoch AND jobs.status = 'running'
 		RETURNING jobs.id`, ids, epochs, ttl)
 	if err != nil {
-		return nil, fmt.Errorf("store: renew leases: %w", err)
+		return nil, explain(err, "renew leases")
 	}
 	got, err := pgx.CollectRows(rows, pgx.RowTo[uuid.UUID])
 	if err != nil {
-		return nil, fmt.Errorf("store: renew leases: %w", err)
+		return nil, explain(err, "renew leases")
 	}
 	held = make(map[uuid.UUID]bool, len(got))
 	for _, id := range got {
@@ -133,7 +132,7 @@ func (e *Engine) Dispatch(ctx context.Context, kind events.Kind, depth int) ([]D
 		)
 		SELECT id, organization_id, class, dispatch_no FROM marked ORDER BY place`, kind, depth)
 	if err != nil {
-		return nil, fmt.Errorf("store: pick jobs to dispatch: %w", err)
+		return nil, explain(err, "pick jobs to dispatch")
 	}
 	picked, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (Dispatchable, error) {
 		d := Dispatchable{Kind: kind}
@@ -143,7 +142,7 @@ func (e *Engine) Dispatch(ctx context.Context, kind events.Kind, depth int) ([]D
 		return d, err
 	})
 	if err != nil {
-		return nil, fmt.Errorf("store: pick jobs to dispatch: %w", err)
+		return nil, explain(err, "pick jobs to dispatch")
 	}
 	return picked, nil
 }
@@ -154,7 +153,7 @@ func (e *Engine) Recall(ctx context.Context, before time.Time) (int64, error) {
 	tag, err := e.pool.Exec(ctx, `UPDATE jobs SET dispatched_at = NULL, waiting_on = 'fairness'
 		WHERE status = 'queued' AND dispatched_at < $1`, before)
 	if err != nil {
-		return 0, fmt.Errorf("store: recall dispatched jobs: %w", err)
+		return 0, explain(err, "recall dispatched jobs")
 	}
 	return tag.RowsAffected(), nil
 }
@@ -168,7 +167,7 @@ func (e *Engine) Undispatch(ctx context.Context, jobs []Dispatchable) error {
 	_, err := e.pool.Exec(ctx, `UPDATE jobs SET dispatched_at = NULL, waiting_on = 'fairness'
 		WHERE status = 'queued' AND id = ANY($1)`, ids)
 	if err != nil {
-		return fmt.Errorf("store: take back unpublished jobs: %w", err)
+		return explain(err, "take back unpublished jobs")
 	}
 	return nil
 }
@@ -179,7 +178,7 @@ func (e *Engine) NextDue(ctx context.Context) (time.Time, error) {
 	err := e.pool.QueryRow(ctx, `SELECT min(run_at) FROM jobs
 		WHERE status = 'queued' AND dispatched_at IS NULL AND run_at > now()`).Scan(&at)
 	if err != nil {
-		return time.Time{}, fmt.Errorf("store: read next due job: %w", err)
+		return time.Time{}, explain(err, "read next due job")
 	}
 	if at == nil {
 		return time.Time{}, nil
@@ -203,7 +202,7 @@ func (e *Engine) Sweep(ctx context.Context, limit int) ([]Expired, error) {
 		rows, err := tx.Query(ctx, `SELECT id, organization_id, lease_epoch, attempt, attempt >= max_attempts, last_seq FROM jobs
 			WHERE status = 'running' AND lease_expires_at < now() ORDER BY lease_expires_at LIMIT $1 FOR UPDATE SKIP LOCKED`, limit)
 		if err != nil {
-			return fmt.Errorf("store: find expired leases: %w", err)
+			return explain(err, "find expired leases")
 		}
 		var requeue []uuid.UUID
 		var states []logged
@@ -227,14 +226,14 @@ func (e *Engine) Sweep(ctx context.Context, limit int) ([]Expired, error) {
 			return struct{}{}, nil
 		})
 		if err != nil {
-			return fmt.Errorf("store: find expired leases: %w", err)
+			return explain(err, "find expired leases")
 		}
 		if len(requeue) == 0 {
 			return nil
 		}
 		if _, err := tx.Exec(ctx, `UPDATE jobs SET status = 'queued', waiting_on = 'fairness', dispatched_at = NULL, leased_by = NULL,
 			lease_expires_at = NULL, last_seq = last_seq + 1, updated_at = now() WHERE id = ANY($1)`, requeue); err != nil {
-			return fmt.Errorf("store: requeue expired jobs: %w", err)
+			return explain(err, "requeue expired jobs")
 		}
 		return log(ctx, tx, out, states...)
 	})
@@ -246,13 +245,13 @@ func (e *Engine) Sweep(ctx context.Context, limit int) ([]Expired, error) {
 func (e *Engine) LastSeqs(ctx context.Context, ids []uuid.UUID) (map[uuid.UUID]int64, error) {
 	rows, err := e.pool.Query(ctx, "SELECT id, last_seq FROM jobs WHERE id = ANY($1)", ids)
 	if err != nil {
-		return nil, fmt.Errorf("store: read last events: %w", err)
+		return nil, explain(err, "read last events")
 	}
 	seqs := make(map[uuid.UUID]int64, len(ids))
 	var id uuid.UUID
 	var seq int64
 	if _, err := pgx.ForEachRow(rows, []any{&id, &seq}, func() error { seqs[id] = seq; return nil }); err != nil {
-		return nil, fmt.Errorf("store: read last events: %w", err)
+		return nil, explain(err, "read last events")
 	}
 	return seqs, nil
 }
@@ -269,11 +268,11 @@ func (e *Engine) Open(ctx context.Context) ([]Counts, error) {
 	rows, err := e.pool.Query(ctx, `SELECT kind, status, count(*) FROM jobs
 		WHERE status IN ('queued', 'running', 'waiting') GROUP BY kind, status`)
 	if err != nil {
-		return nil, fmt.Errorf("store: count open jobs: %w", err)
+		return nil, explain(err, "count open jobs")
 	}
 	counts, err := pgx.CollectRows(rows, pgx.RowToStructByPos[Counts])
 	if err != nil {
-		return nil, fmt.Errorf("store: count open jobs: %w", err)
+		return nil, explain(err, "count open jobs")
 	}
 	return counts, nil
 }
@@ -284,13 +283,13 @@ func (e *Engine) Open(ctx context.Context) ([]Counts, error) {
 func (e *Engine) Lead(ctx context.Context, fn func(context.Context) error) (led bool, err error) {
 	conn, err := e.pool.Acquire(ctx)
 	if err != nil {
-		return false, fmt.Errorf("store: connect for leadership: %w", err)
+		return false, explain(err, "connect for leadership")
 	}
 	// The session goes with the lock: a connection that may still hold it must not return to the pool.
 	raw := conn.Hijack()
 	defer func() { _ = raw.Close(context.WithoutCancel(ctx)) }()
 	if err := raw.QueryRow(ctx, "SELECT pg_try_advisory_lock($1)", dispatcherLock).Scan(&led); err != nil {
-		return false, fmt.Errorf("store: try leadership: %w", err)
+		return false, explain(err, "try leadership")
 	}
 	if !led {
 		return false, nil
@@ -319,7 +318,7 @@ func watch(ctx context.Context, conn *pgx.Conn, stop context.CancelCauseFunc) {
 			return
 		case <-tick.C:
 			if err := conn.Ping(ctx); err != nil {
-				stop(fmt.Errorf("store: leadership lost: %w", err))
+				stop(explain(err, "leadership lost"))
 				return
 			}
 		}
@@ -345,7 +344,7 @@ func log(ctx context.Context, tx pgx.Tx, out *[]events.Event, facts ...logged) e
 		*out = append(*out, row.Event())
 	}
 	if err := tx.SendBatch(ctx, &batch).Close(); err != nil {
-		return fmt.Errorf("store: insert events: %w", err)
+		return explain(err, "insert events")
 	}
 	return nil
 }

@@ -60,7 +60,7 @@ func (tx *Tx) insertEvents(rows []JobEvent) error {
 		return nil
 	}
 	if err := tx.db.CreateInBatches(rows, 500).Error; err != nil {
-		return fmt.Errorf("store: insert events: %w", err)
+		return explain(err, "insert events")
 	}
 	for _, row := range rows {
 		tx.emitted = append(tx.emitted, row.Event())
@@ -73,7 +73,7 @@ func (r Jobs) Events(job uuid.UUID, after int64, limit int) ([]events.Event, err
 	var rows []JobEvent
 	err := r.events(job).Where("seq > ?", after).Order("seq").Limit(limit).Find(&rows).Error
 	if err != nil {
-		return nil, fmt.Errorf("store: read events: %w", err)
+		return nil, explain(err, "read events")
 	}
 	log := make([]events.Event, len(rows))
 	for i, row := range rows {
@@ -92,7 +92,7 @@ func (r Jobs) TextAt(job uuid.UUID, seq int64) (start int64, end int, err error)
 		return 0, 0, nil
 	}
 	if err != nil {
-		return 0, 0, fmt.Errorf("store: read text position: %w", err)
+		return 0, 0, explain(err, "read text position")
 	}
 	if row.Type == events.TypeStepStarted {
 		return row.Seq, 0, nil

@@ -3,12 +3,10 @@ package store
 import (
 	"bytes"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"time"
 
 	"github.com/google/uuid"
-	"github.com/jackc/pgx/v5/pgconn"
 	"gorm.io/gorm"
 
 	"github.com/tarento/copilot/events"
@@ -48,7 +46,7 @@ func (tx *Tx) Idempotency() Idempotency { return Idempotency{tx} }
 func (r Idempotency) Reserve(scope, key string, bodyHash []byte) (known *uuid.UUID, err error) {
 	now := events.Time(time.Now())
 	if err := r.tx.db.Exec("SELECT set_config('lock_timeout', '2s', true)").Error; err != nil {
-		return nil, fmt.Errorf("store: reserve idempotency key: %w", err)
+		return nil, explain(err, "reserve idempotency key")
 	}
 	// An expired key is free again.
 	reserved := r.tx.db.Exec(`INSERT INTO idempotency_keys (organization_id, scope, key, body_hash, created_at, expires_at)
@@ -58,18 +56,18 @@ func (r Idempotency) Reserve(scope, key string, bodyHash []byte) (known *uuid.UU
 		WHERE idempotency_keys.expires_at < excluded.created_at`,
 		r.tx.tenant.UUID(), scope, key, bodyHash, now, now.Add(IdempotencyTTL))
 	if err := reserved.Error; err != nil {
-		if isLockTimeout(err) {
+		if err = explain(err, "reserve idempotency key"); fault.Is(err, fault.Unavailable) && fault.Of(err).Code == codeBusy {
 			return nil, fault.Wrap(err, fault.Conflict, "idempotency.in_flight",
 				"A request with this Idempotency-Key is still being worked on. Try again shortly.").After(time.Second)
 		}
-		return nil, fmt.Errorf("store: reserve idempotency key: %w", err)
+		return nil, err
 	}
 	if reserved.RowsAffected == 1 {
 		return nil, nil
 	}
 	var row IdempotencyKey
 	if err := r.scoped(scope, key).Take(&row).Error; err != nil {
-		return nil, fmt.Errorf("store: read idempotency key: %w", err)
+		return nil, explain(err, "read idempotency key")
 	}
 	if !bytes.Equal(row.BodyHash, bodyHash) {
 		return nil, fault.New(fault.Invalid, "idempotency.mismatch",
@@ -84,7 +82,7 @@ func (r Idempotency) Reserve(scope, key string, bodyHash []byte) (known *uuid.UU
 // Complete records what the reserved key made.
 func (r Idempotency) Complete(scope, key string, job uuid.UUID) error {
 	if err := r.scoped(scope, key).Update("job_id", job).Error; err != nil {
-		return fmt.Errorf("store: complete idempotency key: %w", err)
+		return explain(err, "complete idempotency key")
 	}
 	return nil
 }
@@ -92,9 +90,4 @@ func (r Idempotency) Complete(scope, key string, job uuid.UUID) error {
 func (r Idempotency) scoped(scope, key string) *gorm.DB {
 	return r.tx.db.Model(&IdempotencyKey{}).
 		Where("organization_id = ? AND scope = ? AND key = ?", r.tx.tenant.UUID(), scope, key)
-}
-
-func isLockTimeout(err error) bool {
-	var pg *pgconn.PgError
-	return errors.As(err, &pg) && pg.Code == "55P03"
 }

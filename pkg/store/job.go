@@ -113,7 +113,7 @@ func (r Jobs) insert(parent *uuid.UUID, news []NewJob) ([]*Job, error) {
 		jobs[i] = job
 	}
 	if err := r.tx.db.CreateInBatches(jobs, 200).Error; err != nil {
-		return nil, fmt.Errorf("store: insert jobs: %w", err)
+		return nil, explain(err, "insert jobs")
 	}
 	rows := make([]JobEvent, len(jobs))
 	for i, job := range jobs {
@@ -133,7 +133,7 @@ func (n NewJob) job(t tenant.ID, parent *uuid.UUID, now time.Time) (*Job, error)
 	}
 	id, err := uuid.NewV7()
 	if err != nil {
-		return nil, fmt.Errorf("store: make job id: %w", err)
+		return nil, explain(err, "make job id")
 	}
 	job := &Job{
 		ID: id, OrganizationID: t.UUID(), CreatedBy: n.CreatedBy, ProjectID: n.ProjectID, AgentConfigID: n.AgentConfigID,
@@ -172,7 +172,7 @@ func (r Jobs) lock(id uuid.UUID) (*Job, error) {
 func (r Jobs) take(q *gorm.DB) (*Job, error) {
 	var jobs []*Job
 	if err := q.Limit(1).Find(&jobs).Error; err != nil {
-		return nil, fmt.Errorf("store: read job: %w", err)
+		return nil, explain(err, "read job")
 	}
 	if len(jobs) == 0 {
 		return nil, fault.New(fault.NotFound, "job.not_found", "There is no such job.")
@@ -236,7 +236,7 @@ func (r Jobs) List(f JobFilter) (jobs []*Job, more bool, err error) {
 		limit = 20
 	}
 	if err := q.Order("id DESC").Limit(limit + 1).Find(&jobs).Error; err != nil {
-		return nil, false, fmt.Errorf("store: list jobs: %w", err)
+		return nil, false, explain(err, "list jobs")
 	}
 	if len(jobs) > limit {
 		return jobs[:limit], true, nil

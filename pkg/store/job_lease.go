@@ -39,7 +39,7 @@ func (r Jobs) Append(l Lease, facts ...events.Fact) (last int64, err error) {
 		" WHERE organization_id = ? AND id = ? AND lease_epoch = ? AND status = 'running' RETURNING last_seq", args...).
 		Scan(&seqs).Error
 	if err != nil {
-		return 0, fmt.Errorf("store: append to job log: %w", err)
+		return 0, explain(err, "append to job log")
 	}
 	if len(seqs) == 0 {
 		return 0, ErrLeaseLost
@@ -186,7 +186,7 @@ func (r Jobs) move(job *Job, change map[string]any, facts ...events.Fact) error 
 	change["last_seq"] = job.LastSeq
 	change["updated_at"] = events.Time(time.Now())
 	if err := r.scoped().Where("id = ?", job.ID).Updates(change).Error; err != nil {
-		return fmt.Errorf("store: move job: %w", err)
+		return explain(err, "move job")
 	}
 	return r.tx.appendEvents(job.ID, job.LastSeq, facts...)
 }

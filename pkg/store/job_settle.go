@@ -1,7 +1,6 @@
 package store
 
 import (
-	"fmt"
 	"time"
 
 	"github.com/google/uuid"
@@ -79,7 +78,7 @@ func (r Jobs) cancelChildren(parent uuid.UUID) error {
 		[]events.Status{events.StatusQueued, events.StatusRunning, events.StatusWaiting}).
 		Order("id").Clauses(forUpdate).Find(&children).Error
 	if err != nil {
-		return fmt.Errorf("store: lock child jobs: %w", err)
+		return explain(err, "lock child jobs")
 	}
 	for _, child := range children {
 		if err := r.cancel(child); err != nil {

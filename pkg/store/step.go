@@ -49,7 +49,7 @@ func (r Jobs) Steps(job uuid.UUID) ([]RunStep, error) {
 	var steps []RunStep
 	err := r.tx.db.Where("organization_id = ? AND job_id = ?", r.tx.tenant.UUID(), job).Order("step_no").Find(&steps).Error
 	if err != nil {
-		return nil, fmt.Errorf("store: read journal: %w", err)
+		return nil, explain(err, "read journal")
 	}
 	return steps, nil
 }

@@ -1,0 +1,135 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"strings"
+
+	"github.com/google/uuid"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/tarento/copilot/pkg/bus"
+	"github.com/tarento/copilot/pkg/config"
+	"github.com/tarento/copilot/pkg/lifecycle"
+	"github.com/tarento/copilot/pkg/store"
+	"github.com/tarento/copilot/pkg/telemetry"
+	"github.com/tarento/copilot/workers/internal/runner"
+)
+
+// Streams are where a program writes.
+type Streams struct{ Out, Err io.Writer }
+
+// platform is what every worker stands on.
+type platform struct {
+	cfg      Shared
+	log      *slog.Logger
+	registry *prometheus.Registry
+	closers  lifecycle.Stack
+	store    *store.Store
+	engine   *store.Engine
+	bus      *bus.Bus
+	checks   map[string]telemetry.Check
+}
+
+// program is one of the worker binaries.
+type program[C any] struct {
+	name   string
+	about  string
+	slots  int
+	shared func(*C) Shared
+	// build returns the handler and what runs beside it.
+	build func(ctx context.Context, cfg *C, p *platform) (runner.Handler, []lifecycle.Service, error)
+}
+
+// run reads the configuration, opens everything, works until ctx ends, and closes everything.
+func (w program[C]) run(ctx context.Context, args []string, environ map[string]string, s Streams) (err error) {
+	var cfg C
+	if done, err := w.arguments(&cfg, args, s); done || err != nil {
+		return err
+	}
+	if err := config.Load(&cfg, environ); err != nil {
+		return err
+	}
+	p, err := open(ctx, w.name, w.shared(&cfg), s)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, p.closers.Close(context.WithoutCancel(ctx))) }()
+	handler, services, err := w.build(ctx, &cfg, p)
+	if err != nil {
+		return fmt.Errorf("%s: %w", w.name, err)
+	}
+	slots := p.cfg.Slots
+	if slots == 0 {
+		slots = w.slots
+	}
+	jobs := runner.New(runner.Config{
+		Worker: workerName(w.name), Slots: slots, Lease: p.cfg.Lease, Timeout: p.cfg.Timeout, Grace: p.cfg.Grace,
+	}, handler, p.store, p.engine, p.bus, p.log, p.registry)
+	p.log.InfoContext(ctx, "starting", "slots", slots, "ops", p.cfg.OpsAddr)
+	all := []lifecycle.Service{{Name: "operations", Run: p.serveOps}}
+	all = append(all, services...)
+	// The jobs get their grace, and a little to write their ends.
+	all = append(all, lifecycle.Service{Name: "jobs", Run: jobs.Run, Grace: p.cfg.Grace + p.cfg.Lease})
+	return lifecycle.Run(ctx, all...)
+}
+
+// arguments answers -h and config-doc, and refuses everything else: a worker is configured by its environment.
+func (w program[C]) arguments(cfg *C, args []string, s Streams) (done bool, err error) {
+	flags := flag.NewFlagSet(w.name, flag.ContinueOnError)
+	flags.SetOutput(s.Err)
+	flags.Usage = func() {
+		fmt.Fprintf(s.Err, "%s %s\n\nUsage:\n  %s             work until SIGTERM\n  %s config-doc  print the configuration reference as Markdown\n\nEnvironment:\n%s",
+			w.name, w.about, w.name, w.name, config.Usage(config.Describe(cfg)))
+	}
+	if err := flags.Parse(args); err != nil {
+		return true, err
+	}
+	switch strings.Join(flags.Args(), " ") {
+	case "":
+		return false, nil
+	case "config-doc":
+		_, err := io.WriteString(s.Out, config.Markdown(config.Describe(cfg)))
+		return true, err
+	default:
+		flags.Usage()
+		return true, fmt.Errorf("%s: unknown argument %q", w.name, flags.Arg(0))
+	}
+}
+
+func open(ctx context.Context, name string, cfg Shared, s Streams) (p *platform, err error) {
+	p = &platform{cfg: cfg, log: cfg.Log.Logger(s.Err, name), registry: telemetry.NewRegistry()}
+	defer p.closers.CloseOnError(context.WithoutCancel(ctx), &err)
+	if p.bus, err = bus.Connect(bus.Config{URL: cfg.NATSURL, Namespace: cfg.NATSNamespace, Name: name, Log: p.log}); err != nil {
+		return nil, err
+	}
+	p.closers.PushCloser("bus", p.bus)
+	if p.store, err = store.Open(ctx, store.Config{URL: cfg.DatabaseURL.Reveal(), Committed: p.bus.Committed}); err != nil {
+		return nil, err
+	}
+	p.closers.PushCloser("store", p.store)
+	if p.engine, err = store.OpenEngine(ctx, store.Config{URL: cfg.EngineURL.Reveal(), MaxConns: 4, Committed: p.bus.Committed}); err != nil {
+		return nil, err
+	}
+	p.closers.PushCloser("engine", p.engine)
+	p.checks = map[string]telemetry.Check{"postgres": p.store.Ready, "engine": p.engine.Ready, "nats": p.bus.Ready}
+	return p, nil
+}
+
+func (p *platform) serveOps(ctx context.Context) error {
+	return telemetry.ServeOps(ctx, p.cfg.OpsAddr, p.registry, telemetry.NewReadiness(p.checks), p.log)
+}
+
+// workerName tells processes apart, also two on one host and one that was restarted.
+func workerName(program string) string {
+	host, err := os.Hostname()
+	if err != nil {
+		host = "unknown"
+	}
+	return program + "@" + host + "/" + uuid.NewString()[:8]
+}

@@ -1,0 +1,88 @@
+package app
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/tarento/copilot/pkg/blob"
+	"github.com/tarento/copilot/pkg/lifecycle"
+	"github.com/tarento/copilot/workers/internal/agent"
+	"github.com/tarento/copilot/workers/internal/embedding"
+	"github.com/tarento/copilot/workers/internal/gemini"
+	"github.com/tarento/copilot/workers/internal/ingest"
+	"github.com/tarento/copilot/workers/internal/ingest/chunk"
+	"github.com/tarento/copilot/workers/internal/ingest/parse"
+	"github.com/tarento/copilot/workers/internal/runner"
+	"github.com/tarento/copilot/workers/internal/vector"
+)
+
+// RunAgent is the agent worker. It returns when ctx ends.
+func RunAgent(ctx context.Context, args []string, environ map[string]string, s Streams) error {
+	return program[Agent]{
+		name: "agent-worker", about: "runs agents: model calls, tool calls, answers with citations", slots: 16,
+		shared: func(c *Agent) Shared { return c.Shared },
+		build: func(ctx context.Context, c *Agent, p *platform) (runner.Handler, []lifecycle.Service, error) {
+			model, err := c.open(ctx)
+			if err != nil {
+				return nil, nil, err
+			}
+			return agent.New(model, agent.Retrieval{Bus: p.bus}), nil, nil
+		},
+	}.run(ctx, args, environ, s)
+}
+
+// RunIngest is the ingest worker. It returns when ctx ends.
+func RunIngest(ctx context.Context, args []string, environ map[string]string, s Streams) error {
+	return program[Ingest]{
+		name: "ingest-worker", about: "turns uploaded files into chunks", slots: 2,
+		shared: func(c *Ingest) Shared { return c.Shared },
+		build: func(ctx context.Context, c *Ingest, p *platform) (runner.Handler, []lifecycle.Service, error) {
+			blobs, err := blob.OpenFolder(c.BlobDir)
+			if err != nil {
+				return nil, nil, err
+			}
+			p.closers.PushCloser("blobs", blobs)
+			p.checks["blobs"] = blobs.Ready
+			parser := parse.New(parse.Config{CacheDir: c.CacheDir, Workers: c.parseWorkers(), Log: p.log})
+			p.closers.PushCloser("parser", parser)
+			// Compiling the sandbox takes seconds without a cache; nobody should wait for it twice.
+			go func() {
+				if err := parser.Warm(ctx); err != nil && ctx.Err() == nil {
+					p.log.WarnContext(ctx, "PDF sandbox not warm", "error", err)
+				}
+			}()
+			return ingest.New(blobs, parser, chunk.Config{TargetTokens: c.ChunkTokens}), nil, nil
+		},
+	}.run(ctx, args, environ, s)
+}
+
+// RunEmbedding is the embedding worker. It returns when ctx ends.
+func RunEmbedding(ctx context.Context, args []string, environ map[string]string, s Streams) error {
+	return program[Embedding]{
+		name: "embedding-worker", about: "embeds texts and answers searches", slots: 32,
+		shared: func(c *Embedding) Shared { return c.Shared },
+		build: func(ctx context.Context, c *Embedding, p *platform) (runner.Handler, []lifecycle.Service, error) {
+			model, err := c.open(ctx)
+			if err != nil {
+				return nil, nil, err
+			}
+			vectors, err := vector.Open(ctx, vector.Config{URL: c.QdrantURL, APIKey: c.QdrantAPIKey.Reveal(), Prefix: c.QdrantPrefix})
+			if err != nil {
+				return nil, nil, err
+			}
+			p.closers.PushCloser("vectors", vectors)
+			p.checks["qdrant"] = vectors.Ready
+			space := vector.Space{Model: c.Model, Dimension: c.Dimension}
+			if err := vectors.Ensure(ctx, space); err != nil {
+				return nil, nil, fmt.Errorf("ensure the vector space: %w", err)
+			}
+			searcher := embedding.NewSearcher(model, vectors, space, p.store, p.bus, p.log)
+			batcher := embedding.NewBatcher(model, c.Model, c.Dimension, c.Parallel)
+			return embedding.New(batcher, vectors, space), []lifecycle.Service{{Name: "search", Run: searcher.Run}}, nil
+		},
+	}.run(ctx, args, environ, s)
+}
+
+func (p Provider) open(ctx context.Context) (*gemini.Client, error) {
+	return gemini.New(ctx, gemini.Config{APIKey: p.APIKey.Reveal(), BaseURL: p.BaseURL})
+}

@@ -1,0 +1,146 @@
+package embedding
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/google/uuid"
+
+	"github.com/tarento/copilot/events"
+	"github.com/tarento/copilot/pkg/fault"
+	"github.com/tarento/copilot/pkg/store"
+	"github.com/tarento/copilot/workers/internal/runner"
+	"github.com/tarento/copilot/workers/internal/vector"
+)
+
+// Tasks that an embedding model distinguishes.
+const (
+	taskDocument = "document"
+	taskQuery    = "query"
+)
+
+// Handler runs embedding.create jobs.
+type Handler struct {
+	batcher *Batcher
+	vectors *vector.Store
+	space   vector.Space
+}
+
+var _ runner.Handler = (*Handler)(nil)
+
+// New builds the handler. Space names the model and its dimension.
+func New(b *Batcher, v *vector.Store, space vector.Space) *Handler { return &Handler{b, v, space} }
+
+// Kind implements runner.Handler.
+func (h *Handler) Kind() events.Kind { return events.KindEmbeddingCreate }
+
+// Handle implements runner.Handler.
+func (h *Handler) Handle(ctx context.Context, run *runner.Run) (runner.Outcome, error) {
+	var in events.EmbeddingCreateInput
+	if err := run.Input(&in); err != nil {
+		return runner.Outcome{}, err
+	}
+	if in.Model != "" && in.Model != h.space.Model {
+		return runner.Outcome{}, fault.New(fault.Invalid, "embedding.unknown_model",
+			"The embedding model %q is not served here; %q is.", in.Model, h.space.Model)
+	}
+	if in.DocumentID != "" {
+		return h.document(ctx, run, in)
+	}
+	return h.texts(ctx, run, in)
+}
+
+// texts answers a client's own texts.
+func (h *Handler) texts(ctx context.Context, run *runner.Run, in events.EmbeddingCreateInput) (runner.Outcome, error) {
+	vectors, usage, err := h.batcher.Embed(ctx, in.Texts, taskDocument)
+	if err != nil {
+		return runner.Outcome{}, err
+	}
+	spent := events.Usage{Model: h.space.Model, InputTokens: usage.InputTokens}
+	result := events.EmbeddingCreateResult{
+		Model: h.space.Model, Dimension: h.space.Dimension, Count: len(vectors), Embeddings: vectors, Usage: spent,
+	}
+	if in.Store {
+		points := make([]vector.Point, len(vectors))
+		for i, v := range vectors {
+			// The job stands for the document: its texts are points of their own, found again by its id.
+			id := vector.PointID(run.Tenant(), run.Job().ID, i)
+			points[i] = vector.Point{
+				ID: id, DocumentID: run.Job().ID, ChunkID: id, ProjectID: run.Job().ProjectID, DocumentType: "embedding",
+				Dense: v, Sparse: vector.EncodeDocument(in.Texts[i]),
+			}
+			result.VectorIDs = append(result.VectorIDs, id.String())
+		}
+		if err := h.vectors.Upsert(ctx, run.Tenant(), h.space, points); err != nil {
+			return runner.Outcome{}, err
+		}
+	}
+	return runner.Outcome{Result: result, Facts: []events.Fact{spent}}, nil
+}
+
+// document embeds a range of a document's chunks. Chunks that an earlier attempt has finished are left alone.
+func (h *Handler) document(ctx context.Context, run *runner.Run, in events.EmbeddingCreateInput) (runner.Outcome, error) {
+	id, err := uuid.Parse(in.DocumentID)
+	if err != nil {
+		return runner.Outcome{}, fault.Wrap(err, fault.Invalid, "job.input", "The document's id is malformed.")
+	}
+	var doc *store.Document
+	var chunks []store.Chunk
+	err = run.Read(ctx, func(tx *store.Tx) (err error) {
+		if doc, err = tx.Documents().Get(id); err != nil {
+			return err
+		}
+		chunks, err = tx.Chunks().ListForDocument(id, in.FirstChunk, in.Chunks)
+		return err
+	})
+	if err != nil {
+		return runner.Outcome{}, err
+	}
+	if len(chunks) != in.Chunks {
+		return runner.Outcome{}, fault.New(fault.Conflict, "document.changed", "The document was changed while it was being indexed.")
+	}
+	texts := make([]string, len(chunks))
+	for i, c := range chunks {
+		texts[i] = embeddable(doc.Title, c)
+	}
+	vectors, usage, err := h.batcher.Embed(ctx, texts, taskDocument)
+	if err != nil {
+		return runner.Outcome{}, err
+	}
+	points := make([]vector.Point, len(chunks))
+	embedded := make([]store.Embedded, len(chunks))
+	ids := make([]string, len(chunks))
+	for i, c := range chunks {
+		point := vector.PointID(run.Tenant(), id, c.ChunkIndex)
+		points[i] = vector.Point{
+			ID: point, DocumentID: id, ChunkID: c.ID, ProjectID: doc.ProjectID, Public: doc.IsPublic,
+			DocumentType: doc.DocumentType, Tags: doc.Tags, Dense: vectors[i], Sparse: vector.EncodeDocument(texts[i]),
+		}
+		embedded[i] = store.Embedded{ChunkID: c.ID, PointID: point}
+		ids[i] = point.String()
+	}
+	if err := h.vectors.Upsert(ctx, run.Tenant(), h.space, points); err != nil {
+		return runner.Outcome{}, err
+	}
+	spent := events.Usage{Model: h.space.Model, InputTokens: usage.InputTokens}
+	return runner.Outcome{
+		Result: events.EmbeddingCreateResult{Model: h.space.Model, Dimension: h.space.Dimension, Count: len(chunks), Usage: spent},
+		Facts:  []events.Fact{spent},
+		Also: func(tx *store.Tx) error {
+			if err := tx.Chunks().MarkEmbedded(h.space.Model, embedded); err != nil {
+				return fmt.Errorf("embedding: mark chunks: %w", err)
+			}
+			return tx.Documents().AppendVectorIDs(id, h.space.Model, ids)
+		},
+	}, nil
+}
+
+// embeddable is what stands for a chunk in the vector space: its text below the headings that it belongs to, because a
+// passage often does not repeat what its section is about.
+func embeddable(title string, c store.Chunk) string {
+	context := title
+	for _, h := range c.Headings {
+		context += " > " + h
+	}
+	return context + "\n" + c.Text
+}

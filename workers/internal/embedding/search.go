@@ -1,0 +1,166 @@
+package embedding
+
+import (
+	"context"
+	"encoding/json"
+	"log/slog"
+	"strings"
+
+	"github.com/google/uuid"
+
+	"github.com/tarento/copilot/events"
+	"github.com/tarento/copilot/pkg/bus"
+	"github.com/tarento/copilot/pkg/fault"
+	"github.com/tarento/copilot/pkg/store"
+	"github.com/tarento/copilot/pkg/tenant"
+	"github.com/tarento/copilot/workers/internal/vector"
+)
+
+// Searcher answers search requests over the bus.
+type Searcher struct {
+	model   Embedder
+	vectors *vector.Store
+	space   vector.Space
+	store   *store.Store
+	bus     *bus.Bus
+	log     *slog.Logger
+}
+
+// NewSearcher builds a searcher over one vector space.
+func NewSearcher(m Embedder, v *vector.Store, space vector.Space, s *store.Store, b *bus.Bus, log *slog.Logger) *Searcher {
+	return &Searcher{m, v, space, s, b, log}
+}
+
+// searchesAtOnce bounds the requests that one worker answers side by side.
+const searchesAtOnce = 16
+
+// Run answers until ctx ends and returns nil then.
+func (s *Searcher) Run(ctx context.Context) error {
+	return s.bus.Respond(ctx, s.bus.Subjects().Search(), "search", searchesAtOnce, func(ctx context.Context, data []byte) any {
+		hits, err := s.answer(ctx, data)
+		if err != nil {
+			f := fault.Of(err)
+			if f.Kind.Retryable() {
+				s.log.WarnContext(ctx, "search failed", "error", err)
+			}
+			return events.SearchReply{Error: &events.SearchError{
+				Kind: f.Kind.String(), Failure: events.Failure{Code: f.Code, Message: f.Message},
+			}}
+		}
+		return events.SearchReply{Hits: hits}
+	})
+}
+
+func (s *Searcher) answer(ctx context.Context, data []byte) ([]events.SearchHit, error) {
+	var req events.SearchRequest
+	if err := json.Unmarshal(data, &req); err != nil {
+		return nil, fault.Wrap(err, fault.Malformed, "search.malformed", "The search request cannot be read.")
+	}
+	t, err := tenant.Parse(req.TenantID)
+	if err != nil {
+		return nil, fault.Wrap(err, fault.Malformed, "search.malformed", "The search request names no tenant.")
+	}
+	query, err := s.query(ctx, req)
+	if err != nil {
+		return nil, err
+	}
+	found, err := s.vectors.Search(ctx, t, s.space, query)
+	if err != nil {
+		return nil, err
+	}
+	return s.hydrate(ctx, t, found)
+}
+
+func (s *Searcher) query(ctx context.Context, req events.SearchRequest) (vector.Query, error) {
+	q := vector.Query{Limit: req.Limit, MinScore: req.MinScore}
+	switch req.Mode {
+	case events.SearchSemantic:
+		q.Mode = vector.Semantic
+	case events.SearchKeyword:
+		q.Mode = vector.Keyword
+	case events.SearchHybrid, "":
+		q.Mode = vector.Hybrid
+	default:
+		return q, fault.New(fault.Invalid, "search.mode", "The mode must be hybrid, semantic or keyword.")
+	}
+	var err error
+	if q.Filter, err = filter(req); err != nil {
+		return q, err
+	}
+	if q.Mode != vector.Semantic {
+		q.Sparse = vector.EncodeQuery(req.Query)
+	}
+	if q.Mode != vector.Keyword {
+		vectors, _, err := s.model.Embed(ctx, s.space.Model, []string{req.Query}, taskQuery, s.space.Dimension)
+		if err != nil {
+			return q, err
+		}
+		q.Dense = vectors[0]
+	}
+	return q, nil
+}
+
+func filter(req events.SearchRequest) (f vector.Filter, err error) {
+	if f.DocumentIDs, err = ids(req.Filter.DocumentIDs); err != nil {
+		return f, err
+	}
+	if f.ProjectIDs, err = ids(req.Filter.ProjectIDs); err != nil {
+		return f, err
+	}
+	f.DocumentTypes, f.Tags = req.Filter.DocumentTypes, req.Filter.Tags
+	if !req.Scope.All {
+		projects, err := ids(req.Scope.Projects)
+		if err != nil {
+			return f, err
+		}
+		f.Visible = &vector.Visibility{Projects: projects}
+	}
+	return f, nil
+}
+
+func ids(texts []string) ([]uuid.UUID, error) {
+	var out []uuid.UUID
+	for _, text := range texts {
+		id, err := uuid.Parse(text)
+		if err != nil {
+			return nil, fault.Wrap(err, fault.Invalid, "search.filter", "%q is no id.", text)
+		}
+		out = append(out, id)
+	}
+	return out, nil
+}
+
+// hydrate reads the passages from the record. A hit whose chunk is gone is left out: the vector store follows the record, it
+// does not replace it.
+func (s *Searcher) hydrate(ctx context.Context, t tenant.ID, found []vector.Hit) ([]events.SearchHit, error) {
+	hits := make([]events.SearchHit, 0, len(found))
+	if len(found) == 0 {
+		return hits, nil
+	}
+	chunkIDs := make([]uuid.UUID, len(found))
+	for i, f := range found {
+		chunkIDs[i] = f.ChunkID
+	}
+	var passages map[uuid.UUID]store.Passage
+	err := s.store.InTenant(ctx, t, func(tx *store.Tx) (err error) {
+		passages, err = tx.Chunks().Passages(chunkIDs)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	for _, f := range found {
+		p, ok := passages[f.ChunkID]
+		if !ok {
+			continue
+		}
+		hits = append(hits, events.SearchHit{
+			DocumentID: p.DocumentID.String(), ChunkID: p.ID.String(), Title: p.Title, Text: p.Text, Score: f.Score,
+			Location: events.SearchLocation{
+				Page: p.Page, EndPage: p.EndPage, Heading: strings.Join(p.Headings, " > "),
+				Start: p.StartOffset, End: p.EndOffset,
+			},
+		})
+	}
+	return hits, nil
+}
