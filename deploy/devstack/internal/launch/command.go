@@ -2,21 +2,19 @@ package launch
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/hex"
 	"errors"
 	"flag"
 	"fmt"
 	"io"
 	"os"
 	"strings"
-	"time"
 )
 
-// Exit codes of the program.
+// Exit codes of the program, beside those of a command that exec ran.
 const (
 	exitFailed = 1
 	exitUsage  = 2
+	exitSignal = 128 // plus the signal's number
 )
 
 // System is what the program has of the world around it.
@@ -25,9 +23,9 @@ type System struct {
 	Args []string
 	// Env is the environment, "KEY=value" each.
 	Env []string
-	// Stdin is handed to the command that exec runs.
+	// Stdin is handed to the command that exec runs; nil means none.
 	Stdin *os.File
-	// Stdout is for results, Stderr for what the program says about its work.
+	// Stdout is for results, Stderr for complaints and for what exec says about its work.
 	Stdout, Stderr io.Writer
 }
 
@@ -45,9 +43,10 @@ func (s System) getenv(key string) string {
 // usageError says that the program was called wrongly.
 type usageError string
 
+// Error says what is wrong with the call.
 func (e usageError) Error() string { return string(e) }
 
-func errUsage(format string, args ...any) error { return usageError(fmt.Sprintf(format, args...)) }
+func usagef(format string, args ...any) error { return usageError(fmt.Sprintf(format, args...)) }
 
 // command is one invocation of the program.
 type command struct {
@@ -57,60 +56,136 @@ type command struct {
 // Main runs the program and returns its exit code.
 func Main(ctx context.Context, system System) int {
 	c := &command{system: system}
-	code, err := c.dispatch(ctx)
-	var usage usageError
-	switch {
-	case err == nil:
+	polite, forced, release := watchSignals(ctx)
+	defer release()
+	code, err := c.dispatch(polite, forced)
+	if err == nil {
 		return code
-	case errors.Is(err, flag.ErrHelp):
-		return 0
-	case errors.As(err, &usage):
-		c.say(err.Error())
+	}
+	c.say(err.Error())
+	if _, ok := errors.AsType[usageError](err); ok {
 		return exitUsage
+	}
+	if interrupted, ok := errors.AsType[*interruptedError](err); ok {
+		return exitSignal + int(interrupted.signal)
+	}
+	return exitFailed
+}
+
+func (c *command) dispatch(ctx, forced context.Context) (int, error) {
+	name, args := "help", c.system.Args
+	if len(args) > 0 {
+		name, args = args[0], args[1:]
+	}
+	switch name {
+	case "help", "-h", "-help", "--help":
+		return 0, c.help()
+	case "exec":
+		only := make(map[string]bool)
+		flags := newFlags(name)
+		defineExec(flags, only)
+		if err := flags.Parse(args); err != nil {
+			return c.parsed(err)
+		}
+		return c.exec(ctx, forced, only, flags.Args())
+	case "run", "up", "tour", "clean":
+		var o options
+		flags := newFlags(name)
+		root, err := repository()
+		if err == nil {
+			err = o.define(flags, c.system, root)
+		}
+		if err != nil {
+			return 0, err
+		}
+		if err := flags.Parse(args); err != nil {
+			return c.parsed(err)
+		}
+		if err := o.complete(flags.Args()); err != nil {
+			return 0, err
+		}
+		return 0, c.withSystem(ctx, forced, name, o)
 	default:
-		c.say(err.Error())
-		return max(code, exitFailed)
+		return 0, usagef("there is no command %q: see devstack help", name)
 	}
 }
 
-func (c *command) dispatch(ctx context.Context) (int, error) {
-	name, rest := "help", c.system.Args
-	if len(rest) > 0 {
-		name, rest = rest[0], rest[1:]
-	}
-	polite, forced, release := watchSignals(ctx)
-	defer release()
+// withSystem does what the commands on the whole system do.
+func (c *command) withSystem(ctx, forced context.Context, name string, o options) error {
 	switch name {
-	case "exec":
-		only := map[string]bool{}
-		flags := flag.NewFlagSet("devstack exec", flag.ContinueOnError)
-		flags.SetOutput(c.system.Stderr)
-		for _, e := range c.testEngines() {
-			flags.BoolFunc(e.name, "start only this engine, and others named so ("+e.variable+")", func(string) error {
-				only[e.name] = true
-				return nil
-			})
+	case "tour":
+		return c.toured(ctx, forced, o)
+	case "clean":
+		return c.clean(o)
+	case "up":
+		for _, p := range programs() {
+			o.without = append(o.without, p.name)
 		}
-		if err := flags.Parse(rest); err != nil {
-			return 0, flag.ErrHelp
-		}
-		return c.exec(polite, forced, only, flags.Args())
-	default:
-		return 0, errUsage("devstack has no command %q", name)
 	}
+	return c.run(ctx, forced, o)
+}
+
+// parsed turns what the flag package says into what the program says.
+func (c *command) parsed(err error) (int, error) {
+	if errors.Is(err, flag.ErrHelp) {
+		return 0, c.help()
+	}
+	return 0, usagef("%v: see devstack help", err)
+}
+
+func defineExec(flags *flag.FlagSet, only map[string]bool) {
+	for _, e := range allEngines() {
+		flags.BoolFunc(e.name, "start only this engine, and others named so ("+e.testVariable+")", func(string) error {
+			only[e.name] = true
+			return nil
+		})
+	}
+}
+
+const help = `Usage: devstack COMMAND [FLAGS]
+
+  run    start the whole system, take a tour of it, serve until Ctrl-C
+  tour   do that on free ports in a temporary folder, check the tour's answers, stop everything; exit 0 or 1
+  up     start the engines and migrate the database, but none of the programs
+  exec   start fresh engines in a temporary folder and run a command with their addresses: devstack exec -- go test ./...
+  clean  throw the state away
+  help   this text
+
+A second Ctrl-C stops by force.
+
+Flags of run, tour, up and clean (in parentheses the variable that sets the default)
+`
+
+const helpExec = `
+Flags of exec (in parentheses the variable that the command gets; when it is set already, that server is used)
+`
+
+const helpVariables = `
+Servers of your own, used instead of ours
+  MIGRATE_DATABASE_URL  Postgres, as the owner of the database; with DATABASE_URL and ENGINE_DATABASE_URL for the two roles,
+                        or without them to have their logins made
+  NATS_URL, REDIS_URL, QDRANT_URL (with QDRANT_API_KEY), GEMINI_API_KEY (with GEMINI_BASE_URL, the real service by default)
+`
+
+func (c *command) help() error {
+	var text strings.Builder
+	text.WriteString(help)
+	flags := newFlags("run")
+	flags.SetOutput(&text)
+	var o options
+	if err := o.define(flags, System{}, ""); err != nil {
+		return err
+	}
+	flags.PrintDefaults()
+	text.WriteString(helpExec)
+	flags = newFlags("exec")
+	flags.SetOutput(&text)
+	defineExec(flags, make(map[string]bool))
+	flags.PrintDefaults()
+	text.WriteString(helpVariables)
+	_, err := io.WriteString(c.system.Stdout, text.String())
+	return err
 }
 
 // say tells the person at the terminal something.
 func (c *command) say(text string) { _, _ = fmt.Fprintln(c.system.Stderr, "devstack:", text) }
-
-// seconds is how durations are shown.
-func seconds(d time.Duration) string { return fmt.Sprintf("%.1f s", d.Seconds()) }
-
-// newSecret returns 192 random bits in hexadecimal.
-func newSecret() (string, error) {
-	raw := make([]byte, 24)
-	if _, err := rand.Read(raw); err != nil {
-		return "", fmt.Errorf("make a secret: %w", err)
-	}
-	return hex.EncodeToString(raw), nil
-}

@@ -4,120 +4,77 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
-	"os"
+	"io"
 	"path/filepath"
 	"time"
 
-	"github.com/tarento/copilot/deploy/devstack/internal/engines"
+	"github.com/tarento/copilot/deploy/devstack/internal/console"
 	"github.com/tarento/copilot/deploy/devstack/internal/ports"
-	"github.com/tarento/copilot/deploy/devstack/internal/postgres"
 	"github.com/tarento/copilot/deploy/devstack/internal/process"
+	"github.com/tarento/copilot/deploy/devstack/internal/state"
 )
 
 // execGrace is how long the command may take to end after a signal; go test prints where its tests hang meanwhile.
 const execGrace = 15 * time.Second
 
-// engine is one thing a command can be given for its tests.
-type engine struct {
-	name     string
-	variable string
-	start    func(ctx context.Context, dir string, port int, done *stack) (url string, err error)
-}
-
-// testEngines are the engines of the exec command, set up for speed: nothing in them survives.
-func (c *command) testEngines() []engine {
-	return []engine{
-		{"postgres", "TEST_DATABASE_URL", func(ctx context.Context, dir string, port int, done *stack) (string, error) {
-			log, err := os.Create(filepath.Join(dir, "postgres.log")) //nolint:gosec // a folder of ours
-			if err != nil {
-				return "", fmt.Errorf("write Postgres's log: %w", err)
-			}
-			done.push("the log", func(context.Context) error { return log.Close() })
-			password, err := newSecret()
-			if err != nil {
-				return "", err
-			}
-			server, err := postgres.Start(ctx, postgres.Config{
-				Home:       filepath.Join(dir, "postgres"),
-				Port:       port,
-				Password:   password,
-				SearchPath: c.system.getenv("PATH"),
-				Log:        log,
-				Say:        c.say,
-			})
-			if err != nil {
-				return "", err
-			}
-			done.push("Postgres", func(ctx context.Context) error {
-				return errors.Join(server.Stop(ctx), os.RemoveAll(server.Home()))
-			})
-			return server.OwnerURL("postgres"), nil
-		}},
-		{"nats", "TEST_NATS_URL", func(ctx context.Context, dir string, port int, done *stack) (string, error) {
-			server, err := engines.StartNATS(ctx, filepath.Join(dir, "nats"), port, slog.New(slog.DiscardHandler))
-			if err != nil {
-				return "", err
-			}
-			done.push("NATS", func(context.Context) error { return server.Close() })
-			return server.URL(), nil
-		}},
-		{"redis", "TEST_REDIS_URL", func(_ context.Context, _ string, port int, done *stack) (string, error) {
-			server, err := engines.StartRedis(port)
-			if err != nil {
-				return "", err
-			}
-			done.push("Redis", func(context.Context) error { return server.Close() })
-			return server.URL(), nil
-		}},
-	}
-}
-
 // exec starts fresh engines in a temporary folder, runs a command with their addresses in its environment, ends them and
-// returns the command's exit code.
+// returns the command's exit code. The engines are set up for speed: nothing in them survives. only names the ones wanted;
+// empty means all.
 func (c *command) exec(ctx, forced context.Context, only map[string]bool, words []string) (code int, err error) {
 	if len(words) == 0 {
-		return 0, errUsage("exec needs a command to run: devstack exec -- go test ./...")
+		return 0, usagef("exec needs a command to run, such as: devstack exec -- go test ./...")
 	}
 	var done stack
 	defer func() { err = errors.Join(err, done.closeAll(forced)) }()
-
-	dir, err := os.MkdirTemp("", "copilot-exec-")
-	if err != nil {
-		return 0, fmt.Errorf("make a temporary folder: %w", err)
-	}
-	done.push("the temporary folder", func(context.Context) error { return os.RemoveAll(dir) })
-	if err := os.Chmod(dir, 0o711); err != nil { //nolint:gosec // Postgres's user has to pass through it
-		return 0, fmt.Errorf("open the temporary folder: %w", err)
-	}
-
-	environment := c.system.Env
 	started := time.Now()
-	list := c.testEngines()
-	free, err := ports.Free(ctx, len(list))
+	environment, err := c.testEnvironment(ctx, only, &done)
 	if err != nil {
 		return 0, err
 	}
+	c.say("engines ready in " + console.Seconds(time.Since(started)))
+	return c.runCommand(ctx, forced, environment, words)
+}
+
+// testEnvironment starts the engines and returns our environment with their addresses.
+func (c *command) testEnvironment(ctx context.Context, only map[string]bool, done *stack) ([]string, error) {
+	dir, err := temporary(done)
+	if err != nil {
+		return nil, err
+	}
+	list := allEngines()
+	free, err := ports.Free(ctx, len(list))
+	if err != nil {
+		return nil, err
+	}
+	environment := append([]string{}, c.system.Env...)
 	for i, e := range list {
 		if len(only) > 0 && !only[e.name] {
 			continue
 		}
-		if given := c.system.getenv(e.variable); given != "" {
-			c.say(fmt.Sprintf("%s is set: using it", e.variable))
+		if c.system.getenv(e.testVariable) != "" {
+			c.say(e.testVariable + " is set: using that server")
 			continue
 		}
-		address, err := e.start(ctx, dir, free[i], &done)
+		up, err := e.start(ctx, place{
+			dir:           filepath.Join(dir, e.name),
+			port:          free[i],
+			log:           io.Discard,
+			say:           c.say,
+			ownerPassword: state.NewSecret(),
+			searchPath:    c.system.getenv("PATH"),
+			scripted:      true,
+		})
 		if err != nil {
-			return 0, err
+			return nil, err
 		}
-		environment = append(environment[:len(environment):len(environment)], e.variable+"="+address)
+		done.push(e.name, up.stop)
+		environment = append(environment, e.testVariable+"="+up.url)
 	}
-	c.say(fmt.Sprintf("engines ready in %s", seconds(time.Since(started))))
-	return c.runWith(ctx, forced, environment, words)
+	return environment, nil
 }
 
-// runWith runs a command in the terminal's foreground and returns its exit code.
-func (c *command) runWith(ctx, forced context.Context, environment, words []string) (int, error) {
+// runCommand runs a command in the terminal's foreground and returns its exit code.
+func (c *command) runCommand(ctx, forced context.Context, environment, words []string) (int, error) {
 	child, err := process.Start(process.Spec{
 		Name:   words[0],
 		Path:   words[0],
@@ -134,17 +91,18 @@ func (c *command) runWith(ctx, forced context.Context, environment, words []stri
 	select {
 	case <-child.Done():
 	case <-ctx.Done():
-		var interrupted *interruptedError
-		if errors.As(context.Cause(ctx), &interrupted) {
+		if interrupted, ok := errors.AsType[*interruptedError](context.Cause(ctx)); ok {
 			child.Signal(interrupted.signal)
 		}
 		if err := child.Stop(forced); err != nil {
 			c.say(err.Error())
 		}
 	}
-	var exit *process.ExitError
-	if errors.As(child.Err(), &exit) {
+	if exit, ok := errors.AsType[*process.ExitError](child.Err()); ok {
 		return exit.Code, nil
 	}
-	return 0, child.Err()
+	if err := child.Err(); err != nil {
+		return 0, fmt.Errorf("run %s: %w", words[0], err)
+	}
+	return 0, nil
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"github.com/tarento/copilot/deploy/devstack/internal/console"
 	"github.com/tarento/copilot/deploy/devstack/internal/ports"
 	"github.com/tarento/copilot/deploy/devstack/internal/process"
 )
@@ -69,8 +70,8 @@ func Start(ctx context.Context, config Config) (*Server, error) {
 	if config.Log == nil {
 		config.Log = io.Discard
 	}
-	tail := newTail(config.Log)
-	config.Log = tail
+	tail := new(console.Tail)
+	config.Log = io.MultiWriter(config.Log, tail)
 
 	user, err := serverAccount(filepath.Join(config.Home, "data"))
 	if err != nil {
@@ -86,7 +87,7 @@ func Start(ctx context.Context, config Config) (*Server, error) {
 		return nil, err
 	}
 	if err := initialize(ctx, install, user, data, config); err != nil {
-		return nil, fmt.Errorf("make Postgres's data folder: %w%s", err, tail.quote())
+		return nil, fmt.Errorf("make Postgres's data folder: %w%s", err, tail.Quote())
 	}
 	if err := clearStalePID(ctx, data, config.Say); err != nil {
 		return nil, err
@@ -97,8 +98,8 @@ func Start(ctx context.Context, config Config) (*Server, error) {
 		Args:       arguments(data, config),
 		Env:        environment(),
 		Dir:        data,
-		Stdout:     tail,
-		Stderr:     tail,
+		Stdout:     config.Log,
+		Stderr:     config.Log,
 		Credential: user.credential(),
 		StopSignal: syscall.SIGINT, // "fast": ends sessions, writes a checkpoint
 		Grace:      stopLimit,
@@ -109,7 +110,7 @@ func Start(ctx context.Context, config Config) (*Server, error) {
 	s := &Server{config: config, home: home, install: install, child: child}
 	if err := s.await(ctx); err != nil {
 		_ = s.Stop(context.WithoutCancel(ctx))
-		return nil, fmt.Errorf("start Postgres %d: %w%s", install.Major, err, tail.quote())
+		return nil, fmt.Errorf("start Postgres %d: %w%s", install.Major, err, tail.Quote())
 	}
 	return s, nil
 }

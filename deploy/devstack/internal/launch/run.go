@@ -1,0 +1,126 @@
+package launch
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+
+	"github.com/tarento/copilot/deploy/devstack/internal/ports"
+	"github.com/tarento/copilot/deploy/devstack/internal/postgres"
+	"github.com/tarento/copilot/deploy/devstack/internal/state"
+	"github.com/tarento/copilot/deploy/devstack/tour"
+)
+
+// The seeded user who takes the tour.
+const (
+	tourUser     = "admin@acme.com"
+	tourPassword = "SecurePassword123!" //nolint:gosec // of the demonstration data, told to everybody
+)
+
+// run brings the system up, takes the tour and serves until it is stopped.
+func (c *command) run(ctx, forced context.Context, o options) error {
+	s := c.newSession(o, o.state, true)
+	err := s.serve(ctx, forced, func(ctx context.Context) error {
+		if o.tour && len(o.without) == 0 {
+			if err := s.tour(ctx, false); err != nil {
+				if ctx.Err() != nil {
+					return nil
+				}
+				s.console.Fail(err.Error())
+			}
+		}
+		s.greet()
+		<-ctx.Done()
+		return nil
+	})
+	return ignoreInterrupt(err)
+}
+
+// toured brings the system up on free ports in a temporary folder, takes the tour and checks its answers.
+func (c *command) toured(ctx, forced context.Context, o options) (err error) {
+	var done stack
+	defer func() { err = errors.Join(err, done.closeAll(forced)) }()
+	home, err := temporary(&done)
+	if err != nil {
+		return err
+	}
+	list := portOptions()
+	free, err := ports.Free(ctx, len(list))
+	if err != nil {
+		return err
+	}
+	for i, p := range list {
+		o.ports[p.name] = free[i]
+	}
+	s := c.newSession(o, home, false)
+	return s.serve(ctx, forced, func(ctx context.Context) error { return s.tour(ctx, true) })
+}
+
+// clean throws the state away.
+func (c *command) clean(o options) error {
+	if !state.Exists(o.state) {
+		if _, err := os.Stat(o.state); err == nil {
+			return fmt.Errorf("%s does not look like a state folder: remove it by hand if it is one", o.state)
+		}
+		c.say("nothing to clean in " + o.state)
+		return nil
+	}
+	folder, err := state.Open(o.state)
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(os.RemoveAll(postgres.SideFolder(folder.Path(enginePostgres))), folder.Remove()); err != nil {
+		return fmt.Errorf("clean %s: %w", o.state, err)
+	}
+	c.say("removed " + o.state)
+	return nil
+}
+
+func (s *session) tour(ctx context.Context, check bool) error {
+	return tour.Run(ctx, tour.Config{
+		BaseURL:    s.api(),
+		Identifier: tourUser,
+		Password:   tourPassword,
+		Out:        s.command.system.Stdout,
+		Check:      check,
+	})
+}
+
+func (s *session) api() string { return "http://" + ports.Addr(s.options.ports[portHTTP]) }
+
+// greet tells the person what there is now.
+func (s *session) greet() {
+	s.console.Line("")
+	s.console.Title("The system is up. Ctrl-C stops it; the data stays in " + s.home + ".")
+	s.console.Entry("API", s.api()+"/api/v1")
+	s.console.Entry("docs", s.api()+"/docs")
+	for _, p := range s.wanted() {
+		s.console.Entry(p.name, "http://"+ports.Addr(s.options.ports[p.ops])+"/metrics")
+	}
+	s.console.Entry("log in as", tourUser+" / "+tourPassword)
+	s.console.Entry("try", fmt.Sprintf(`curl -s %s/api/v1/auth/login -H 'Content-Type: application/json' -d '{"email":%q,"password":%q}'`,
+		s.api(), tourUser, tourPassword))
+	s.console.Entry("logs", s.folder.Path("logs"))
+	for _, standIn := range s.standIns {
+		s.console.Entry("stand-in", standIn)
+	}
+	for _, name := range s.options.without {
+		s.console.Entry("by hand", name+": its variables are in "+s.folder.Path("env"))
+	}
+	s.console.Line("")
+}
+
+// ignoreInterrupt makes being stopped by the person a good end.
+func ignoreInterrupt(err error) error {
+	if _, interrupted := errors.AsType[*interruptedError](err); interrupted && len(strings.Split(err.Error(), "\n")) == 1 {
+		return nil
+	}
+	return err
+}
+
+// opsVariable is the name that a program's address for health and metrics has in the env file.
+func opsVariable(p program) string {
+	return strings.ToUpper(strings.ReplaceAll(p.name, "-", "_")) + "_OPS_ADDR"
+}

@@ -1,0 +1,143 @@
+package state
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+)
+
+// lockName is the lock file's name; it also marks a folder as one of ours.
+const lockName = "lock"
+
+// LockedError says that another launcher has the folder.
+type LockedError struct {
+	// Path is the folder.
+	Path string
+	// PID is the other launcher's process; zero when it is not known.
+	PID int
+}
+
+// Error says who has the folder and what to do.
+func (e *LockedError) Error() string {
+	who := "another devstack"
+	if e.PID > 0 {
+		who += fmt.Sprintf(" (process %d)", e.PID)
+	}
+	return fmt.Sprintf("%s is running on %s: stop it first, or give --state another folder", who, e.Path)
+}
+
+// Folder is a state folder in the hands of this process. Make it with Open; it must be closed.
+type Folder struct {
+	path string
+	lock *os.File
+}
+
+// Open makes the folder unless it exists, and takes it. It returns a *LockedError when another launcher has it.
+func Open(path string) (*Folder, error) {
+	path, err := filepath.Abs(path)
+	if err != nil {
+		return nil, fmt.Errorf("find the state folder: %w", err)
+	}
+	// Postgres may run as another user, who has to pass through to its own folder but sees nothing of the rest.
+	if err := os.MkdirAll(path, 0o711); err != nil { //nolint:gosec // see above; files in it are 0600
+		return nil, fmt.Errorf("make the state folder: %w", err)
+	}
+	lock, err := take(filepath.Join(path, lockName))
+	if err != nil {
+		return nil, err
+	}
+	return &Folder{path: path, lock: lock}, nil
+}
+
+// take locks the file and writes our process number into it. The system gives the lock back when the process ends, however
+// it ends.
+func take(path string) (*os.File, error) {
+	lock, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("open the state folder's lock: %w", err)
+	}
+	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		defer func() { _ = lock.Close() }()
+		if !errors.Is(err, syscall.EWOULDBLOCK) {
+			return nil, fmt.Errorf("lock the state folder: %w", err)
+		}
+		raw, _ := io.ReadAll(io.LimitReader(lock, 32)) //nolint:errcheck // the number only helps the person
+		pid, _ := strconv.Atoi(strings.TrimSpace(string(raw)))
+		return nil, &LockedError{Path: filepath.Dir(path), PID: pid}
+	}
+	err = lock.Truncate(0)
+	if err == nil {
+		_, err = lock.WriteAt([]byte(strconv.Itoa(os.Getpid())+"\n"), 0)
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("write the state folder's lock: %w", err), lock.Close())
+	}
+	return lock, nil
+}
+
+// Path returns the path of something in the folder; without arguments, the folder itself.
+func (f *Folder) Path(elements ...string) string {
+	return filepath.Join(append([]string{f.path}, elements...)...)
+}
+
+// Dir returns the path of a folder in the folder, which it makes unless it exists.
+func (f *Folder) Dir(elements ...string) (string, error) {
+	path := f.Path(elements...)
+	if err := os.MkdirAll(path, 0o700); err != nil {
+		return "", fmt.Errorf("make a folder in the state folder: %w", err)
+	}
+	return path, nil
+}
+
+// Log opens the named log file anew; the one of the last run is kept beside it with ".1" at the end.
+func (f *Folder) Log(name string) (*os.File, error) {
+	dir, err := f.Dir("logs")
+	if err != nil {
+		return nil, err
+	}
+	path := filepath.Join(dir, name+".log")
+	if err := os.Rename(path, path+".1"); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("keep the last run's log: %w", err)
+	}
+	file, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("write the log: %w", err)
+	}
+	return file, nil
+}
+
+// Close gives the folder back.
+func (f *Folder) Close() error {
+	if err := f.lock.Close(); err != nil {
+		return fmt.Errorf("unlock the state folder: %w", err)
+	}
+	return nil
+}
+
+// Remove deletes the folder with everything in it, and closes it.
+func (f *Folder) Remove() error {
+	return errors.Join(os.RemoveAll(f.path), f.Close())
+}
+
+// Exists reports whether path is a state folder.
+func Exists(path string) bool {
+	_, err := os.Stat(filepath.Join(path, lockName))
+	return err == nil
+}
+
+// write replaces a file as a whole, readable by its owner only.
+func write(path string, content []byte) error {
+	draft := path + ".new"
+	if err := os.WriteFile(draft, content, 0o600); err != nil {
+		return fmt.Errorf("write %s: %w", filepath.Base(path), err)
+	}
+	if err := os.Rename(draft, path); err != nil {
+		return fmt.Errorf("write %s: %w", filepath.Base(path), err)
+	}
+	return nil
+}
