@@ -1,0 +1,505 @@
+package store_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/tarento/copilot/events"
+	"github.com/tarento/copilot/pkg/fault"
+	"github.com/tarento/copilot/pkg/store"
+	"github.com/tarento/copilot/pkg/tenant"
+)
+
+const leaseTTL = 30 * time.Second
+
+// engineWorld adds the engine to a seeded world and records what was committed.
+type engineWorld struct {
+	*world
+	engine *store.Engine
+
+	mu        sync.Mutex
+	committed []events.Event
+}
+
+func newEngineWorld(t *testing.T) *engineWorld {
+	t.Helper()
+	w := &engineWorld{world: newWorld(t, 4)}
+	heard := func(es []events.Event) {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.committed = append(w.committed, es...)
+	}
+	var err error
+	if w.engine, err = store.OpenEngine(t.Context(), store.Config{URL: w.db.EngineURL, MaxConns: 4, Committed: heard}); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = w.engine.Close() })
+	return w
+}
+
+func (w *engineWorld) submit(id tenant.ID, n store.NewJob) *store.Job {
+	w.t.Helper()
+	if n.Kind == "" {
+		n.Kind = events.KindEmbeddingCreate
+	}
+	if n.Input == nil {
+		n.Input = events.EmbeddingCreateInput{Texts: []string{"x"}}
+	}
+	var job *store.Job
+	w.in(id, func(tx *store.Tx) (err error) {
+		job, err = tx.Jobs().Submit(n)
+		return err
+	})
+	return job
+}
+
+func (w *engineWorld) claim(id uuid.UUID) *store.Job {
+	w.t.Helper()
+	job, err := w.engine.Claim(w.t.Context(), id, "test", leaseTTL)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return job
+}
+
+func (w *engineWorld) end(job *store.Job, e store.Ending) error {
+	return w.InTenant(w.t.Context(), job.Tenant(), func(tx *store.Tx) error { return tx.Jobs().End(job.Lease(), e) })
+}
+
+func (w *engineWorld) get(id tenant.ID, job uuid.UUID) *store.Job {
+	w.t.Helper()
+	var got *store.Job
+	w.in(id, func(tx *store.Tx) (err error) {
+		got, err = tx.Jobs().Get(job)
+		return err
+	})
+	return got
+}
+
+// log returns the statuses of a job's log after checking that its numbers have no gap.
+func (w *engineWorld) log(id tenant.ID, job uuid.UUID) (statuses []events.Status) {
+	w.t.Helper()
+	w.in(id, func(tx *store.Tx) error {
+		log, err := tx.Jobs().Events(job, 0, 1000)
+		if err != nil {
+			return err
+		}
+		for i, e := range log {
+			if e.Seq != int64(i+1) {
+				return fmt.Errorf("event %d has number %d", i+1, e.Seq)
+			}
+			if e.Type != events.TypeJobState {
+				continue
+			}
+			var s events.JobState
+			if err := json.Unmarshal(e.Data, &s); err != nil {
+				return err
+			}
+			statuses = append(statuses, s.Status)
+		}
+		return nil
+	})
+	return statuses
+}
+
+func (w *engineWorld) expire(job uuid.UUID) {
+	w.t.Helper()
+	conn := w.db.Conn(w.t, w.db.OwnerURL)
+	if _, err := conn.Exec(w.t.Context(), "UPDATE jobs SET lease_expires_at = now() - interval '1 second' WHERE id = $1", job); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+func TestOfManyClaimsOfOneJobExactlyOneWins(t *testing.T) {
+	t.Parallel()
+	w := newEngineWorld(t)
+	job := w.submit(w.acme, store.NewJob{})
+	var won sync.Map
+	var group errgroup.Group
+	for i := range 16 {
+		group.Go(func() error {
+			got, err := w.engine.Claim(t.Context(), job.ID, fmt.Sprint("worker", i), leaseTTL)
+			if got != nil {
+				won.Store(i, got)
+			}
+			return err
+		})
+	}
+	if err := group.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	n := 0
+	won.Range(func(any, any) bool { n++; return true })
+	if n != 1 {
+		t.Fatalf("%d workers hold the job, want 1", n)
+	}
+	if got := w.get(w.acme, job.ID); got.Attempt != 1 || got.LeaseEpoch != 1 {
+		t.Errorf("attempt %d and epoch %d after one claim", got.Attempt, got.LeaseEpoch)
+	}
+}
+
+func TestAWorkerThatLostItsLeaseWritesNothing(t *testing.T) {
+	t.Parallel()
+	tests := map[string]func(w *engineWorld, job *store.Job){
+		"because another worker took over": func(w *engineWorld, job *store.Job) {
+			w.expire(job.ID)
+			if w.claim(job.ID) == nil {
+				w.t.Fatal("an expired lease cannot be taken over")
+			}
+		},
+		"because the job was cancelled": func(w *engineWorld, job *store.Job) {
+			w.in(w.acme, func(tx *store.Tx) error { _, err := tx.Jobs().Cancel(job.ID); return err })
+		},
+		"because the sweeper requeued the job": func(w *engineWorld, job *store.Job) {
+			w.expire(job.ID)
+			if got, err := w.engine.Sweep(w.t.Context(), 10); err != nil || len(got) != 1 {
+				w.t.Fatalf("sweep: %v, %v", got, err)
+			}
+		},
+	}
+	for name, lose := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newEngineWorld(t)
+			zombie := w.claim(w.submit(w.acme, store.NewJob{}).ID)
+			lose(w, zombie)
+			before := w.get(w.acme, zombie.ID)
+			writes := map[string]func(tx *store.Tx) error{
+				"append": func(tx *store.Tx) error {
+					_, err := tx.Jobs().Append(zombie.Lease(), events.JobProgress{Stage: "zombie", Done: 1, Total: 1})
+					return err
+				},
+				"journal": func(tx *store.Tx) error {
+					_, err := tx.Jobs().Journal(zombie.Lease(), store.RunStep{StepNo: 1, Kind: events.StepToolCall, Name: "x", Output: json.RawMessage(`{}`)})
+					return err
+				},
+				"end": func(tx *store.Tx) error { return tx.Jobs().End(zombie.Lease(), store.Succeed("zombie")) },
+			}
+			for name, write := range writes {
+				if err := w.InTenant(t.Context(), w.acme, write); !errors.Is(err, store.ErrLeaseLost) {
+					t.Errorf("%s: %v, want ErrLeaseLost", name, err)
+				}
+			}
+			if after := w.get(w.acme, zombie.ID); after.LastSeq != before.LastSeq || after.Status != before.Status || after.ProgressStage != "" {
+				t.Errorf("the job changed from %+v to %+v", before, after)
+			}
+			held, err := w.engine.Renew(t.Context(), []store.Lease{zombie.Lease()}, leaseTTL)
+			if err != nil || held[zombie.ID] {
+				t.Errorf("a lost lease was renewed (%v, %v)", held, err)
+			}
+		})
+	}
+}
+
+func TestEndingsMoveTheJobAndItsLog(t *testing.T) {
+	t.Parallel()
+	soon := time.Now().Add(time.Hour)
+	failure := events.Failure{Code: "x.broken", Message: "It broke."}
+	tests := map[string]struct {
+		ending    store.Ending
+		status    events.Status
+		waitingOn events.WaitingOn
+		attempt   int
+		dead      bool
+		code      string
+	}{
+		"success":          {store.Succeed(map[string]int{"n": 1}), events.StatusSucceeded, "", 1, false, ""},
+		"failure for good": {store.Fail(failure, false), events.StatusFailed, "", 1, false, "x.broken"},
+		"out of attempts":  {store.Fail(failure, true), events.StatusFailed, "", 1, true, "x.broken"},
+		"another attempt":  {store.Again(soon, events.WaitingSchedule, failure), events.StatusQueued, events.WaitingSchedule, 1, false, "x.broken"},
+		"snooze":           {store.Snooze(soon, events.WaitingProvider), events.StatusQueued, events.WaitingProvider, 0, false, ""},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newEngineWorld(t)
+			job := w.claim(w.submit(w.acme, store.NewJob{}).ID)
+			if err := w.end(job, test.ending); err != nil {
+				t.Fatal(err)
+			}
+			got := w.get(w.acme, job.ID)
+			code := ""
+			if got.ErrorCode != nil {
+				code = *got.ErrorCode
+			}
+			if got.Status != test.status || got.WaitingOn != test.waitingOn || got.Attempt != test.attempt || got.Dead != test.dead || code != test.code {
+				t.Errorf("got %s on %q, attempt %d, dead %v, code %q", got.Status, got.WaitingOn, got.Attempt, got.Dead, code)
+			}
+			if want := []events.Status{events.StatusQueued, events.StatusRunning, test.status}; !slices.Equal(w.log(w.acme, job.ID), want) {
+				t.Errorf("the log says %v, want %v", w.log(w.acme, job.ID), want)
+			}
+			if again := w.claim(job.ID); again != nil {
+				t.Error("the job could be claimed although it ended or its time has not come")
+			}
+		})
+	}
+}
+
+// family is a parent that waits for its children.
+func (w *engineWorld) family(children int) (parent *store.Job, kids []*store.Job) {
+	w.t.Helper()
+	doc := &store.Document{Title: "T", FileName: "t.txt", DocumentType: "text", MIMEType: "text/plain"}
+	w.in(w.acme, func(tx *store.Tx) error { return tx.Documents().Create(doc) })
+	parent = w.claim(w.submit(w.acme, store.NewJob{
+		Kind: events.KindDocumentIngest, DocumentID: &doc.ID, Input: events.DocumentIngestInput{DocumentID: doc.ID.String()},
+	}).ID)
+	news := make([]store.NewJob, children)
+	for i := range news {
+		news[i] = store.NewJob{Kind: events.KindEmbeddingCreate, DocumentID: &doc.ID, Weight: 10, Input: events.EmbeddingCreateInput{}}
+	}
+	if err := w.end(parent, store.WaitFor(news, events.DocumentIngestResult{Chunks: 10 * children})); err != nil {
+		w.t.Fatal(err)
+	}
+	w.in(w.acme, func(tx *store.Tx) (err error) {
+		kids, _, err = tx.Jobs().List(store.JobFilter{ParentID: &parent.ID, Limit: 100})
+		return err
+	})
+	if len(kids) != children {
+		w.t.Fatalf("%d children, want %d", len(kids), children)
+	}
+	return parent, kids
+}
+
+func (w *engineWorld) document(id uuid.UUID) (doc *store.Document) {
+	w.t.Helper()
+	w.in(w.acme, func(tx *store.Tx) (err error) {
+		doc, err = tx.Documents().Get(id)
+		return err
+	})
+	return doc
+}
+
+func TestTheLastChildEndsItsParentAndCompletesTheDocument(t *testing.T) {
+	t.Parallel()
+	w := newEngineWorld(t)
+	parent, kids := w.family(12)
+	if got := w.get(w.acme, parent.ID); got.Status != events.StatusWaiting || got.ProgressTotal != 120 || got.ChildrenOpen != 12 {
+		t.Fatalf("the parent is %s with %d of %d", got.Status, got.ChildrenOpen, got.ProgressTotal)
+	}
+	var group errgroup.Group
+	for _, kid := range kids {
+		group.Go(func() error {
+			job, err := w.engine.Claim(t.Context(), kid.ID, "w", leaseTTL)
+			if err != nil {
+				return err
+			}
+			return w.end(job, store.Succeed(nil))
+		})
+	}
+	if err := group.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	got := w.get(w.acme, parent.ID)
+	if got.Status != events.StatusSucceeded || got.ChildrenOpen != 0 || got.ProgressDone != 120 || len(got.Result) == 0 {
+		t.Errorf("the parent is %s, %d open, %d done, result %s", got.Status, got.ChildrenOpen, got.ProgressDone, got.Result)
+	}
+	if doc := w.document(*parent.DocumentID); doc.ProcessingStatus != store.ProcessingCompleted || !doc.IsIndexed {
+		t.Errorf("the document is %s", doc.ProcessingStatus)
+	}
+	want := []events.Status{events.StatusQueued, events.StatusRunning, events.StatusWaiting, events.StatusSucceeded}
+	if log := w.log(w.acme, parent.ID); !slices.Equal(log, want) {
+		t.Errorf("the log says %v, want %v", log, want)
+	}
+}
+
+func TestAFailedChildFailsItsParentAndCancelsItsSiblings(t *testing.T) {
+	t.Parallel()
+	w := newEngineWorld(t)
+	parent, kids := w.family(3)
+	running := w.claim(kids[1].ID)
+	if err := w.end(w.claim(kids[0].ID), store.Fail(events.Failure{Code: "x.bad", Message: "Bad text."}, false)); err != nil {
+		t.Fatal(err)
+	}
+	if got := w.get(w.acme, parent.ID); got.Status != events.StatusFailed || *got.ErrorCode != "x.bad" {
+		t.Errorf("the parent is %s", got.Status)
+	}
+	for _, kid := range kids[1:] {
+		if got := w.get(w.acme, kid.ID); got.Status != events.StatusCancelled {
+			t.Errorf("a sibling is %s, want cancelled", got.Status)
+		}
+	}
+	if err := w.end(running, store.Succeed(nil)); !errors.Is(err, store.ErrLeaseLost) {
+		t.Errorf("a cancelled sibling ended: %v", err)
+	}
+	if doc := w.document(*parent.DocumentID); doc.ProcessingStatus != store.ProcessingFailed || doc.ProcessingError != "Bad text." {
+		t.Errorf("the document is %s: %v", doc.ProcessingStatus, doc.ProcessingError)
+	}
+}
+
+func TestCancelReachesChildrenAndMeetsTheirEndsWithoutDeadlock(t *testing.T) {
+	t.Parallel()
+	w := newEngineWorld(t)
+	parent, kids := w.family(8)
+	var group errgroup.Group
+	for _, kid := range kids {
+		group.Go(func() error {
+			job, err := w.engine.Claim(t.Context(), kid.ID, "w", leaseTTL)
+			if err != nil || job == nil {
+				return err
+			}
+			if err := w.end(job, store.Succeed(nil)); !errors.Is(err, store.ErrLeaseLost) {
+				return err
+			}
+			return nil
+		})
+	}
+	group.Go(func() error {
+		err := w.InTenant(t.Context(), w.acme, func(tx *store.Tx) error { _, err := tx.Jobs().Cancel(parent.ID); return err })
+		if fault.Is(err, fault.Conflict) { // the children were faster
+			return nil
+		}
+		return err
+	})
+	if err := group.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	got := w.get(w.acme, parent.ID)
+	if !got.Status.Terminal() {
+		t.Errorf("the parent is %s", got.Status)
+	}
+	for _, kid := range kids {
+		if s := w.get(w.acme, kid.ID).Status; !s.Terminal() {
+			t.Errorf("a child is %s after its parent %s", s, got.Status)
+		}
+		if log := w.log(w.acme, kid.ID); len(slices.DeleteFunc(log, func(s events.Status) bool { return !s.Terminal() })) != 1 {
+			t.Error("a child has not exactly one terminal state")
+		}
+	}
+}
+
+func TestDispatchTakesTurnsAndKeepsTheBrokerQueueShort(t *testing.T) {
+	t.Parallel()
+	w := newEngineWorld(t)
+	for range 10 {
+		w.submit(w.acme, store.NewJob{})
+	}
+	late := w.submit(w.startup, store.NewJob{})
+	urgent := w.submit(w.acme, store.NewJob{Class: events.ClassInteractive})
+	w.submit(w.acme, store.NewJob{RunAt: time.Now().Add(time.Hour), Class: events.ClassInteractive})
+
+	first, err := w.engine.Dispatch(t.Context(), events.KindEmbeddingCreate, 4)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(first) != 4 || first[0].JobID != urgent.ID {
+		t.Fatalf("got %v, want 4 with the interactive one first", first)
+	}
+	if !slices.ContainsFunc(first, func(d store.Dispatchable) bool { return d.JobID == late.ID }) {
+		t.Error("the small tenant's job is not in the first round")
+	}
+	if again, err := w.engine.Dispatch(t.Context(), events.KindEmbeddingCreate, 4); err != nil || len(again) != 0 {
+		t.Errorf("dispatched %d more although the queue is full (%v)", len(again), err)
+	}
+	w.claim(urgent.ID)
+	if next, err := w.engine.Dispatch(t.Context(), events.KindEmbeddingCreate, 4); err != nil || len(next) != 1 {
+		t.Errorf("dispatched %d for one free place (%v)", len(next), err)
+	}
+	if n, err := w.engine.Recall(t.Context(), time.Now().Add(time.Minute)); err != nil || n != 4 {
+		t.Errorf("recalled %d, want 4 (%v)", n, err)
+	}
+	again, err := w.engine.Dispatch(t.Context(), events.KindEmbeddingCreate, 4)
+	if err != nil || len(again) != 4 || again[0].Number < 2 {
+		t.Errorf("after the recall got %v (%v)", again, err)
+	}
+	if due, err := w.engine.NextDue(t.Context()); err != nil || time.Until(due) < 50*time.Minute {
+		t.Errorf("the next job is due at %v (%v)", due, err)
+	}
+}
+
+func TestAJobOutOfAttemptsIsLeftForItsTenantToEnd(t *testing.T) {
+	t.Parallel()
+	w := newEngineWorld(t)
+	job := w.claim(w.submit(w.acme, store.NewJob{MaxAttempts: 1}).ID)
+	w.expire(job.ID)
+	expired, err := w.engine.Sweep(t.Context(), 10)
+	if err != nil || len(expired) != 1 || !expired[0].Exhausted {
+		t.Fatalf("sweep: %+v, %v", expired, err)
+	}
+	dead := store.Fail(events.Failure{Code: "worker.lost", Message: "Lost."}, true).IfExpired()
+	if err := w.end(job, dead); err != nil {
+		t.Fatal(err)
+	}
+	if got := w.get(w.acme, job.ID); got.Status != events.StatusFailed || !got.Dead {
+		t.Errorf("the job is %s, dead %v", got.Status, got.Dead)
+	}
+	alive := w.claim(w.submit(w.acme, store.NewJob{MaxAttempts: 1}).ID)
+	if err := w.end(alive, dead); !errors.Is(err, store.ErrLeaseLost) {
+		t.Errorf("a job whose worker is alive was ended: %v", err)
+	}
+}
+
+func TestIdempotencyKeysNameOneJob(t *testing.T) {
+	t.Parallel()
+	w := newEngineWorld(t)
+	submit := func(key, body string) (id uuid.UUID, known bool, err error) {
+		err = w.InTenant(t.Context(), w.acme, func(tx *store.Tx) error {
+			first, err := tx.Idempotency().Reserve("POST /x", key, []byte(body))
+			if err != nil {
+				return err
+			}
+			if first != nil {
+				id, known = *first, true
+				return nil
+			}
+			job, err := tx.Jobs().Submit(store.NewJob{Kind: events.KindAgentRun, Input: struct{}{}})
+			if err != nil {
+				return err
+			}
+			id = job.ID
+			return tx.Idempotency().Complete("POST /x", key, job.ID)
+		})
+		return id, known, err
+	}
+	var group errgroup.Group
+	ids := make([]uuid.UUID, 16)
+	for i := range ids {
+		group.Go(func() (err error) {
+			ids[i], _, err = submit("k", "body")
+			return err
+		})
+	}
+	if err := group.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	if distinct := slices.Compact(ids); len(distinct) != 1 {
+		t.Errorf("one key made the jobs %v", distinct)
+	}
+	if _, _, err := submit("k", "another body"); !fault.Is(err, fault.Invalid) {
+		t.Errorf("another body under the same key: %v, want Invalid", err)
+	}
+}
+
+func TestLeadershipIsHeldByOneAndPassesOn(t *testing.T) {
+	t.Parallel()
+	w := newEngineWorld(t)
+	leading, leave := make(chan struct{}), make(chan struct{})
+	var group errgroup.Group
+	group.Go(func() error {
+		_, err := w.engine.Lead(t.Context(), func(context.Context) error {
+			close(leading)
+			<-leave
+			return nil
+		})
+		return err
+	})
+	<-leading
+	if led, err := w.engine.Lead(t.Context(), func(context.Context) error { return nil }); led || err != nil {
+		t.Errorf("a second leader: %v, %v", led, err)
+	}
+	close(leave)
+	if err := group.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	if led, err := w.engine.Lead(t.Context(), func(context.Context) error { return nil }); !led || err != nil {
+		t.Errorf("leadership did not pass on: %v, %v", led, err)
+	}
+}
