@@ -1,0 +1,200 @@
+package lifecycle_test
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/tarento/copilot/pkg/lifecycle"
+)
+
+// waiter is a service that records when it is stopped, a second after it is asked to.
+func waiter(name string, stopped *[]string) lifecycle.Service {
+	return lifecycle.Service{Name: name, Run: func(ctx context.Context) error {
+		<-ctx.Done()
+		<-time.After(time.Second)
+		*stopped = append(*stopped, name) // unguarded on purpose: services stop one after the other
+		return ctx.Err()
+	}}
+}
+
+func TestRunStopsInReverseOrderWhenTheContextEnds(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		asked := errors.New("asked to end")
+		ctx, cancel := context.WithCancelCause(t.Context())
+		var stopped []string
+		var seen error
+		tail := lifecycle.Service{Name: "tail", Run: func(ctx context.Context) error {
+			<-ctx.Done()
+			seen = context.Cause(ctx)
+			return seen
+		}}
+		time.AfterFunc(time.Minute, func() { cancel(asked) })
+		err := lifecycle.Run(ctx, waiter("a", &stopped), waiter("b", &stopped), waiter("c", &stopped), tail)
+		if err != nil {
+			t.Errorf("Run = %v", err)
+		}
+		if want := []string{"c", "b", "a"}; !slices.Equal(stopped, want) {
+			t.Errorf("stopped %v, want %v", stopped, want)
+		}
+		if !errors.Is(seen, asked) {
+			t.Errorf("the services' cause is %v", seen)
+		}
+	})
+}
+
+func TestRunEndsWithTheFirstFailure(t *testing.T) {
+	t.Parallel()
+	lost := errors.New("connection lost")
+	cases := map[string]struct {
+		run  func(context.Context) error
+		want error
+		text string
+	}{
+		"an error":                      {func(context.Context) error { return lost }, lost, "middle: connection lost"},
+		"returning without being asked": {func(context.Context) error { return nil }, lifecycle.ErrEnded, "middle: ended without"},
+		"a panic":                       {func(context.Context) error { panic(lost) }, lost, "middle: panic: connection lost"},
+		"a canceled context of its own": {
+			func(context.Context) error { return context.Canceled }, context.Canceled, "middle: context canceled",
+		},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				var stopped []string
+				var seen error
+				watcher := lifecycle.Service{Name: "watcher", Run: func(ctx context.Context) error {
+					<-ctx.Done()
+					seen = context.Cause(ctx)
+					return seen // the failure of another is not its own
+				}}
+				err := lifecycle.Run(t.Context(), waiter("a", &stopped),
+					lifecycle.Service{Name: "middle", Run: c.run}, waiter("b", &stopped), watcher)
+				if !errors.Is(err, c.want) || !strings.HasPrefix(err.Error(), c.text) {
+					t.Errorf("Run = %v, want %v", err, c.text)
+				}
+				if want := []string{"b", "a"}; !slices.Equal(stopped, want) {
+					t.Errorf("stopped %v, want %v", stopped, want)
+				}
+				if !errors.Is(seen, c.want) {
+					t.Errorf("the others' cause is %v", seen)
+				}
+				if strings.Contains(err.Error(), "watcher") {
+					t.Errorf("the failure is said twice: %v", err)
+				}
+			})
+		})
+	}
+}
+
+func TestRunNamesWhatFailsToStop(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		release := make(chan struct{})
+		defer close(release)
+		var stopped []string
+		err := lifecycle.Run(ctx,
+			waiter("below", &stopped),
+			lifecycle.Service{Name: "stuck", Grace: 2 * time.Second, Run: func(context.Context) error { <-release; return nil }},
+			lifecycle.Service{Name: "bad", Run: func(ctx context.Context) error { <-ctx.Done(); return errors.New("flush: disk full") }},
+		)
+		if want := "bad: flush: disk full\nstuck: did not stop within 2s"; err == nil || err.Error() != want {
+			t.Errorf("Run = %v, want %s", err, want)
+		}
+		if len(stopped) != 1 {
+			t.Error("the service below the stuck one was not stopped")
+		}
+	})
+}
+
+func TestHTTPDrainsOpenRequests(t *testing.T) {
+	t.Parallel()
+	cases := map[string]struct {
+		drain time.Duration
+		want  string // what the client reads of the open request
+	}{
+		"a request that ends in time gets its answer": {time.Minute, "whole"},
+		"a request that does not is cut off":          {time.Millisecond, ""},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+			if err != nil {
+				t.Fatal(err)
+			}
+			arrived, release := make(chan struct{}), make(chan struct{})
+			server := &http.Server{ReadHeaderTimeout: time.Second, Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+				close(arrived)
+				<-release
+				_, _ = io.WriteString(w, "whole")
+			})}
+			ctx, cancel := context.WithCancel(t.Context())
+			ended := make(chan error, 1)
+			go func() { ended <- lifecycle.Run(ctx, lifecycle.HTTP("api", server, listener, c.drain)) }()
+			answer := make(chan string, 1)
+			go func() { answer <- get(t, "http://"+listener.Addr().String()) }()
+			<-arrived
+			if c.want != "" {
+				server.RegisterOnShutdown(func() { close(release) })
+			}
+			cancel()
+			if err := <-ended; err != nil {
+				t.Errorf("Run = %v", err)
+			}
+			if got := <-answer; got != c.want {
+				t.Errorf("the client read %q, want %q", got, c.want)
+			}
+			if c.want == "" {
+				close(release)
+			}
+		})
+	}
+}
+
+func TestHTTPFailsWhenItCannotServe(t *testing.T) {
+	t.Parallel()
+	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := listener.Close(); err != nil {
+		t.Fatal(err)
+	}
+	err = lifecycle.Run(t.Context(), lifecycle.HTTP("api", &http.Server{ReadHeaderTimeout: time.Second}, listener, time.Second))
+	if !errors.Is(err, net.ErrClosed) || !strings.HasPrefix(err.Error(), "api: serve 127.0.0.1:") {
+		t.Errorf("Run = %v", err)
+	}
+}
+
+// get returns the body, or nothing if the request failed.
+func get(t *testing.T, url string) string {
+	t.Helper()
+	req, err := http.NewRequestWithContext(context.WithoutCancel(t.Context()), http.MethodGet, url, http.NoBody)
+	if err != nil {
+		return ""
+	}
+	transport := &http.Transport{}
+	defer transport.CloseIdleConnections()
+	resp, err := (&http.Client{Transport: transport}).Do(req)
+	if err != nil {
+		return ""
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		return ""
+	}
+	return string(body)
+}
