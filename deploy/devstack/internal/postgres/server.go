@@ -247,19 +247,12 @@ func arguments(data string, config Config) []string {
 	return args
 }
 
-// await returns when the server answers.
+// await returns when the server answers. It is asked only once its own lock file says that it is ready: before that, another
+// server might answer on the port.
 func (s *Server) await(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, startLimit)
+	ctx, cancel := context.WithTimeoutCause(ctx, startLimit, fmt.Errorf("the server was not ready within %s", startLimit))
 	defer cancel()
-	for {
-		err := s.greet(ctx)
-		if err == nil {
-			return nil
-		}
-		if refused := new(pgconn.PgError); errors.As(err, &refused) && refused.Code == "28P01" {
-			return errors.New("the data folder has another owner password than the one kept in the state folder: " +
-				"bring the old file of secrets back, or throw the data away (make clean)")
-		}
+	for !s.saysReady() {
 		select {
 		case <-s.child.Done():
 			if exit := s.child.Err(); exit != nil {
@@ -267,10 +260,30 @@ func (s *Server) await(ctx context.Context) error {
 			}
 			return errors.New("the server ended at once")
 		case <-ctx.Done():
-			return fmt.Errorf("the server does not answer: %w", err)
+			return context.Cause(ctx)
 		case <-time.After(pollPause):
 		}
 	}
+	err := s.greet(ctx)
+	if refused, ok := errors.AsType[*pgconn.PgError](err); ok && refused.Code == invalidPassword {
+		return errors.New("the data folder has another owner password than the one kept in the state folder: " +
+			"bring the old file of secrets back, or throw the data away (make clean)")
+	}
+	return err
+}
+
+// invalidPassword is the server's code for a wrong password.
+const invalidPassword = "28P01"
+
+// saysReady reports whether the lock file is our server's and says that it takes connections.
+func (s *Server) saysReady() bool {
+	raw, err := os.ReadFile(filepath.Join(s.home, "data", "postmaster.pid"))
+	if err != nil {
+		return false
+	}
+	lines := strings.Split(string(raw), "\n")
+	const number, status = 0, 7 // lines of the file, which pg_ctl reads too
+	return len(lines) > status && lines[number] == strconv.Itoa(s.child.PID()) && strings.TrimSpace(lines[status]) == "ready"
 }
 
 func (s *Server) greet(ctx context.Context) error {
