@@ -36,7 +36,7 @@ func (RefreshToken) TableName() string { return "refresh_tokens" }
 // FindRefreshToken finds whose refresh token has this hash, before the tenant is known. It does not say whether the token is
 // still good: Rotate does, inside the tenant. An unknown hash is fault.NotFound.
 func (s *Store) FindRefreshToken(ctx context.Context, hash []byte) (user uuid.UUID, t tenant.ID, err error) {
-	return s.findOwner(ctx, "SELECT user_id, organization_id FROM auth_find_refresh_token(?)", hash, "refresh_token")
+	return s.findOwner(ctx, "SELECT user_id, organization_id FROM auth_find_refresh_token($1)", hash, "refresh_token")
 }
 
 // RefreshTokens is the repository of refresh tokens within a tenant.

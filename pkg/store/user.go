@@ -2,9 +2,11 @@ package store
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
 
 	"github.com/tarento/copilot/pkg/tenant"
 )
@@ -48,19 +50,20 @@ type Principal struct {
 // FindLogin finds an account by its email address or username, whatever its case, before its tenant is known. It tells the
 // tenant to enter and nothing else. An unknown identifier is fault.NotFound.
 func (s *Store) FindLogin(ctx context.Context, identifier string) (user uuid.UUID, t tenant.ID, err error) {
-	return s.findOwner(ctx, "SELECT user_id, organization_id FROM auth_find_user(?)", identifier, "user")
+	return s.findOwner(ctx, "SELECT user_id, organization_id FROM auth_find_user($1)", identifier, "user")
 }
 
 // findOwner runs one of the two questions that are answered outside of a tenant.
-func (s *Store) findOwner(ctx context.Context, query string, arg any, noun string) (uuid.UUID, tenant.ID, error) {
-	var found []struct{ UserID, OrganizationID uuid.UUID }
-	if err := s.db.WithContext(ctx).Raw(query, arg).Scan(&found).Error; err != nil {
-		return uuid.Nil, tenant.ID{}, explain(err, "find the owner of a "+noun)
-	}
-	if len(found) == 0 {
+func (s *Store) findOwner(ctx context.Context, query string, arg any, noun string) (user uuid.UUID, t tenant.ID, err error) {
+	var organization uuid.UUID
+	err = s.pool.QueryRow(ctx, query, arg).Scan(&user, &organization)
+	if errors.Is(err, pgx.ErrNoRows) {
 		return uuid.Nil, tenant.ID{}, notFound(noun)
 	}
-	return found[0].UserID, tenant.FromUUID(found[0].OrganizationID), nil
+	if err != nil {
+		return uuid.Nil, tenant.ID{}, explain(err, "find the owner of a "+wordsOf(noun))
+	}
+	return user, tenant.FromUUID(organization), nil
 }
 
 // Users is the repository of users within a tenant.
