@@ -2,7 +2,6 @@ package geminilocal
 
 import (
 	"encoding/json"
-	"fmt"
 	"net/http"
 )
 
@@ -38,7 +37,7 @@ func (s *Server) addScript(w http.ResponseWriter, r *http.Request) {
 	}
 	for i := range script.Steps {
 		if err := script.Steps[i].validate(); err != nil {
-			writeError(w, invalidArgument(fmt.Sprintf("steps[%d]: %s", i, err)))
+			writeError(w, invalidf("steps[%d]: %s", i, err))
 			return
 		}
 	}
@@ -66,7 +65,7 @@ func readAdmin(w http.ResponseWriter, r *http.Request, into any) bool {
 	decoder := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxBody))
 	decoder.DisallowUnknownFields()
 	if err := decoder.Decode(into); err != nil {
-		writeError(w, invalidArgument("the admin request cannot be read: "+err.Error()))
+		writeError(w, invalidf("the admin request cannot be read: %s", err))
 		return false
 	}
 	return true
@@ -76,7 +75,7 @@ func readAdmin(w http.ResponseWriter, r *http.Request, into any) bool {
 func identified(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if apiKey(r) == "" && r.Header.Get("X-Standin-Session") == "" {
-			writeError(w, invalidArgument("send x-goog-api-key or x-standin-session: a script belongs to one of them"))
+			writeError(w, invalidf("send x-goog-api-key or x-standin-session: a script belongs to one of them"))
 			return
 		}
 		next.ServeHTTP(w, r)

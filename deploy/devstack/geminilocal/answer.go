@@ -80,18 +80,19 @@ func prose(question string, results []*functionResponse) string {
 		return "The documents that were searched say nothing about this."
 	case len(results) > 0:
 		last := results[len(results)-1]
-		return fmt.Sprintf("The tool %s answered: %s", last.Name, clip(clean(string(last.Response)), maxQuote))
+		return fmt.Sprintf("The tool %s answered: %s", last.Name, clip(clean(string(last.Response))))
 	case question == "":
 		return "There is no question in this request."
 	default:
-		return fmt.Sprintf("You said: “%s”. No documents were offered to answer from.", clip(clean(question), maxQuote))
+		return fmt.Sprintf("You said: “%s”. No documents were offered to answer from.", clip(clean(question)))
 	}
 }
 
 // calling is a reply that calls a function. The id depends on nothing but the conversation.
 func calling(req *generateRequest, name string, args map[string]any) reply {
-	h := hash(byte(len(req.Contents)), []byte(req.promptText()))
-	return reply{pieces: []part{signed(part{FunctionCall: &functionCall{ID: fmt.Sprintf("standin-%d-%08x", len(req.Contents), h), Name: name, Args: args}})}, finish: "STOP"}
+	id := fmt.Sprintf("standin-%d-%08x", len(req.Contents), hash(0, []byte(req.promptText())))
+	call := part{FunctionCall: &functionCall{ID: id, Name: name, Args: args}}
+	return reply{pieces: []part{signed(call)}, finish: "STOP"}
 }
 
 // signed adds the thought signature that must come back with a function call.

@@ -146,23 +146,23 @@ func appendVector(b []byte, v []float32) []byte {
 // embedMany checks and embeds; the vectors are JSON already, and cost is in tokens.
 func embedMany(requests []embedRequest) (vectors [][]byte, cost int, failure *apiError) {
 	if len(requests) == 0 {
-		return nil, 0, invalidArgument("* BatchEmbedContentsRequest.requests: requests is not specified")
+		return nil, 0, invalidf("* BatchEmbedContentsRequest.requests: requests is not specified")
 	}
 	if len(requests) > maxBatch {
-		return nil, 0, invalidArgument(fmt.Sprintf("* BatchEmbedContentsRequest.requests: at most %d requests can be in one batch", maxBatch))
+		return nil, 0, invalidf("* BatchEmbedContentsRequest.requests: at most %d requests can be in one batch", maxBatch)
 	}
 	var e embedder
 	for i, r := range requests {
 		text := r.Content.text()
 		if text == "" {
-			return nil, 0, invalidArgument(fmt.Sprintf("* EmbedContentRequest.content: the content of request %d is empty", i))
+			return nil, 0, invalidf("* EmbedContentRequest.content: the content of request %d is empty", i)
 		}
 		dimension := r.OutputDimensionality
 		if dimension == 0 {
 			dimension = defaultDimension
 		}
 		if dimension < 0 || dimension > maxDimension {
-			return nil, 0, invalidArgument(fmt.Sprintf("* EmbedContentRequest.output_dimensionality: must be between 1 and %d", maxDimension))
+			return nil, 0, invalidf("* EmbedContentRequest.output_dimensionality: must be between 1 and %d", maxDimension)
 		}
 		if r.Title != "" {
 			text = r.Title + "\n" + text
@@ -208,5 +208,9 @@ func embedContent(w http.ResponseWriter, body []byte) {
 		writeError(w, failure)
 		return
 	}
-	writeBody(w, http.StatusOK, fmt.Appendf(nil, `{"embedding":{"values":%s},"usageMetadata":{"promptTokenCount":%d}}`, vectors[0], cost))
+	writeBody(
+		w,
+		http.StatusOK,
+		fmt.Appendf(nil, `{"embedding":{"values":%s},"usageMetadata":{"promptTokenCount":%d}}`, vectors[0], cost),
+	)
 }

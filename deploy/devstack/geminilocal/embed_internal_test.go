@@ -14,12 +14,21 @@ func TestTerms(t *testing.T) {
 		text string
 		want []string
 	}{
-		"stop words vanish and case does not matter":     {"What IS the Capital of France?", []string{"capital", "france"}},
-		"plurals become singulars":                       {"policies boxes glasses branches cats status analysis", []string{"policy", "box", "glass", "branch", "cat", "status", "analysis"}},
-		"possessives and identifiers fall apart":         {"Acme's apt-get, 10,000 euros", []string{"acme", "apt", "get", "10", "000", "euro"}},
-		"letters of other scripts are letters":           {"Größe ÉTÉ", []string{"größe", "été"}},
-		"a run without spaces is cut at the term length": {strings.Repeat("x", maxTerm+5), []string{strings.Repeat("x", maxTerm), "xxxxx"}},
-		"nothing comes of punctuation":                   {"?! …", nil},
+		"stop words vanish and case does not matter": {"What IS the Capital of France?", []string{"capital", "france"}},
+		"plurals become singulars": {
+			"policies boxes glasses branches cats status analysis",
+			[]string{"policy", "box", "glass", "branch", "cat", "status", "analysis"},
+		},
+		"possessives and identifiers fall apart": {
+			"Acme's apt-get, 10,000 euros",
+			[]string{"acme", "apt", "get", "10", "000", "euro"},
+		},
+		"letters of other scripts are letters": {"Größe ÉTÉ", []string{"größe", "été"}},
+		"a run without spaces is cut at the term length": {
+			strings.Repeat("x", maxTerm+5),
+			[]string{strings.Repeat("x", maxTerm), "xxxxx"},
+		},
+		"nothing comes of punctuation": {"?! …", nil},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {

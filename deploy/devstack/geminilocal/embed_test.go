@@ -49,7 +49,7 @@ func TestVectorsAreUnitVectorsOfTheAskedDimension(t *testing.T) {
 	t.Parallel()
 	s := start(t, geminilocal.Config{})
 	texts := []string{
-		"short", "the of and", "?!", "日本語のテキスト", strings.Repeat("A long passage about replication slots. ", 200),
+		"short", "the of and", "?!", "Größe und Übermut", strings.Repeat("A long passage about replication slots. ", 200),
 	}
 	for _, dimension := range []int32{0, 8, 256, 768, 1536, 3072} {
 		want := int(dimension)
@@ -131,15 +131,35 @@ func TestEmbeddingRefusesWhatTheServiceRefuses(t *testing.T) {
 		body   any
 		status int
 	}{
-		"an empty batch":              {embedModel + ":batchEmbedContents", map[string]any{}, http.StatusBadRequest},
-		"an empty text":               {embedModel + ":batchEmbedContents", map[string]any{"requests": []any{map[string]any{}}}, http.StatusBadRequest},
-		"more than a hundred texts":   {embedModel + ":batchEmbedContents", map[string]any{"requests": slices.Repeat([]any{text}, 101)}, http.StatusBadRequest},
-		"too many dimensions":         {embedModel + ":embedContent", wide, http.StatusBadRequest},
-		"a body of another shape":     {embedModel + ":embedContent", []int{1}, http.StatusBadRequest},
-		"a model that writes":         {chatModel + ":batchEmbedContents", map[string]any{"requests": []any{text}}, http.StatusNotFound},
-		"a model nobody has heard of": {"embed-o-matic:batchEmbedContents", map[string]any{"requests": []any{text}}, http.StatusNotFound},
-		"one text is fine":            {embedModel + ":embedContent", text, http.StatusOK},
-		"a hundred texts are fine":    {embedModel + ":batchEmbedContents", map[string]any{"requests": slices.Repeat([]any{text}, 100)}, http.StatusOK},
+		"an empty batch": {embedModel + ":batchEmbedContents", map[string]any{}, http.StatusBadRequest},
+		"an empty text": {
+			embedModel + ":batchEmbedContents",
+			map[string]any{"requests": []any{map[string]any{}}},
+			http.StatusBadRequest,
+		},
+		"more than a hundred texts": {
+			embedModel + ":batchEmbedContents",
+			map[string]any{"requests": slices.Repeat([]any{text}, 101)},
+			http.StatusBadRequest,
+		},
+		"too many dimensions":     {embedModel + ":embedContent", wide, http.StatusBadRequest},
+		"a body of another shape": {embedModel + ":embedContent", []int{1}, http.StatusBadRequest},
+		"a model that writes": {
+			chatModel + ":batchEmbedContents",
+			map[string]any{"requests": []any{text}},
+			http.StatusNotFound,
+		},
+		"a model nobody has heard of": {
+			"embed-o-matic:batchEmbedContents",
+			map[string]any{"requests": []any{text}},
+			http.StatusNotFound,
+		},
+		"one text is fine": {embedModel + ":embedContent", text, http.StatusOK},
+		"a hundred texts are fine": {
+			embedModel + ":batchEmbedContents",
+			map[string]any{"requests": slices.Repeat([]any{text}, 100)},
+			http.StatusOK,
+		},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {

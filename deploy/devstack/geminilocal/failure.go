@@ -16,20 +16,25 @@ type apiError struct {
 	Details []map[string]any `json:"details,omitempty"`
 }
 
-func invalidArgument(message string) *apiError {
-	return &apiError{Code: http.StatusBadRequest, Message: message, Status: "INVALID_ARGUMENT"}
+func invalidf(format string, args ...any) *apiError {
+	return &apiError{Code: http.StatusBadRequest, Message: fmt.Sprintf(format, args...), Status: "INVALID_ARGUMENT"}
 }
 
-func permissionDenied(message string) *apiError {
-	return &apiError{Code: http.StatusForbidden, Message: message, Status: "PERMISSION_DENIED"}
-}
-
-func notFound(message string) *apiError {
-	return &apiError{Code: http.StatusNotFound, Message: message, Status: "NOT_FOUND"}
+func notFoundf(format string, args ...any) *apiError {
+	return &apiError{Code: http.StatusNotFound, Message: fmt.Sprintf(format, args...), Status: "NOT_FOUND"}
 }
 
 func malformedBody(err error) *apiError {
-	return invalidArgument("Invalid JSON payload received. " + err.Error())
+	return invalidf("Invalid JSON payload received. %s", err)
+}
+
+// nobody is the answer to a caller without a key.
+func nobody() *apiError {
+	return &apiError{
+		Code: http.StatusForbidden, Status: "PERMISSION_DENIED",
+		Message: "Method doesn't allow unregistered callers (callers without established identity). " +
+			"Please use API Key or other form of API consumer identity to call this API.",
+	}
 }
 
 // body words a scripted failure as the service does.
@@ -48,7 +53,7 @@ func (f *Failure) body() *apiError {
 	case http.StatusTooManyRequests:
 		e.Status, usual = "RESOURCE_EXHAUSTED", "You exceeded your current quota, please check your plan and billing details."
 	case http.StatusInternalServerError:
-		e.Status, usual = "INTERNAL", "An internal error has occurred. Please retry or report in https://developers.generativeai.google/guide/troubleshooting"
+		e.Status, usual = "INTERNAL", "An internal error has occurred. Please retry."
 	case http.StatusServiceUnavailable:
 		e.Status, usual = "UNAVAILABLE", "The model is overloaded. Please try again later."
 	case http.StatusGatewayTimeout:
@@ -68,7 +73,10 @@ func (f *Failure) body() *apiError {
 	if f.RetryAfter > 0 {
 		seconds := strconv.FormatFloat(time.Duration(f.RetryAfter).Seconds(), 'f', -1, 64)
 		e.Message += fmt.Sprintf(" Please retry in %ss.", seconds)
-		e.Details = append(e.Details, map[string]any{"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": seconds + "s"})
+		e.Details = append(
+			e.Details,
+			map[string]any{"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": seconds + "s"},
+		)
 	}
 	return e
 }

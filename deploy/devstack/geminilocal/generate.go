@@ -34,7 +34,7 @@ func generate(w http.ResponseWriter, r *http.Request, method, modelName string, 
 		return
 	}
 	if r.URL.Query().Get("alt") != "sse" {
-		writeError(w, invalidArgument("The local stand-in streams with alt=sse only."))
+		writeError(w, invalidf("The local stand-in streams with alt=sse only."))
 		return
 	}
 	stream(w, r, responses, how)
@@ -43,43 +43,61 @@ func generate(w http.ResponseWriter, r *http.Request, method, modelName string, 
 // check refuses conversations that the service refuses.
 func (r *generateRequest) check() *apiError {
 	if len(r.Contents) == 0 {
-		return invalidArgument("* GenerateContentRequest.contents: contents is not specified")
+		return invalidf("* GenerateContentRequest.contents: contents is not specified")
 	}
 	turn := 0 // where the current turn began: the last text of the user
 	for i, c := range r.Contents {
-		switch c.Role {
-		case "", "user", "model", "function":
-		default:
-			return invalidArgument("Please use a valid role: user, model.")
+		if failure := c.check(i); failure != nil {
+			return failure
 		}
-		if len(c.Parts) == 0 {
-			return invalidArgument(fmt.Sprintf("* GenerateContentRequest.contents[%d].parts: contents.parts must not be empty.", i))
-		}
-		if c.Role != "model" && c.text() != "" {
+		if c.Role != roleModel && c.text() != "" {
 			turn = i
 		}
-		for j, p := range c.Parts {
-			if p == (part{}) {
-				return invalidArgument(fmt.Sprintf("* GenerateContentRequest.contents[%d].parts[%d].data: required oneof field 'data' must have one initialized field", i, j))
-			}
+	}
+	var asked []*functionCall
+	for i, c := range r.Contents {
+		calls := callsIn(c)
+		if len(calls) > 0 && i >= turn && c.firstCall().ThoughtSignature == "" {
+			return invalidf("Function call is missing a thought_signature in functionCall parts. "+
+				"This is required for tools to work correctly. Function call %s, position %d.", calls[0].Name, i+1)
+		}
+		if failure := matched(asked, responsesIn(c)); failure != nil {
+			return failure
+		}
+		asked = calls
+	}
+	return nil
+}
+
+// check refuses a content that the service cannot read.
+func (c content) check(index int) *apiError {
+	switch c.Role {
+	case "", roleUser, roleModel, "function":
+	default:
+		return invalidf("Please use a valid role: user, model.")
+	}
+	if len(c.Parts) == 0 {
+		return invalidf("* GenerateContentRequest.contents[%d].parts: contents.parts must not be empty.", index)
+	}
+	for j, p := range c.Parts {
+		if p == (part{}) {
+			return invalidf("* GenerateContentRequest.contents[%d].parts[%d].data: "+
+				"required oneof field 'data' must have one initialized field", index, j)
 		}
 	}
-	for i, c := range r.Contents {
-		calls, results := callsIn(c), responsesIn(c)
-		if len(calls) > 0 && i >= turn && c.Role == "model" && c.firstCall().ThoughtSignature == "" {
-			return invalidArgument(fmt.Sprintf("Function call is missing a thought_signature in functionCall parts. This is required for tools to work correctly. Function call `%s`, position %d.", calls[0].Name, i+1))
-		}
-		var asked []*functionCall
-		if i > 0 {
-			asked = callsIn(r.Contents[i-1])
-		}
-		if len(asked) != len(results) {
-			return invalidArgument("Please ensure that the number of function response parts is equal to the number of function call parts of the function call turn.")
-		}
-		for j, result := range results {
-			if result.ID != asked[j].ID || result.Name != asked[j].Name {
-				return invalidArgument(fmt.Sprintf("Function response %q (id %q) does not answer function call %q (id %q).", result.Name, result.ID, asked[j].Name, asked[j].ID))
-			}
+	return nil
+}
+
+// matched checks that the results answer exactly the calls of the turn before.
+func matched(asked []*functionCall, results []*functionResponse) *apiError {
+	if len(asked) != len(results) {
+		return invalidf("Please ensure that the number of function response parts is equal to " +
+			"the number of function call parts of the function call turn.")
+	}
+	for i, result := range results {
+		if result.ID != asked[i].ID || result.Name != asked[i].Name {
+			return invalidf("Function response %q (id %q) does not answer function call %q (id %q).",
+				result.Name, result.ID, asked[i].Name, asked[i].ID)
 		}
 	}
 	return nil
@@ -130,7 +148,7 @@ func (a reply) responses(modelName string, prompt int) []generateResponse {
 	all := make([]generateResponse, 0, len(pieces))
 	next := first
 	for i, p := range pieces {
-		c := content{Role: "model"}
+		c := content{Role: roleModel}
 		if p != (part{}) {
 			c.Parts = []part{p}
 		}
@@ -162,10 +180,10 @@ func merge(responses []generateResponse) generateResponse {
 	if len(last.Candidates) == 0 {
 		return last
 	}
-	whole := content{Role: "model"}
+	whole := content{Role: roleModel}
 	for _, r := range responses {
 		for _, p := range r.Candidates[0].Content.Parts {
-			if n := len(whole.Parts); n > 0 && p.FunctionCall == nil && whole.Parts[n-1].FunctionCall == nil && whole.Parts[n-1].Thought == p.Thought {
+			if n := len(whole.Parts); n > 0 && continues(whole.Parts[n-1], p) {
 				whole.Parts[n-1].Text += p.Text
 				continue
 			}
@@ -176,6 +194,11 @@ func merge(responses []generateResponse) generateResponse {
 	answer.Content = &whole
 	last.Candidates = []candidate{answer}
 	return last
+}
+
+// continues reports whether next is more of the same text or thought.
+func continues(previous, next part) bool {
+	return previous.FunctionCall == nil && next.FunctionCall == nil && previous.Thought == next.Thought
 }
 
 // single sends a response that is not streamed.

@@ -18,7 +18,10 @@ func withTools(names ...string) *genai.GenerateContentConfig {
 	declared := &genai.Tool{}
 	for _, name := range names {
 		declared.FunctionDeclarations = append(declared.FunctionDeclarations, &genai.FunctionDeclaration{
-			Name: name, ParametersJsonSchema: json.RawMessage(`{"type":"object","properties":{"query":{"type":"string"}},"required":["query"]}`),
+			Name: name,
+			ParametersJsonSchema: json.RawMessage(
+				`{"type":"object","properties":{"query":{"type":"string"}},"required":["query"]}`,
+			),
 		})
 	}
 	return &genai.GenerateContentConfig{Tools: []*genai.Tool{declared}}
@@ -30,9 +33,16 @@ func answering(question, passages string) []*genai.Content {
 	if err := json.Unmarshal([]byte(passages), &response); err != nil {
 		panic(err)
 	}
-	call := &genai.Part{FunctionCall: &genai.FunctionCall{ID: "c1", Name: geminilocal.RetrievalTool, Args: map[string]any{"query": question}}, ThoughtSignature: []byte("s")}
+	call := &genai.Part{
+		FunctionCall:     &genai.FunctionCall{ID: "c1", Name: geminilocal.RetrievalTool, Args: map[string]any{"query": question}},
+		ThoughtSignature: []byte("s"),
+	}
 	result := &genai.Part{FunctionResponse: &genai.FunctionResponse{ID: "c1", Name: geminilocal.RetrievalTool, Response: response}}
-	return []*genai.Content{user(question), {Role: genai.RoleModel, Parts: []*genai.Part{call}}, {Role: genai.RoleUser, Parts: []*genai.Part{result}}}
+	return []*genai.Content{
+		user(question),
+		{Role: genai.RoleModel, Parts: []*genai.Part{call}},
+		{Role: genai.RoleUser, Parts: []*genai.Part{result}},
+	}
 }
 
 func TestItAsksForDocumentsAndQuotesThem(t *testing.T) {
@@ -53,12 +63,21 @@ func TestItAsksForDocumentsAndQuotesThem(t *testing.T) {
 		t.Errorf("model version %q does not say what it is", first.ModelVersion)
 	}
 
-	contents = append(contents, first.Candidates[0].Content, &genai.Content{Role: genai.RoleUser, Parts: []*genai.Part{{FunctionResponse: &genai.FunctionResponse{
-		ID: calls[0].ID, Name: calls[0].Name, Response: map[string]any{"passages": []any{
-			map[string]any{"mark": "[1]", "title": "Handbook", "page": 12, "text": "Working hours are flexible. Every employee gets 25 days\nof annual leave. Shoes are optional."},
-			map[string]any{"mark": "[2]", "title": "Handbook", "text": "The canteen opens at noon on all working days."},
-		}},
-	}}}})
+	contents = append(
+		contents,
+		first.Candidates[0].Content,
+		&genai.Content{Role: genai.RoleUser, Parts: []*genai.Part{{FunctionResponse: &genai.FunctionResponse{
+			ID: calls[0].ID, Name: calls[0].Name, Response: map[string]any{"passages": []any{
+				map[string]any{
+					"mark":  "[1]",
+					"title": "Handbook",
+					"page":  12,
+					"text":  "Working hours are flexible. Every employee gets 25 days\nof annual leave. Shoes are optional.",
+				},
+				map[string]any{"mark": "[2]", "title": "Handbook", "text": "The canteen opens at noon on all working days."},
+			}},
+		}}}},
+	)
 	chunks, err := stream(t.Context(), s.sdk, contents, withTools(geminilocal.RetrievalTool))
 	if err != nil {
 		t.Fatal(err)
@@ -67,7 +86,8 @@ func TestItAsksForDocumentsAndQuotesThem(t *testing.T) {
 	for _, c := range chunks {
 		text.WriteString(c.Text())
 	}
-	const want = "The documents say: “Every employee gets 25 days of annual leave.” [1] (Answered by the local stand-in for Gemini, which quotes passages.)"
+	const want = "The documents say: “Every employee gets 25 days of annual leave.” [1] " +
+		"(Answered by the local stand-in for Gemini, which quotes passages.)"
 	if text.String() != want {
 		t.Errorf("answer\n%s\nwant\n%s", text.String(), want)
 	}
@@ -76,7 +96,8 @@ func TestItAsksForDocumentsAndQuotesThem(t *testing.T) {
 		t.Errorf("%d chunks, the last finished with %q; want several and STOP", len(chunks), last.Candidates[0].FinishReason)
 	}
 	usage := last.UsageMetadata
-	if usage.PromptTokenCount < 50 || usage.CandidatesTokenCount < 20 || usage.TotalTokenCount != usage.PromptTokenCount+usage.CandidatesTokenCount {
+	if usage.PromptTokenCount < 50 || usage.CandidatesTokenCount < 20 ||
+		usage.TotalTokenCount != usage.PromptTokenCount+usage.CandidatesTokenCount {
 		t.Errorf("usage %+v does not add up", usage)
 	}
 }
@@ -93,27 +114,53 @@ func TestAnswers(t *testing.T) {
 			contents: []*genai.Content{user("Hello there")}, has: []string{"Hello there", "local stand-in for Gemini"},
 		},
 		"without passages it says that nothing was found": {
-			contents: answering("Who invented the wheel?", `{"passages":[]}`), has: []string{"say nothing about this", "local stand-in"},
+			contents: answering(
+				"Who invented the wheel?",
+				`{"passages":[]}`,
+			),
+			has: []string{"say nothing about this", "local stand-in"},
 		},
 		"passages about something else are not quoted": {
-			contents: answering("Who invented the wheel?", `{"passages":[{"mark":"[1]","text":"The canteen opens at noon on weekdays."}]}`),
-			has:      []string{"say nothing about this"}, hasNot: []string{"canteen", "[1]"},
+			contents: answering(
+				"Who invented the wheel?",
+				`{"passages":[{"mark":"[1]","text":"The canteen opens at noon on weekdays."}]}`,
+			),
+			has:    []string{"say nothing about this"},
+			hasNot: []string{"canteen", "[1]"},
 		},
 		"two passages that answer alike are both quoted with their marks": {
-			contents: answering("When does the canteen open?", `{"passages":[{"mark":"[1]","text":"The canteen opens at noon."},{"mark":"[7]","text":"On Fridays the canteen opens at eleven."}]}`),
-			has:      []string{"noon.” [1]", "eleven.” [7]"},
+			contents: answering(
+				"When does the canteen open?",
+				`{"passages":[{"mark":"[1]","text":"The canteen opens at noon."},
+				{"mark":"[7]","text":"On Fridays the canteen opens at eleven."}]}`,
+			),
+			has: []string{"noon.” [1]", "eleven.” [7]"},
 		},
 		"a passage is quoted once even when retrieved twice": {
-			contents: answering("When does the canteen open?", `{"passages":[{"mark":"[1]","text":"The canteen opens at noon."},{"mark":"[2]","text":"The canteen opens at noon."}]}`),
-			has:      []string{"[1]"}, hasNot: []string{"[2]"},
+			contents: answering(
+				"When does the canteen open?",
+				`{"passages":[{"mark":"[1]","text":"The canteen opens at noon."},{"mark":"[2]","text":"The canteen opens at noon."}]}`,
+			),
+			has:    []string{"[1]"},
+			hasNot: []string{"[2]"},
 		},
 		"an abbreviation does not end a sentence": {
-			contents: answering("Which formats does the importer read?", `{"passages":[{"mark":"[1]","text":"The importer reads several formats, e.g. Markdown and HTML. It writes none."}]}`),
-			has:      []string{"“The importer reads several formats, e.g. Markdown and HTML.” [1]"}, hasNot: []string{"writes none"},
+			contents: answering(
+				"Which formats does the importer read?",
+				`{"passages":[{"mark":"[1]","text":"The importer reads several formats, e.g. Markdown and HTML. It writes none."}]}`,
+			),
+			has: []string{
+				"“The importer reads several formats, e.g. Markdown and HTML.” [1]",
+			},
+			hasNot: []string{"writes none"},
 		},
 		"the passage's heading helps a sentence that names nothing": {
-			contents: answering("What is the default port of the gateway?", `{"passages":[{"mark":"[1]","heading":"Worker","text":"The default port is 9100 unless configured."},{"mark":"[2]","heading":"Gateway","text":"The default port is 8080 unless configured."}]}`),
-			has:      []string{"The documents say: “The default port is 8080"},
+			contents: answering(
+				"What is the default port of the gateway?",
+				`{"passages":[{"mark":"[1]","heading":"Worker","text":"The default port is 9100 unless configured."},
+				{"mark":"[2]","heading":"Gateway","text":"The default port is 8080 unless configured."}]}`,
+			),
+			has: []string{"The documents say: “The default port is 8080"},
 		},
 		"the result of another tool is repeated": {
 			contents: func() []*genai.Content {
@@ -124,14 +171,21 @@ func TestAnswers(t *testing.T) {
 			has: []string{`The tool weather answered: {"sky":"blue"}`},
 		},
 		"a second question is asked about anew": {
-			contents: append(answering("When does the canteen open?", `{"passages":[]}`), genai.NewContentFromText("Nothing found.", genai.RoleModel), user("And the library?")),
-			config:   withTools(geminilocal.RetrievalTool), has: []string{`CALL {"query":"And the library?"}`},
+			contents: append(
+				answering("When does the canteen open?", `{"passages":[]}`),
+				genai.NewContentFromText("Nothing found.", genai.RoleModel),
+				user("And the library?"),
+			),
+			config: withTools(geminilocal.RetrievalTool),
+			has:    []string{`CALL {"query":"And the library?"}`},
 		},
 		"a forbidden tool is not called": {
 			contents: []*genai.Content{user("Hello")},
 			config: func() *genai.GenerateContentConfig {
 				c := withTools(geminilocal.RetrievalTool)
-				c.ToolConfig = &genai.ToolConfig{FunctionCallingConfig: &genai.FunctionCallingConfig{Mode: genai.FunctionCallingConfigModeNone}}
+				c.ToolConfig = &genai.ToolConfig{
+					FunctionCallingConfig: &genai.FunctionCallingConfig{Mode: genai.FunctionCallingConfigModeNone},
+				}
 				return c
 			}(),
 			has: []string{"You said: “Hello”"},
@@ -140,7 +194,9 @@ func TestAnswers(t *testing.T) {
 			contents: []*genai.Content{user("Hello")},
 			config: func() *genai.GenerateContentConfig {
 				c := withTools("lookup")
-				c.ToolConfig = &genai.ToolConfig{FunctionCallingConfig: &genai.FunctionCallingConfig{Mode: genai.FunctionCallingConfigModeAny}}
+				c.ToolConfig = &genai.ToolConfig{
+					FunctionCallingConfig: &genai.FunctionCallingConfig{Mode: genai.FunctionCallingConfigModeAny},
+				}
 				return c
 			}(),
 			has: []string{`CALL {"query":"Hello"}`},
@@ -182,14 +238,23 @@ func TestJSONFitsItsSchema(t *testing.T) {
 	t.Parallel()
 	s := start(t, geminilocal.Config{})
 	tests := map[string]struct{ schema, want string }{
-		"only what is required":               {`{"type":"object","properties":{"n":{"type":"integer","minimum":2.5},"o":{"type":"string"}},"required":["n"]}`, `{"n":3}`},
-		"everything when nothing is required": {`{"type":"object","properties":{"b":{"type":"boolean"},"d":{"type":"string","format":"date"}}}`, `{"b":true,"d":"2000-01-01"}`},
-		"the first of an enumeration":         {`{"type":"string","enum":["low","high"]}`, `"low"`},
-		"as many items as demanded":           {`{"type":"array","minItems":2,"items":{"type":"number","maximum":-1}}`, `[-1,-1]`},
-		"a reference into the definitions":    {`{"$defs":{"x":{"const":7}},"type":"object","properties":{"a":{"$ref":"#/$defs/x"}},"required":["a"]}`, `{"a":7}`},
-		"a schema that contains itself ends":  {`{"type":"object","properties":{"next":{"$ref":"#"}}}`, ``},
-		"a nullable type":                     {`{"type":["null","string"],"maxLength":3}`, `"You"`},
-		"the first of several schemas":        {`{"anyOf":[{"type":"null"},{"type":"string"}]}`, `null`},
+		"only what is required": {
+			`{"type":"object","properties":{"n":{"type":"integer","minimum":2.5},"o":{"type":"string"}},"required":["n"]}`,
+			`{"n":3}`,
+		},
+		"everything when nothing is required": {
+			`{"type":"object","properties":{"b":{"type":"boolean"},"d":{"type":"string","format":"date"}}}`,
+			`{"b":true,"d":"2000-01-01"}`,
+		},
+		"the first of an enumeration": {`{"type":"string","enum":["low","high"]}`, `"low"`},
+		"as many items as demanded":   {`{"type":"array","minItems":2,"items":{"type":"number","maximum":-1}}`, `[-1,-1]`},
+		"a reference into the definitions": {
+			`{"$defs":{"x":{"const":7}},"type":"object","properties":{"a":{"$ref":"#/$defs/x"}},"required":["a"]}`,
+			`{"a":7}`,
+		},
+		"a schema that contains itself ends": {`{"type":"object","properties":{"next":{"$ref":"#"}}}`, ``},
+		"a nullable type":                    {`{"type":["null","string"],"maxLength":3}`, `"You"`},
+		"the first of several schemas":       {`{"anyOf":[{"type":"null"},{"type":"string"}]}`, `null`},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -214,8 +279,10 @@ func TestJSONFitsItsSchema(t *testing.T) {
 		t.Parallel()
 		res, err := s.sdk.Models.GenerateContent(t.Context(), chatModel, genai.Text("Hello"), &genai.GenerateContentConfig{
 			ResponseMIMEType: "application/json",
-			ResponseSchema: &genai.Schema{Type: genai.TypeArray, MinItems: genai.Ptr(int64(1)), Items: &genai.Schema{
-				Type: genai.TypeObject, Required: []string{"ok"}, Properties: map[string]*genai.Schema{"ok": {Type: genai.TypeBoolean}},
+			ResponseSchema: &genai.Schema{Type: genai.TypeArray, MinItems: new(int64(1)), Items: &genai.Schema{
+				Type:       genai.TypeObject,
+				Required:   []string{"ok"},
+				Properties: map[string]*genai.Schema{"ok": {Type: genai.TypeBoolean}},
 			}},
 		})
 		if err != nil {
@@ -229,7 +296,12 @@ func TestJSONFitsItsSchema(t *testing.T) {
 
 	t.Run("without a schema it is an object", func(t *testing.T) {
 		t.Parallel()
-		res, err := s.sdk.Models.GenerateContent(t.Context(), chatModel, genai.Text("Hello"), &genai.GenerateContentConfig{ResponseMIMEType: "application/json"})
+		res, err := s.sdk.Models.GenerateContent(
+			t.Context(),
+			chatModel,
+			genai.Text("Hello"),
+			&genai.GenerateContentConfig{ResponseMIMEType: "application/json"},
+		)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -242,7 +314,12 @@ func TestJSONFitsItsSchema(t *testing.T) {
 func TestALimitOfTokensEndsTheAnswer(t *testing.T) {
 	t.Parallel()
 	s := start(t, geminilocal.Config{})
-	res, err := s.sdk.Models.GenerateContent(t.Context(), chatModel, genai.Text("Tell me everything you know"), &genai.GenerateContentConfig{MaxOutputTokens: 5})
+	res, err := s.sdk.Models.GenerateContent(
+		t.Context(),
+		chatModel,
+		genai.Text("Tell me everything you know"),
+		&genai.GenerateContentConfig{MaxOutputTokens: 5},
+	)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -325,7 +402,12 @@ func TestConversationsTheServiceRefusesAreRefused(t *testing.T) {
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			status, body := s.do(t, http.MethodPost, "/v1beta/models/"+chatModel+":generateContent", map[string]any{"contents": tc.contents})
+			status, body := s.do(
+				t,
+				http.MethodPost,
+				"/v1beta/models/"+chatModel+":generateContent",
+				map[string]any{"contents": tc.contents},
+			)
 			if status != http.StatusBadRequest || !strings.Contains(string(body), tc.want) {
 				t.Errorf("%d %s, want 400 with %q", status, body, tc.want)
 			}
@@ -336,7 +418,10 @@ func TestConversationsTheServiceRefusesAreRefused(t *testing.T) {
 func TestEveryRequestNeedsAKey(t *testing.T) {
 	t.Parallel()
 	s := start(t, geminilocal.Config{Admin: true})
-	for path, want := range map[string]int{"/v1beta/models/" + chatModel + ":generateContent": http.StatusForbidden, "/admin/script": http.StatusBadRequest} {
+	for path, want := range map[string]int{
+		"/v1beta/models/" + chatModel + ":generateContent": http.StatusForbidden,
+		"/admin/script": http.StatusBadRequest,
+	} {
 		req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, s.url+path, strings.NewReader("{}"))
 		if err != nil {
 			t.Fatal(err)

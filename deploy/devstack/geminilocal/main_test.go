@@ -102,7 +102,12 @@ func (s *standin) calls(t *testing.T) geminilocal.Calls {
 }
 
 // stream collects the chunks of a streamed answer and the error that ended it.
-func stream(ctx context.Context, sdk *genai.Client, contents []*genai.Content, config *genai.GenerateContentConfig) (chunks []*genai.GenerateContentResponse, err error) {
+func stream(
+	ctx context.Context,
+	sdk *genai.Client,
+	contents []*genai.Content,
+	config *genai.GenerateContentConfig,
+) (chunks []*genai.GenerateContentResponse, err error) {
 	for chunk, err := range sdk.Models.GenerateContentStream(ctx, chatModel, contents, config) {
 		if err != nil {
 			return chunks, err

@@ -104,11 +104,11 @@ func split(passages []passage) []sentence {
 		before := len(all)
 		for place, text := range cutSentences(p.Text) {
 			if found := terms(text); len(found) >= 3 {
-				all = append(all, sentence{text: clip(text, maxQuote), terms: set(found), passage: i, place: place})
+				all = append(all, sentence{text: clip(text), terms: set(found), passage: i, place: place})
 			}
 		}
 		if whole := clean(p.Text); len(all) == before && whole != "" {
-			all = append(all, sentence{text: clip(whole, maxQuote), terms: set(terms(whole)), passage: i})
+			all = append(all, sentence{text: clip(whole), terms: set(terms(whole)), passage: i})
 		}
 	}
 	return all
@@ -175,21 +175,17 @@ func set(all []string) map[string]bool {
 	return m
 }
 
-// cutSentences cuts at line ends that end a paragraph, and after a full stop, question or exclamation mark that is followed
-// by a space and does not look like an abbreviation. A single line end is a space, since PDF text breaks lines anywhere.
+// cutSentences cuts a text into blocks, and those after each full stop, question or exclamation mark that is followed by a
+// space and does not look like an abbreviation.
 func cutSentences(text string) []string {
 	var all []string
-	for block := range strings.SplitSeq(strings.ReplaceAll(text, "\r\n", "\n"), "\n\n") {
-		block = clean(block)
+	for _, block := range blocks(text) {
 		start := 0
 		for i := 0; i+1 < len(block); i++ {
 			if c := block[i]; c != '.' && c != '!' && c != '?' {
 				continue
 			}
-			end := i + 1
-			for end < len(block) && strings.IndexByte(`"')]`, block[end]) >= 0 {
-				end++
-			}
+			end := len(block) - len(strings.TrimLeft(block[i+1:], "\"'”’»)]"))
 			if end >= len(block) || block[end] != ' ' || abbreviated(block[start:i]) || startsLower(block[end+1:]) {
 				continue
 			}
@@ -203,6 +199,39 @@ func cutSentences(text string) []string {
 	return all
 }
 
+// blocks cuts a text into paragraphs, headings, list items and table rows, each on one line. Any other line end is a space,
+// since the text of a PDF breaks lines anywhere.
+func blocks(text string) []string {
+	var all []string
+	open := false // whether the next line may belong to the last block
+	for line := range strings.Lines(text) {
+		line = clean(line)
+		heading := strings.HasPrefix(line, "#")
+		switch {
+		case line == "":
+			open = false
+			continue
+		case open && !heading && !startsItem(line):
+			all[len(all)-1] += " " + line
+		default:
+			all = append(all, line)
+		}
+		open = !heading
+	}
+	return all
+}
+
+// startsItem reports whether a line begins a list item or a table row.
+func startsItem(line string) bool {
+	for _, marker := range []string{"- ", "* ", "+ ", "• ", "– ", "|"} {
+		if strings.HasPrefix(line, marker) {
+			return true
+		}
+	}
+	number, _, found := strings.Cut(line, ". ")
+	return found && number != "" && strings.Trim(number, "0123456789") == ""
+}
+
 // abbreviated reports whether the full stop after before belongs to "e.g.", "Dr." or a single letter.
 func abbreviated(before string) bool {
 	word := before[strings.LastIndexByte(before, ' ')+1:]
@@ -210,7 +239,8 @@ func abbreviated(before string) bool {
 	case "e.g", "i.e", "etc", "cf", "vs", "dr", "mr", "mrs", "ms", "no", "fig", "sec", "ch", "vol", "approx":
 		return true
 	}
-	return utf8.RuneCountInString(word) == 1 && unicode.IsUpper([]rune(word)[0])
+	r, size := utf8.DecodeRuneInString(word)
+	return size > 0 && size == len(word) && unicode.IsUpper(r)
 }
 
 func startsLower(s string) bool {
@@ -221,8 +251,9 @@ func startsLower(s string) bool {
 // clean makes one line of text.
 func clean(text string) string { return strings.Join(strings.Fields(text), " ") }
 
-// clip shortens text to about limit bytes, at a space.
-func clip(text string, limit int) string {
+// clip shortens text to about maxQuote bytes, at a space.
+func clip(text string) string {
+	const limit = maxQuote
 	if len(text) <= limit {
 		return text
 	}

@@ -31,22 +31,52 @@ func TestScriptedAnswers(t *testing.T) {
 		step geminilocal.Step
 		want outcome
 	}{
-		"pieces arrive one by one":   {geminilocal.Step{Parts: pieces}, outcome{text: "one two three", chunks: 3, finish: "STOP"}},
-		"an answer may stop early":   {geminilocal.Step{Parts: pieces, Finish: "MAX_TOKENS"}, outcome{text: "one two three", chunks: 3, finish: "MAX_TOKENS"}},
-		"a call may be malformed":    {geminilocal.Step{Finish: "MALFORMED_FUNCTION_CALL"}, outcome{chunks: 1, finish: "MALFORMED_FUNCTION_CALL"}},
-		"a prompt may be blocked":    {geminilocal.Step{Blocked: "SAFETY"}, outcome{chunks: 1, blocked: "SAFETY"}},
-		"a stream may break":         {geminilocal.Step{Parts: pieces, Cut: &geminilocal.Cut{After: 2}}, outcome{text: "one two ", chunks: 2, failed: true}},
+		"pieces arrive one by one": {geminilocal.Step{Parts: pieces}, outcome{text: "one two three", chunks: 3, finish: "STOP"}},
+		"an answer may stop early": {
+			geminilocal.Step{Parts: pieces, Finish: "MAX_TOKENS"},
+			outcome{text: "one two three", chunks: 3, finish: "MAX_TOKENS"},
+		},
+		"a call may be malformed": {
+			geminilocal.Step{Finish: "MALFORMED_FUNCTION_CALL"},
+			outcome{chunks: 1, finish: "MALFORMED_FUNCTION_CALL"},
+		},
+		"a prompt may be blocked": {geminilocal.Step{Blocked: "SAFETY"}, outcome{chunks: 1, blocked: "SAFETY"}},
+		"a stream may break": {
+			geminilocal.Step{Parts: pieces, Cut: &geminilocal.Cut{After: 2}},
+			outcome{text: "one two ", chunks: 2, failed: true},
+		},
 		"a stream may break at once": {geminilocal.Step{Parts: pieces, Cut: &geminilocal.Cut{}}, outcome{failed: true}},
-		"a stream may end too early": {geminilocal.Step{Parts: pieces, Cut: &geminilocal.Cut{After: 1, Clean: true}}, outcome{text: "one ", chunks: 1}},
-		"a stream may fail half-way": {geminilocal.Step{Parts: pieces, Error: &geminilocal.Failure{Code: 503, After: 1}}, outcome{text: "one ", chunks: 1, code: 503}},
-		"a quota may be used up":     {geminilocal.Step{Error: &geminilocal.Failure{Code: 429, RetryAfter: geminilocal.Duration(7500 * time.Millisecond)}}, outcome{code: 429, retry: "7.5s"}},
-		"the service may be away":    {geminilocal.Step{Error: &geminilocal.Failure{Code: 503}}, outcome{code: 503}},
-		"the service may be broken":  {geminilocal.Step{Error: &geminilocal.Failure{Code: 500}}, outcome{code: 500}},
-		"a key may be invalid":       {geminilocal.Step{Error: &geminilocal.Failure{Code: 400, Reason: "API_KEY_INVALID"}}, outcome{code: 400}},
-		"its own answer may be cut":  {geminilocal.Step{Cut: &geminilocal.Cut{After: 1}}, outcome{text: "You said: “Hello”. ", chunks: 1, failed: true}},
-		"a delay alone changes it not": {geminilocal.Step{Delay: geminilocal.Duration(time.Millisecond), ChunkDelay: geminilocal.Duration(time.Microsecond)}, outcome{
-			text: "You said: “Hello”. No documents were offered to answer from. (Answered by the local stand-in for Gemini, which quotes passages.)", chunks: 7, finish: "STOP",
-		}},
+		"a stream may end too early": {
+			geminilocal.Step{Parts: pieces, Cut: &geminilocal.Cut{After: 1, Clean: true}},
+			outcome{text: "one ", chunks: 1},
+		},
+		"a stream may fail half-way": {
+			geminilocal.Step{Parts: pieces, Error: &geminilocal.Failure{Code: 503, After: 1}},
+			outcome{text: "one ", chunks: 1, code: 503},
+		},
+		"a quota may be used up": {
+			geminilocal.Step{Error: &geminilocal.Failure{Code: 429, RetryAfter: geminilocal.Duration(7500 * time.Millisecond)}},
+			outcome{code: 429, retry: "7.5s"},
+		},
+		"the service may be away":   {geminilocal.Step{Error: &geminilocal.Failure{Code: 503}}, outcome{code: 503}},
+		"the service may be broken": {geminilocal.Step{Error: &geminilocal.Failure{Code: 500}}, outcome{code: 500}},
+		"a key may be invalid": {
+			geminilocal.Step{Error: &geminilocal.Failure{Code: 400, Reason: "API_KEY_INVALID"}},
+			outcome{code: 400},
+		},
+		"its own answer may be cut": {
+			geminilocal.Step{Cut: &geminilocal.Cut{After: 1}},
+			outcome{text: "You said: “Hello”. ", chunks: 1, failed: true},
+		},
+		"a delay alone changes it not": {
+			geminilocal.Step{Delay: geminilocal.Duration(time.Millisecond), ChunkDelay: geminilocal.Duration(time.Microsecond)},
+			outcome{
+				text: "You said: “Hello”. No documents were offered to answer from. " +
+					"(Answered by the local stand-in for Gemini, which quotes passages.)",
+				chunks: 7,
+				finish: "STOP",
+			},
+		},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -64,8 +94,7 @@ func TestScriptedAnswers(t *testing.T) {
 					got.blocked = c.PromptFeedback.BlockReason
 				}
 			}
-			var api genai.APIError
-			if errors.As(err, &api) {
+			if api, ok := errors.AsType[genai.APIError](err); ok {
 				got.code = api.Code
 				for _, d := range api.Details {
 					if d["@type"] == "type.googleapis.com/google.rpc.RetryInfo" {
@@ -89,7 +118,13 @@ func TestScriptedCallsComeBackAsOnePart(t *testing.T) {
 	t.Parallel()
 	s := start(t, geminilocal.Config{Admin: true})
 	s.script(t, geminilocal.Step{
-		Parts: []geminilocal.Part{{Thought: "hm"}, {Text: "Let me "}, {Text: "look."}, {Call: &geminilocal.Call{Name: "a"}}, {Call: &geminilocal.Call{Name: "b", ID: "mine", Args: map[string]any{"x": 1.0}}}},
+		Parts: []geminilocal.Part{
+			{Thought: "hm"},
+			{Text: "Let me "},
+			{Text: "look."},
+			{Call: &geminilocal.Call{Name: "a"}},
+			{Call: &geminilocal.Call{Name: "b", ID: "mine", Args: map[string]any{"x": 1.0}}},
+		},
 		Usage: &geminilocal.Usage{Prompt: 100, Cached: 40, Output: 9, Thoughts: 3},
 	})
 	res, err := s.sdk.Models.GenerateContent(t.Context(), chatModel, genai.Text("Hello"), nil)
@@ -97,10 +132,14 @@ func TestScriptedCallsComeBackAsOnePart(t *testing.T) {
 		t.Fatal(err)
 	}
 	parts := res.Candidates[0].Content.Parts
-	if len(parts) != 4 || !parts[0].Thought || parts[1].Text != "Let me look." || parts[2].FunctionCall.ID == "" || len(parts[2].ThoughtSignature) == 0 || parts[3].FunctionCall.ID != "mine" {
+	if len(parts) != 4 || !parts[0].Thought || parts[1].Text != "Let me look." || parts[2].FunctionCall.ID == "" ||
+		len(parts[2].ThoughtSignature) == 0 ||
+		parts[3].FunctionCall.ID != "mine" {
 		t.Errorf("got %d parts, want thought, text and two calls", len(parts))
 	}
-	if u := res.UsageMetadata; u.PromptTokenCount != 100 || u.CachedContentTokenCount != 40 || u.CandidatesTokenCount != 9 || u.ThoughtsTokenCount != 3 || u.TotalTokenCount != 112 {
+	if u := res.UsageMetadata; u.PromptTokenCount != 100 || u.CachedContentTokenCount != 40 || u.CandidatesTokenCount != 9 ||
+		u.ThoughtsTokenCount != 3 ||
+		u.TotalTokenCount != 112 {
 		t.Errorf("usage %+v is not the scripted one", u)
 	}
 }
@@ -115,7 +154,11 @@ func TestStepsAreTakenInOrderByThoseTheyFit(t *testing.T) {
 		geminilocal.Step{Model: "gemini-2.5-pro", Parts: say("pro")},
 		geminilocal.Step{Parts: say("first")},
 	)
-	s.script(t, geminilocal.Step{Endpoint: "streamGenerateContent", Parts: say("streamed"), Repeat: -1}, geminilocal.Step{Parts: say("last")})
+	s.script(
+		t,
+		geminilocal.Step{Endpoint: "streamGenerateContent", Parts: say("streamed"), Repeat: -1},
+		geminilocal.Step{Parts: say("last")},
+	)
 
 	ask := func(text string) string {
 		t.Helper()
@@ -141,10 +184,13 @@ func TestStepsAreTakenInOrderByThoseTheyFit(t *testing.T) {
 		t.Error("the step for embeddings did not apply")
 	}
 	calls := s.calls(t)
-	if calls.Total != 8 || calls.Counts["generateContent"] != 5 || calls.Counts["streamGenerateContent"] != 2 || calls.Counts["batchEmbedContents"] != 1 || calls.Pending != 2 {
+	if calls.Total != 8 || calls.Counts["generateContent"] != 5 || calls.Counts["streamGenerateContent"] != 2 ||
+		calls.Counts["batchEmbedContents"] != 1 ||
+		calls.Pending != 2 {
 		t.Errorf("counted %+v", calls)
 	}
-	if first := calls.Requests[0]; first.Model != chatModel || !first.Scripted || !strings.Contains(string(first.Request), "Hello") {
+	if first := calls.Requests[0]; first.Model != chatModel || !first.Scripted ||
+		!strings.Contains(string(first.Request), "Hello") {
 		t.Errorf("recorded %+v", first)
 	}
 
@@ -179,7 +225,12 @@ func TestScriptsThatMeanNothingAreRefused(t *testing.T) {
 		"a nameless duration":   {"delay": "soon"},
 		"two ends of a stream":  {"error": map[string]any{"code": 500, "after": 1}, "cut": map[string]any{"after": 1}},
 	} {
-		if status, body := s.do(t, http.MethodPost, "/admin/script", map[string]any{"steps": []any{step}}); status != http.StatusBadRequest {
+		if status, body := s.do(
+			t,
+			http.MethodPost,
+			"/admin/script",
+			map[string]any{"steps": []any{step}},
+		); status != http.StatusBadRequest {
 			t.Errorf("%s: %d %s", name, status, body)
 		}
 	}
@@ -204,11 +255,28 @@ func TestWaitingEndsWhenTheClientLeaves(t *testing.T) {
 		path   string
 		put    map[string]string
 	}{
-		"before the first byte of an answer": {step: geminilocal.Step{Delay: geminilocal.Duration(time.Hour)}, path: chatModel + ":generateContent"},
-		"before the error":                   {step: geminilocal.Step{Delay: geminilocal.Duration(time.Hour), Error: &geminilocal.Failure{Code: 503}}, path: embedModel + ":embedContent"},
-		"between two chunks":                 {step: geminilocal.Step{ChunkDelay: geminilocal.Duration(time.Hour)}, path: chatModel + ":streamGenerateContent?alt=sse"},
-		"with the latency of the server":     {config: geminilocal.Config{Latency: time.Hour}, step: geminilocal.Step{Finish: "STOP"}, path: chatModel + ":generateContent"},
-		"with the latency of the session":    {step: geminilocal.Step{Finish: "STOP"}, path: chatModel + ":generateContent", put: map[string]string{"call": "1h"}},
+		"before the first byte of an answer": {
+			step: geminilocal.Step{Delay: geminilocal.Duration(time.Hour)},
+			path: chatModel + ":generateContent",
+		},
+		"before the error": {
+			step: geminilocal.Step{Delay: geminilocal.Duration(time.Hour), Error: &geminilocal.Failure{Code: 503}},
+			path: embedModel + ":embedContent",
+		},
+		"between two chunks": {
+			step: geminilocal.Step{ChunkDelay: geminilocal.Duration(time.Hour)},
+			path: chatModel + ":streamGenerateContent?alt=sse",
+		},
+		"with the latency of the server": {
+			config: geminilocal.Config{Latency: time.Hour},
+			step:   geminilocal.Step{Finish: "STOP"},
+			path:   chatModel + ":generateContent",
+		},
+		"with the latency of the session": {
+			step: geminilocal.Step{Finish: "STOP"},
+			path: chatModel + ":generateContent",
+			put:  map[string]string{"call": "1h"},
+		},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -234,7 +302,12 @@ func TestWaitingEndsWhenTheClientLeaves(t *testing.T) {
 
 			ctx, leave := context.WithCancel(t.Context())
 			defer leave()
-			req, err := http.NewRequestWithContext(ctx, http.MethodPost, server.URL+"/v1beta/models/"+tc.path, strings.NewReader(`{"contents":[{"parts":[{"text":"Hello there"}]}]}`))
+			req, err := http.NewRequestWithContext(
+				ctx,
+				http.MethodPost,
+				server.URL+"/v1beta/models/"+tc.path,
+				strings.NewReader(`{"contents":[{"parts":[{"text":"Hello there"}]}]}`),
+			)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -45,7 +45,7 @@ func New(config Config) *Server {
 		mux.Handle("/admin/", identified(admin))
 	}
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
-		writeError(w, notFound("The local stand-in for Gemini does not serve "+r.Method+" "+r.URL.Path+"."))
+		writeError(w, notFoundf("The local stand-in for Gemini does not serve %s %s.", r.Method, r.URL.Path))
 	})
 	s.handler = mux
 	return s
@@ -80,18 +80,18 @@ type delivery struct {
 func (s *Server) call(w http.ResponseWriter, r *http.Request) {
 	model, method, _ := strings.Cut(r.PathValue("call"), ":")
 	if apiKey(r) == "" {
-		writeError(w, permissionDenied("Method doesn't allow unregistered callers (callers without established identity). Please use API Key or other form of API consumer identity to call this API."))
+		writeError(w, nobody())
 		return
 	}
 	if !offers(model, method) {
-		writeError(w, notFound("models/"+model+" is not found for API version v1beta, or is not supported for "+method+". Call ListModels to see the list of available models and their supported methods."))
+		writeError(w, notFoundf("models/%s is not found for API version v1beta, or is not supported for %s. "+
+			"Call ListModels to see the list of available models and their supported methods.", model, method))
 		return
 	}
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
 	if err != nil {
-		var tooLarge *http.MaxBytesError
-		if errors.As(err, &tooLarge) {
-			writeError(w, invalidArgument("Request payload size exceeds the limit: 20971520 bytes."))
+		if _, tooLarge := errors.AsType[*http.MaxBytesError](err); tooLarge {
+			writeError(w, invalidf("Request payload size exceeds the limit: %d bytes.", maxBody))
 		}
 		return // otherwise the client is gone
 	}
@@ -202,7 +202,7 @@ func listModels(w http.ResponseWriter, _ *http.Request) {
 func getModel(w http.ResponseWriter, r *http.Request) {
 	id := r.PathValue("model")
 	if !known(id) {
-		writeError(w, notFound("Model is not found: models/"+id+" for api version v1beta"))
+		writeError(w, notFoundf("Model is not found: models/%s for api version v1beta", id))
 		return
 	}
 	writeJSON(w, http.StatusOK, describe(id))

@@ -9,6 +9,12 @@ import (
 // The parts of the Gemini wire that the stand-in reads and writes. Unknown fields are ignored, as the service does with
 // those of newer clients.
 
+// The roles of a conversation.
+const (
+	roleUser  = "user"
+	roleModel = "model"
+)
+
 type content struct {
 	Role  string `json:"role,omitempty"`
 	Parts []part `json:"parts,omitempty"`
@@ -222,19 +228,14 @@ func promptOf(method string, body []byte) string {
 
 // lastTurn returns the last text the user wrote and the function responses that came after it.
 func (r *generateRequest) lastTurn() (question string, results []*functionResponse) {
-	for i := len(r.Contents) - 1; i >= 0; i-- {
-		c := r.Contents[i]
-		if c.Role == "model" {
+	for _, c := range slices.Backward(r.Contents) {
+		if c.Role == roleModel {
 			continue
 		}
 		if text := c.text(); text != "" {
 			return text, results
 		}
-		for j := len(c.Parts) - 1; j >= 0; j-- {
-			if fr := c.Parts[j].FunctionResponse; fr != nil {
-				results = append([]*functionResponse{fr}, results...)
-			}
-		}
+		results = append(responsesIn(c), results...)
 	}
 	return "", results
 }
