@@ -448,7 +448,7 @@ func TestASilentServiceIsGivenUp(t *testing.T) {
 	t.Run("but not for the time its reader takes", func(t *testing.T) {
 		t.Parallel()
 		slept := false
-		_, err := silent(t, 0, 0).Generate(t.Context(), asking("Hello"), func(string) error {
+		_, err := silent(t, 0, 10*time.Millisecond).Generate(t.Context(), asking("Hello"), func(string) error {
 			if !slept {
 				slept = true
 				<-time.After(100 * time.Millisecond) // twice the client's timeout
