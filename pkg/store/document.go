@@ -175,8 +175,9 @@ func (r Documents) SetFailed(id uuid.UUID, reason string) error {
 // recorded twice, so a batch may be repeated.
 func (r Documents) AppendVectorIDs(id uuid.UUID, model string, ids []string) error {
 	n, err := r.tx.exec(`UPDATE documents SET embedding_model = $3, updated_at = $4,
-			vector_ids = vector_ids || ARRAY(SELECT unnest($5::text[]) EXCEPT SELECT unnest(vector_ids))
-		WHERE organization_id = $1 AND id = $2`, r.tx.tenant.UUID(), id, model, r.tx.db.NowFunc(), ids)
+			vector_ids = vector_ids || ARRAY(SELECT id FROM unnest($5::text[]) WITH ORDINALITY AS added (id, n)
+				WHERE id <> ALL (vector_ids) ORDER BY n)
+		WHERE organization_id = $1 AND documents.id = $2`, r.tx.tenant.UUID(), id, model, r.tx.db.NowFunc(), ids)
 	if err != nil {
 		return explain(err, "record vectors of a document")
 	}

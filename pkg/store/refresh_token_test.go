@@ -1,10 +1,12 @@
 package store_test
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"testing"
 	"time"
 
+	"github.com/google/uuid"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/tarento/copilot/pkg/fault"
@@ -19,7 +21,12 @@ func hashOf(token string) []byte {
 // login stores the first token of a new family for the demonstration member of Acme.
 func (w *world) login(token string) store.RefreshToken {
 	w.t.Helper()
-	t := store.RefreshToken{UserID: memberAcme, TokenHash: hashOf(token), ExpiresAt: time.Now().Add(time.Hour)}
+	return w.loginAs(memberAcme, token)
+}
+
+func (w *world) loginAs(user uuid.UUID, token string) store.RefreshToken {
+	w.t.Helper()
+	t := store.RefreshToken{UserID: user, TokenHash: hashOf(token), ExpiresAt: time.Now().Add(time.Hour)}
 	w.in(w.acme, func(tx *store.Tx) error { return tx.RefreshTokens().Create(&t) })
 	return t
 }
@@ -74,7 +81,7 @@ func TestFiftyParallelRefreshesOfOneTokenGiveOneSuccessor(t *testing.T) {
 		default:
 			t.Errorf("an honest refresh ended as %q", o.Outcome)
 		}
-		if o.Successor.ID != outcomes[0].Successor.ID || string(o.Successor.TokenHash) != string(hashOf("second")) {
+		if o.Successor.ID != outcomes[0].Successor.ID || !bytes.Equal(o.Successor.TokenHash, hashOf("second")) {
 			t.Errorf("successor %s, and %s elsewhere", o.Successor.ID, outcomes[0].Successor.ID)
 		}
 		if o.Successor.FamilyID != first.FamilyID || o.Successor.UserID != memberAcme {
@@ -116,11 +123,12 @@ func TestRefreshIsRefused(t *testing.T) {
 	w := newWorld(t, 2)
 	for _, tc := range []struct {
 		name    string
+		user    uuid.UUID
 		prepare func(tx *store.Tx, t store.RefreshToken) error
 		want    store.RotationOutcome
 	}{
 		{
-			name: "after logout",
+			name: "after logout", user: memberAcme,
 			prepare: func(tx *store.Tx, token store.RefreshToken) error {
 				_, err := tx.RefreshTokens().RevokeFamily(token.FamilyID, "logout")
 				return err
@@ -128,7 +136,8 @@ func TestRefreshIsRefused(t *testing.T) {
 			want: store.TokenRevoked,
 		},
 		{
-			name: "after a change of password",
+			// The only one of this user's: all their tokens go.
+			name: "after a change of password", user: adminAcme,
 			prepare: func(tx *store.Tx, token store.RefreshToken) error {
 				_, err := tx.RefreshTokens().RevokeAllOfUser(token.UserID, "password changed")
 				return err
@@ -136,7 +145,7 @@ func TestRefreshIsRefused(t *testing.T) {
 			want: store.TokenRevoked,
 		},
 		{
-			name: "when the token's time is over",
+			name: "when the token's time is over", user: memberAcme,
 			prepare: func(tx *store.Tx, token store.RefreshToken) error {
 				return tx.DB().Model(&token).Update("expires_at", time.Now().Add(-time.Second)).Error
 			},
@@ -144,23 +153,25 @@ func TestRefreshIsRefused(t *testing.T) {
 		},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			token := w.login(tc.name)
+			t.Parallel()
+			w := w.with(t)
+			token := w.loginAs(tc.user, tc.name)
 			w.in(w.acme, func(tx *store.Tx) error { return tc.prepare(tx, token) })
 			w.wantOutcome(w.rotate(tc.name, tc.name+" again"), tc.want)
 		})
 	}
-	t.Run("for a token that nobody issued", func(*testing.T) {
-		w.wantOutcome(w.rotate("made up", "made up too"), store.TokenUnknown)
-	})
-	t.Run("inside another tenant", func(t *testing.T) {
-		w.login("acme's")
-		w.in(w.startup, func(tx *store.Tx) error {
-			got, err := tx.RefreshTokens().Rotate(hashOf("acme's"), store.NextToken{TokenHash: hashOf("x"), ExpiresAt: time.Now()})
-			if got.Outcome != store.TokenUnknown {
-				t.Errorf("outcome %q, want unknown", got.Outcome)
-			}
-			return err
-		})
+}
+
+func TestRefreshOfATokenThatNobodyIssuedIsUnknown(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 2)
+	w.wantOutcome(w.rotate("made up", "made up too"), store.TokenUnknown)
+	// Another tenant's token is none.
+	w.login("acme's")
+	w.in(w.startup, func(tx *store.Tx) error {
+		got, err := tx.RefreshTokens().Rotate(hashOf("acme's"), store.NextToken{TokenHash: hashOf("x"), ExpiresAt: time.Now()})
+		w.wantOutcome(got, store.TokenUnknown)
+		return err
 	})
 }
 

@@ -51,6 +51,14 @@ func newWorld(t *testing.T, maxConns int32) *world {
 	return &world{Store: s, t: t, db: db, acme: parse(t, acmeID), startup: parse(t, startupID)}
 }
 
+// with is the same world for a subtest.
+func (w *world) with(t *testing.T) *world {
+	t.Helper()
+	inner := *w
+	inner.t = t
+	return &inner
+}
+
 // in runs fn in one transaction of the tenant and fails the test when either does.
 func (w *world) in(id tenant.ID, fn func(tx *store.Tx) error) {
 	w.t.Helper()

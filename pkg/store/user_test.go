@@ -125,7 +125,10 @@ func TestUsersOfAnotherTenantDoNotExist(t *testing.T) {
 		"password":  func(tx *store.Tx) error { return tx.Users().UpdatePassword(adminAcme, "x") },
 		"login":     func(tx *store.Tx) error { return tx.Users().TouchLogin(adminAcme) },
 	} {
-		t.Run(name, func(*testing.T) { w.refused(w.startup, fault.NotFound, "user.not_found", fn) })
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w.with(t).refused(w.startup, fault.NotFound, "user.not_found", fn)
+		})
 	}
 }
 
@@ -176,7 +179,10 @@ func TestConflictsAndBadReferencesAreNamed(t *testing.T) {
 			return tx.Documents().Create(&store.Document{Title: "nul", DocMetadata: store.Object{"a": "\x00"}})
 		}},
 	} {
-		t.Run(tc.name, func(*testing.T) { w.refused(tc.in, tc.kind, tc.code, tc.fn) })
+		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
+			w.with(t).refused(tc.in, tc.kind, tc.code, tc.fn)
+		})
 	}
 }
 
