@@ -43,6 +43,8 @@ type Principal struct {
 	RoleName string // empty for a user without a role
 	// Permissions are the names of what the role allows, sorted.
 	Permissions StringArray
+	// Projects are the ids of the projects that the user belongs to.
+	Projects StringArray
 	// OrganizationActive is false when the whole organization was deactivated.
 	OrganizationActive bool
 }
@@ -87,13 +89,15 @@ func (r Users) Get(id uuid.UUID) (*User, error) {
 	return take[User](within[User](r.tx).Where("id = ?", id), "user")
 }
 
-// Principal returns a user with role and permissions, in one query, or fault.NotFound.
+// Principal returns a user with role, permissions and projects, in one query, or fault.NotFound.
 func (r Users) Principal(id uuid.UUID) (*Principal, error) {
 	var found []Principal
 	//nolint:unqueryvet // a User is the whole row
 	err := r.tx.db.Raw(`SELECT u.*, COALESCE(r.name, '') AS role_name, o.is_active AS organization_active,
 			ARRAY(SELECT p.name FROM role_permissions rp JOIN permissions p ON p.id = rp.permission_id
-				WHERE rp.organization_id = u.organization_id AND rp.role_id = u.role_id ORDER BY p.name) AS permissions
+				WHERE rp.organization_id = u.organization_id AND rp.role_id = u.role_id ORDER BY p.name) AS permissions,
+			ARRAY(SELECT m.project_id::text FROM project_members m
+				WHERE m.organization_id = u.organization_id AND m.user_id = u.id ORDER BY m.project_id) AS projects
 		FROM users u
 		JOIN organizations o ON o.id = u.organization_id
 		LEFT JOIN roles r ON r.organization_id = u.organization_id AND r.id = u.role_id
