@@ -9,6 +9,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/tarento/copilot/events"
+	"github.com/tarento/copilot/pkg/fault"
 	"github.com/tarento/copilot/pkg/store"
 	"github.com/tarento/copilot/pkg/tenant"
 )
@@ -43,12 +44,20 @@ const page = 500
 // earlyMax bounds the live deltas that wait for a gap to close; beyond, they come from the log.
 const earlyMax = 256
 
-// Subscribe follows a job from a position on; the zero position is its beginning. The caller has checked that the job exists
-// and may be seen. Close must be called.
+// Subscribe follows a job from a position on; the zero position is its beginning, and one that the job has not reached is
+// fault.Invalid. The caller has checked that the job may be seen. Close must be called.
 func (h *Hub) Subscribe(ctx context.Context, t tenant.ID, job uuid.UUID, from events.Position) (*Subscription, error) {
 	// Listen before reading, so that nothing falls between the two.
 	s := &Subscription{hub: h, tenant: t, job: job, w: h.watch(job), seq: from.Seq, stale: true}
-	err := h.store.InTenant(ctx, t, func(tx *store.Tx) (err error) {
+	err := h.store.InTenant(ctx, t, func(tx *store.Tx) error {
+		record, err := tx.Jobs().Get(job)
+		if err != nil {
+			return err
+		}
+		if from.Seq > record.LastSeq {
+			return fault.New(fault.Invalid, "stream.position", "The job has no event %s. Leave Last-Event-ID out to start over.", from)
+		}
+		s.ended = record.Status.Terminal() && from.Seq == record.LastSeq
 		s.start, s.offset, err = tx.Jobs().TextAt(job, from.Seq)
 		return err
 	})
