@@ -1,0 +1,170 @@
+package jobs
+
+import (
+	"context"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/tarento/copilot/events"
+	"github.com/tarento/copilot/gateway/internal/rbac"
+	"github.com/tarento/copilot/pkg/fault"
+	"github.com/tarento/copilot/pkg/store"
+	"github.com/tarento/copilot/pkg/tenant"
+)
+
+// Awaiter tells when a job has ended.
+type Awaiter interface {
+	// Await returns nil when the job has ended, and ctx's error when that comes first.
+	Await(ctx context.Context, t tenant.ID, job uuid.UUID) error
+}
+
+// Canceller tells the worker that runs a job to stop.
+type Canceller interface{ PublishCancel(jobID string) }
+
+// Service takes in, follows and cancels jobs. It is safe for concurrent use.
+type Service struct {
+	store  *store.Store
+	awaits Awaiter
+	cancel Canceller
+}
+
+// New builds a service.
+func New(s *store.Store, a Awaiter, c Canceller) *Service {
+	return &Service{store: s, awaits: a, cancel: c}
+}
+
+// Once makes a submit happen once, however often it is sent. The zero Once does nothing.
+type Once struct {
+	// Key is the client's Idempotency-Key.
+	Key string
+	// Scope is the operation that the key belongs to.
+	Scope string
+	// Hash tells whether two requests with one key are the same.
+	Hash []byte
+}
+
+// Submission is what a submit came to.
+type Submission struct {
+	Job *store.Job
+	// Replayed says that an earlier request with the same key made the job, and that this one did nothing.
+	Replayed bool
+}
+
+// Submit makes a job in one transaction with whatever build writes and with the idempotency key. Build runs only when the key
+// is new. A key that was used with another request is fault.Invalid, one that is in use at this moment fault.Conflict.
+func (s *Service) Submit(
+	ctx context.Context, p *rbac.Principal, once Once, build func(*store.Tx) (store.NewJob, error),
+) (sub Submission, err error) {
+	// Keys of one user mean nothing to another.
+	scope := once.Scope + " " + p.UserID.String()
+	err = s.store.InTenant(ctx, p.Tenant, func(tx *store.Tx) error {
+		if once.Key != "" {
+			known, err := tx.Idempotency().Reserve(scope, once.Key, once.Hash)
+			if err != nil {
+				return err
+			}
+			if known != nil {
+				sub.Replayed = true
+				sub.Job, err = tx.Jobs().Get(*known)
+				return err
+			}
+		}
+		work, err := build(tx)
+		if err != nil {
+			return err
+		}
+		work.CreatedBy = &p.UserID
+		if sub.Job, err = tx.Jobs().Submit(work); err != nil || once.Key == "" {
+			return err
+		}
+		return tx.Idempotency().Complete(scope, once.Key, sub.Job.ID)
+	})
+	return sub, err
+}
+
+// Get returns a job within the caller's reach; any other is fault.NotFound.
+func (s *Service) Get(ctx context.Context, p *rbac.Principal, id uuid.UUID) (job *store.Job, err error) {
+	err = s.store.InTenant(ctx, p.Tenant, func(tx *store.Tx) error {
+		job, err = get(tx, p, id)
+		return err
+	})
+	return job, err
+}
+
+func get(tx *store.Tx, p *rbac.Principal, id uuid.UUID) (*store.Job, error) {
+	job, err := tx.Jobs().Get(id)
+	if err != nil {
+		return nil, err
+	}
+	if !p.Jobs().Sees(job.CreatedBy, job.ProjectID) {
+		return nil, fault.New(fault.NotFound, "job.not_found", "There is no such job.")
+	}
+	return job, nil
+}
+
+// Wait returns the job as it is when it has ended or when the time is over, whichever comes first.
+func (s *Service) Wait(ctx context.Context, p *rbac.Principal, id uuid.UUID, most time.Duration) (*store.Job, error) {
+	waiting, stop := context.WithTimeout(ctx, most)
+	defer stop()
+	err := s.awaits.Await(waiting, p.Tenant, id)
+	// That the time is over, or that this gateway shuts down, is no failure: the job goes on.
+	if err != nil && waiting.Err() == nil && !fault.Is(err, fault.Unavailable) {
+		return nil, err
+	}
+	return s.Get(ctx, p, id)
+}
+
+// List returns a page of the jobs within the caller's reach, newest first, and whether there are more. It replaces the filter's
+// CreatedBy and ProjectIDs.
+func (s *Service) List(ctx context.Context, p *rbac.Principal, f store.JobFilter) (list []*store.Job, more bool, err error) {
+	f.CreatedBy, f.ProjectIDs = nil, nil
+	if reach := p.Jobs(); !reach.All {
+		f.CreatedBy, f.ProjectIDs = &reach.Owner, reach.Projects
+	}
+	err = s.store.InTenant(ctx, p.Tenant, func(tx *store.Tx) error {
+		list, more, err = tx.Jobs().List(f)
+		return err
+	})
+	return list, more, err
+}
+
+// maxChildren bounds how many children of a cancelled job are told to stop at once. The others notice when they renew their
+// lease.
+const maxChildren = 10_000
+
+// Cancel ends a job and its children, and stops the workers that run them. Cancelling twice is no error; a job that ended
+// otherwise is fault.Conflict.
+func (s *Service) Cancel(ctx context.Context, p *rbac.Principal, id uuid.UUID) (job *store.Job, err error) {
+	var children []*store.Job
+	err = s.store.InTenant(ctx, p.Tenant, func(tx *store.Tx) error {
+		if job, err = get(tx, p, id); err != nil {
+			return err
+		}
+		if job, err = tx.Jobs().Cancel(id); err != nil {
+			return err
+		}
+		children, _, err = tx.Jobs().List(store.JobFilter{ParentID: &id, Status: events.StatusCancelled, Limit: maxChildren})
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	s.cancel.PublishCancel(id.String())
+	for _, child := range children {
+		s.cancel.PublishCancel(child.ID.String())
+	}
+	return job, nil
+}
+
+// Steps returns the journal of a job within the caller's reach.
+func (s *Service) Steps(ctx context.Context, p *rbac.Principal, id uuid.UUID) (steps []store.RunStep, err error) {
+	err = s.store.InTenant(ctx, p.Tenant, func(tx *store.Tx) error {
+		if _, err := get(tx, p, id); err != nil {
+			return err
+		}
+		steps, err = tx.Jobs().Steps(id)
+		return err
+	})
+	return steps, err
+}
