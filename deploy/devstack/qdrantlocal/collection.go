@@ -1,6 +1,7 @@
 package qdrantlocal
 
 import (
+	"maps"
 	"sync"
 
 	"github.com/qdrant/go-client/qdrant"
@@ -144,7 +145,7 @@ func (c *collection) slot() uint32 {
 		return slot
 	}
 	c.bySlot = append(c.bySlot, nil)
-	return uint32(len(c.bySlot) - 1) //nolint:gosec // memory ends long before 2^32 points
+	return uint32(len(c.bySlot) - 1)
 }
 
 // forget takes a point out of every structure but its slot.
@@ -186,13 +187,9 @@ func (c *collection) setPayload(ids []pointID, values payload, replace bool) {
 		}
 		merged := make(payload, len(p.payload)+len(values))
 		if !replace {
-			for k, v := range p.payload {
-				merged[k] = v
-			}
+			maps.Copy(merged, p.payload)
 		}
-		for k, v := range values {
-			merged[k] = v
-		}
+		maps.Copy(merged, values)
 		next := *p
 		next.payload, next.version = merged, c.version
 		next.bytes += payloadSize(merged) - payloadSize(p.payload)

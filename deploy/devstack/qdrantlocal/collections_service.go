@@ -70,7 +70,9 @@ func (v collectionsService) Delete(_ context.Context, req *qdrant.DeleteCollecti
 	return &qdrant.CollectionOperationResponse{Result: existed, Time: seconds(start)}, nil
 }
 
-func (v collectionsService) CollectionExists(_ context.Context, req *qdrant.CollectionExistsRequest) (*qdrant.CollectionExistsResponse, error) {
+func (v collectionsService) CollectionExists(
+	_ context.Context, req *qdrant.CollectionExistsRequest,
+) (*qdrant.CollectionExistsResponse, error) {
 	start := time.Now()
 	_, err := v.s.collection(req.GetCollectionName())
 	if err != nil && status.Code(err) != codes.NotFound {
@@ -107,13 +109,12 @@ func (v collectionsService) Get(_ context.Context, req *qdrant.GetCollectionInfo
 func (c *collection) info() *qdrant.CollectionInfo {
 	c.mu.RLock()
 	defer c.mu.RUnlock()
-	points := uint64(len(c.byID))
 	schema := make(map[string]*qdrant.PayloadSchemaInfo, len(c.indexes))
 	for name, index := range c.indexes {
 		schema[name] = &qdrant.PayloadSchemaInfo{
 			DataType: index.schema,
 			Params:   index.request.GetFieldIndexParams(),
-			Points:   proto.Uint64(index.points()),
+			Points:   new(index.points()),
 		}
 	}
 	config := c.config
@@ -138,8 +139,8 @@ func (c *collection) info() *qdrant.CollectionInfo {
 			Metadata:           config.GetMetadata(),
 		},
 		PayloadSchema:       schema,
-		PointsCount:         proto.Uint64(points),
-		IndexedVectorsCount: proto.Uint64(0),
+		PointsCount:         new(uint64(len(c.byID))),
+		IndexedVectorsCount: new(uint64(0)),
 	}
 }
 

@@ -23,7 +23,7 @@ func TestWhatWasAnsweredSurvivesAnAbruptEnd(t *testing.T) {
 	c.index("gone", qdrant.FieldType_FieldTypeKeyword)
 	for n := range uint64(6) {
 		vectors := dense(1, float32(n))
-		vectors["words"] = qdrant.NewVectorSparse([]uint32{uint32(n)}, []float32{1}) //nolint:gosec // small
+		vectors["words"] = qdrant.NewVectorSparse([]uint32{uint32(n)}, []float32{1})
 		c.upsert(newPoint(n, vectors, map[string]any{"tenant": "a"}))
 	}
 	steps := []func() error{
@@ -77,7 +77,7 @@ func TestWhatWasAnsweredSurvivesAnAbruptEnd(t *testing.T) {
 		}
 	}
 	found := after.query(&qdrant.QueryPoints{
-		Query: qdrant.NewQuerySparse([]uint32{5}, []float32{1}), Using: qdrant.PtrOf("words"),
+		Query: qdrant.NewQuerySparse([]uint32{5}, []float32{1}), Using: new("words"),
 	})
 	if !slices.Equal(numbers(found), []uint64{5}) {
 		t.Errorf("sparse search finds %v, want 5", numbers(found))
@@ -102,7 +102,7 @@ func fill(t *testing.T, dir string, n uint64) {
 	c := serve(t, s)
 	c.create(8)
 	for i := range n {
-		c.upsert(newPoint(i, dense(1, 2, 3, 4, 5, 6, 7, float32(i)), map[string]any{"n": int(i)})) //nolint:gosec // small
+		c.upsert(newPoint(i, dense(1, 2, 3, 4, 5, 6, 7, float32(i)), map[string]any{"n": int(i)}))
 	}
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
@@ -219,7 +219,7 @@ func TestTheLogIsRewrittenWhenMostOfItIsHistory(t *testing.T) {
 	if got := after.count(must(qdrant.NewMatchInt("n", 399))); got != 10 {
 		t.Errorf("%d points have the last value, want 10", got)
 	}
-	found := after.query(&qdrant.QueryPoints{Query: qdrant.NewQuerySparse([]uint32{7}, []float32{1}), Using: qdrant.PtrOf("words")})
+	found := after.query(&qdrant.QueryPoints{Query: qdrant.NewQuerySparse([]uint32{7}, []float32{1}), Using: new("words")})
 	if len(found) != 10 {
 		t.Errorf("sparse search finds %d points, want 10", len(found))
 	}
@@ -282,10 +282,11 @@ func TestManyWritersAndReadersAtOnce(t *testing.T) {
 		wg.Go(func() {
 			for i := range each {
 				// Every second point is deleted again, and all are stored twice.
-				id := uint64(w*each + i) //nolint:gosec // small
-				p := newPoint(id, dense(1, 2, 3, float32(i)), map[string]any{"tenant": tenant})
+				id := uint64(w*each + i)
+				points := []*qdrant.PointStruct{newPoint(id, dense(1, 2, 3, float32(i)), map[string]any{"tenant": tenant})}
 				for range 2 {
-					if _, err := c.points.Upsert(ctx, &qdrant.UpsertPoints{CollectionName: collection, Points: []*qdrant.PointStruct{p}}); err != nil {
+					_, err := c.points.Upsert(ctx, &qdrant.UpsertPoints{CollectionName: collection, Points: points})
+					if err != nil {
 						errs <- err
 						return
 					}
@@ -293,9 +294,9 @@ func TestManyWritersAndReadersAtOnce(t *testing.T) {
 				if i%2 == 0 {
 					continue
 				}
+				one := must(qdrant.NewMatch("tenant", tenant), qdrant.NewHasID(qdrant.NewIDNum(id)))
 				_, err := c.points.Delete(ctx, &qdrant.DeletePoints{
-					CollectionName: collection,
-					Points:         qdrant.NewPointsSelectorFilter(must(qdrant.NewMatch("tenant", tenant), qdrant.NewHasID(qdrant.NewIDNum(id)))),
+					CollectionName: collection, Points: qdrant.NewPointsSelectorFilter(one),
 				})
 				if err != nil {
 					errs <- err
@@ -306,8 +307,8 @@ func TestManyWritersAndReadersAtOnce(t *testing.T) {
 		wg.Go(func() {
 			for range each {
 				resp, err := c.points.Query(ctx, &qdrant.QueryPoints{
-					CollectionName: collection, Query: qdrant.NewQuery(1, 0, 0, 0), Using: qdrant.PtrOf("dense"),
-					Filter: must(qdrant.NewMatch("tenant", tenant)), Limit: qdrant.PtrOf(uint64(100)),
+					CollectionName: collection, Query: qdrant.NewQuery(1, 0, 0, 0), Using: new("dense"),
+					Filter: must(qdrant.NewMatch("tenant", tenant)), Limit: new(uint64(100)),
 					WithPayload: qdrant.NewWithPayload(true), WithVectors: qdrant.NewWithVectors(true),
 				})
 				if err != nil {

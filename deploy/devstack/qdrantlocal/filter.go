@@ -138,7 +138,7 @@ func (c *collection) filter(f *qdrant.Filter) (predicate, error) {
 	if err != nil {
 		return nil, err
 	}
-	minCount := int(min(f.GetMinShould().GetMinCount(), 1<<30)) //nolint:gosec // bounded
+	minCount := int(min(f.GetMinShould().GetMinCount(), 1<<30))
 	return func(p *point, in payload) bool {
 		for _, holds := range must {
 			if !holds(p, in) {

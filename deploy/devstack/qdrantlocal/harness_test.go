@@ -31,23 +31,23 @@ type client struct {
 	server      *qdrantlocal.Server
 }
 
-func open(t testing.TB, dir string, options ...qdrantlocal.Option) *qdrantlocal.Server {
-	t.Helper()
+func open(tb testing.TB, dir string, options ...qdrantlocal.Option) *qdrantlocal.Server {
+	tb.Helper()
 	options = append([]qdrantlocal.Option{qdrantlocal.WithLogger(slog.New(slog.DiscardHandler))}, options...)
 	s, err := qdrantlocal.Open(dir, options...)
 	if err != nil {
-		t.Fatalf("open: %v", err)
+		tb.Fatalf("open: %v", err)
 	}
-	t.Cleanup(func() {
+	tb.Cleanup(func() {
 		if err := s.Close(); err != nil {
-			t.Errorf("close: %v", err)
+			tb.Errorf("close: %v", err)
 		}
 	})
 	return s
 }
 
-func serve(t testing.TB, s *qdrantlocal.Server) *client {
-	t.Helper()
+func serve(tb testing.TB, s *qdrantlocal.Server) *client {
+	tb.Helper()
 	g := grpc.NewServer(qdrantlocal.ServerOptions()...)
 	s.Register(g)
 	listener := bufconn.Listen(1 << 20)
@@ -60,22 +60,22 @@ func serve(t testing.TB, s *qdrantlocal.Server) *client {
 		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return listener.DialContext(ctx) }),
 		grpc.WithTransportCredentials(insecure.NewCredentials()))
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	t.Cleanup(func() {
+	tb.Cleanup(func() {
 		_ = conn.Close()
 		g.Stop()
 		<-done
 	})
 	return &client{
-		t: t, points: qdrant.NewPointsClient(conn), collections: qdrant.NewCollectionsClient(conn),
+		t: tb, points: qdrant.NewPointsClient(conn), collections: qdrant.NewCollectionsClient(conn),
 		health: qdrant.NewQdrantClient(conn), conn: conn, server: s,
 	}
 }
 
-func start(t testing.TB, options ...qdrantlocal.Option) *client {
-	t.Helper()
-	return serve(t, open(t, t.TempDir(), options...))
+func start(tb testing.TB, options ...qdrantlocal.Option) *client {
+	tb.Helper()
+	return serve(tb, open(tb, tb.TempDir(), options...))
 }
 
 const collection = "things"
@@ -105,7 +105,7 @@ func (c *client) create(size uint64) {
 func (c *client) index(field string, kind qdrant.FieldType) {
 	c.t.Helper()
 	_, err := c.points.CreateFieldIndex(c.t.Context(), &qdrant.CreateFieldIndexCollection{
-		CollectionName: collection, FieldName: field, FieldType: kind.Enum(), Wait: qdrant.PtrOf(true),
+		CollectionName: collection, FieldName: field, FieldType: kind.Enum(), Wait: new(true),
 	})
 	if err != nil {
 		c.t.Fatalf("index %s: %v", field, err)
@@ -119,8 +119,10 @@ func newPoint(id uint64, vectors map[string]*qdrant.Vector, values map[string]an
 	}
 }
 
-func dense(values ...float32) map[string]*qdrant.Vector {
-	return map[string]*qdrant.Vector{"dense": qdrant.NewVectorDense(values)}
+func dense(values ...float32) map[string]*qdrant.Vector { return named("dense", values...) }
+
+func named(name string, values ...float32) map[string]*qdrant.Vector {
+	return map[string]*qdrant.Vector{name: qdrant.NewVectorDense(values)}
 }
 
 func words(indices []uint32, values []float32) map[string]*qdrant.Vector {
@@ -130,7 +132,7 @@ func words(indices []uint32, values []float32) map[string]*qdrant.Vector {
 func (c *client) upsert(points ...*qdrant.PointStruct) {
 	c.t.Helper()
 	_, err := c.points.Upsert(c.t.Context(), &qdrant.UpsertPoints{
-		CollectionName: collection, Points: points, Wait: qdrant.PtrOf(true),
+		CollectionName: collection, Points: points, Wait: new(true),
 	})
 	if err != nil {
 		c.t.Fatalf("upsert: %v", err)
@@ -153,7 +155,7 @@ func (c *client) count(filter *qdrant.Filter) int {
 	if err != nil {
 		c.t.Fatalf("count: %v", err)
 	}
-	return int(resp.GetResult().GetCount()) //nolint:gosec // a test's handful
+	return int(resp.GetResult().GetCount())
 }
 
 func must(conditions ...*qdrant.Condition) *qdrant.Filter { return &qdrant.Filter{Must: conditions} }
@@ -174,11 +176,11 @@ func wantCode(t *testing.T, err error, want codes.Code) {
 }
 
 // snapshotDir copies a folder as it stands on disk: what a crash at this moment would leave.
-func snapshotDir(t testing.TB, from string) string {
-	t.Helper()
-	to := t.TempDir()
+func snapshotDir(tb testing.TB, from string) string {
+	tb.Helper()
+	to := tb.TempDir()
 	if err := os.CopyFS(to, os.DirFS(from)); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return to
 }

@@ -73,7 +73,7 @@ func openJournal(path string, logger *slog.Logger, replay func(record) error) (*
 	if err := os.Remove(path + ".new"); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, fmt.Errorf("remove an unfinished rewrite: %w", err)
 	}
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600) //nolint:gosec // the caller chooses the folder
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
 		return nil, err
 	}
@@ -211,7 +211,7 @@ func writeRecord(w io.Writer, rec record) error {
 	head[frameHeader] = byte(rec.kind)
 	table := crc32.MakeTable(crc32.Castagnoli)
 	sum := crc32.Update(crc32.Checksum(head[frameHeader:], table), table, rec.body)
-	binary.LittleEndian.PutUint32(head[:4], uint32(len(rec.body)+1)) //nolint:gosec // bounded above
+	binary.LittleEndian.PutUint32(head[:4], uint32(len(rec.body)+1))
 	binary.LittleEndian.PutUint32(head[4:], sum)
 	if _, err := w.Write(head[:]); err != nil {
 		return err
@@ -265,7 +265,7 @@ func (j *journal) rewrite(write func(emit func(record) error) error) (err error)
 		return j.err
 	}
 	next := j.path + ".new"
-	f, err := os.OpenFile(next, os.O_CREATE|os.O_TRUNC|os.O_RDWR, 0o600) //nolint:gosec // the caller chooses the folder
+	f, err := os.OpenFile(next, os.O_CREATE|os.O_TRUNC|os.O_RDWR, 0o600)
 	if err != nil {
 		return err
 	}
@@ -320,7 +320,7 @@ func (j *journal) close() error {
 }
 
 func syncDir(dir string) error {
-	d, err := os.Open(dir) //nolint:gosec // the caller chooses the folder
+	d, err := os.Open(dir)
 	if err != nil {
 		return err
 	}

@@ -1,6 +1,7 @@
 package qdrantlocal
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/qdrant/go-client/qdrant"
@@ -68,12 +69,7 @@ func (p path) visitElements(in payload, yield func(*qdrant.Value) bool) bool {
 		if !ok {
 			return yield(v)
 		}
-		for _, element := range list.ListValue.GetValues() {
-			if yield(element) {
-				return true
-			}
-		}
-		return false
+		return slices.ContainsFunc(list.ListValue.GetValues(), yield)
 	})
 }
 

@@ -197,7 +197,9 @@ func (v pointsService) setPayload(req *qdrant.SetPayloadPoints, replace bool) (*
 	return updated(start, req.GetWait()), nil
 }
 
-func (v pointsService) CreateFieldIndex(_ context.Context, req *qdrant.CreateFieldIndexCollection) (*qdrant.PointsOperationResponse, error) {
+func (v pointsService) CreateFieldIndex(
+	_ context.Context, req *qdrant.CreateFieldIndexCollection,
+) (*qdrant.PointsOperationResponse, error) {
 	start := time.Now()
 	index, err := newFieldIndex(req)
 	if err != nil {
@@ -239,7 +241,9 @@ func (c *collection) addIndex(index *fieldIndex) {
 	c.indexes[index.request.GetFieldName()] = index
 }
 
-func (v pointsService) DeleteFieldIndex(_ context.Context, req *qdrant.DeleteFieldIndexCollection) (*qdrant.PointsOperationResponse, error) {
+func (v pointsService) DeleteFieldIndex(
+	_ context.Context, req *qdrant.DeleteFieldIndexCollection,
+) (*qdrant.PointsOperationResponse, error) {
 	start := time.Now()
 	rec, err := encode(recordUnindex, req)
 	if err != nil {

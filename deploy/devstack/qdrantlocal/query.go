@@ -29,7 +29,7 @@ func limitOf(limit *uint64) int {
 	if limit == nil {
 		return defaultLimit
 	}
-	return int(min(*limit, 1<<30)) //nolint:gosec // bounded
+	return int(min(*limit, 1<<30))
 }
 
 func rootStage(q *qdrant.QueryPoints) (stage, error) {
@@ -39,7 +39,7 @@ func rootStage(q *qdrant.QueryPoints) (stage, error) {
 	if q.GetShardKeySelector() != nil {
 		return stage{}, errLacks("shard keys")
 	}
-	offset := int(min(q.GetOffset(), 1<<30)) //nolint:gosec // bounded
+	offset := int(min(q.GetOffset(), 1<<30))
 	return stage{
 		prefetch: q.GetPrefetch(), query: q.GetQuery(), using: q.GetUsing(), filters: []*qdrant.Filter{q.GetFilter()},
 		threshold: q.ScoreThreshold, limit: limitOf(q.Limit) + offset,

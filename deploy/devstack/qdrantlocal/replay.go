@@ -150,7 +150,7 @@ func (c *collection) snapshot(emit func(record) error) error {
 	batch := &qdrant.UpsertPoints{CollectionName: c.name}
 	var size int64
 	flush := func() error {
-		if len(batch.Points) == 0 {
+		if len(batch.GetPoints()) == 0 {
 			return nil
 		}
 		err := write(recordUpsert, batch)

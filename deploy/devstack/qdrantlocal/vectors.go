@@ -153,7 +153,8 @@ func (f *sparseField) clear(slot uint32) {
 		return
 	}
 	for _, index := range f.vectors[slot].indices {
-		if f.df[index]--; f.df[index] == 0 {
+		f.df[index]--
+		if f.df[index] == 0 {
 			delete(f.df, index)
 		}
 	}

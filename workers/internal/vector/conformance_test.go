@@ -32,48 +32,53 @@ func TestConformance(t *testing.T) {
 		t.Fatal("TEST_QDRANT_URL is not set: run through make test, which serves a local stand-in for Qdrant")
 	}
 	servers := map[string]Config{"local": {URL: local}}
-	if real := os.Getenv("QDRANT_TEST_URL"); real != "" {
-		servers["real"] = Config{URL: real, APIKey: secret.New(os.Getenv("QDRANT_TEST_API_KEY"))}
+	if url := os.Getenv("QDRANT_TEST_URL"); url != "" {
+		servers["real"] = Config{URL: url, APIKey: secret.New(os.Getenv("QDRANT_TEST_API_KEY"))}
 	}
 	for name, cfg := range servers {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			for _, c := range conformance {
+			for _, c := range conformance() {
 				t.Run(c.name, func(t *testing.T) {
 					t.Parallel()
-					c.test(t, newWorld(t, cfg))
+					c.test(newWorld(t, cfg))
 				})
 			}
 		})
 	}
 }
 
-var conformance = []struct {
+// conformanceCase is one promise. Each runs in a world of its own, at the same time as the others.
+type conformanceCase struct {
 	name string
-	test func(*testing.T, *world)
-}{
-	{"the server is ready", testReady},
-	{"ensuring a space again changes nothing", testEnsureAgain},
-	{"many ensure one space at once", testEnsureAtOnce},
-	{"a space made otherwise is refused", testEnsureMismatch},
-	{"storing a point twice keeps one", testUpsertTwice},
-	{"more points than fit one request are all stored", testUpsertMany},
-	{"tenants never see each other", testTenantsApart},
-	{"a tenant cannot overwrite the point of another", testForeignPoint},
-	{"no tenant is refused everywhere", testNoTenant},
-	{"filters narrow", testFilters},
-	{"visibility leaves out what may not be seen", testVisibility},
-	{"semantic search ranks by cosine", testSemantic},
-	{"keyword search scores by BM25", testKeyword},
-	{"a rare word outweighs common ones", testRareWord},
-	{"hybrid search fuses by reciprocal rank", testHybrid},
-	{"hybrid search without words is semantic", testHybridWithoutWords},
-	{"limits and thresholds cut", testLimits},
-	{"a deleted document cannot be found", testDeleteDocument},
-	{"vectors of another dimension are refused", testDimension},
-	{"a missing space is said to be missing", testMissingSpace},
-	{"spaces are apart", testSpacesApart},
-	{"a cancelled call returns the context's error", testCancelled},
+	test func(*world)
+}
+
+func conformance() []conformanceCase {
+	return []conformanceCase{
+		{"the server is ready", (*world).testReady},
+		{"ensuring a space again changes nothing", (*world).testEnsureAgain},
+		{"many ensure one space at once", (*world).testEnsureAtOnce},
+		{"a space made otherwise is refused", (*world).testEnsureMismatch},
+		{"storing a point twice keeps one", (*world).testUpsertTwice},
+		{"more points than fit one request are all stored", (*world).testUpsertMany},
+		{"tenants never see each other", (*world).testTenantsApart},
+		{"a tenant cannot overwrite the point of another", (*world).testForeignPoint},
+		{"no tenant is refused everywhere", (*world).testNoTenant},
+		{"filters narrow", (*world).testFilters},
+		{"visibility leaves out what may not be seen", (*world).testVisibility},
+		{"semantic search ranks by cosine", (*world).testSemantic},
+		{"keyword search scores by BM25", (*world).testKeyword},
+		{"a rare word outweighs common ones", (*world).testRareWord},
+		{"hybrid search fuses by reciprocal rank", (*world).testHybrid},
+		{"hybrid search without words is semantic", (*world).testHybridWithoutWords},
+		{"limits and thresholds cut", (*world).testLimits},
+		{"a deleted document cannot be found", (*world).testDeleteDocument},
+		{"vectors of another dimension are refused", (*world).testDimension},
+		{"a missing space is said to be missing", (*world).testMissingSpace},
+		{"spaces are apart", (*world).testSpacesApart},
+		{"a cancelled call returns the context's error", (*world).testCancelled},
+	}
 }
 
 // world is a store of its own, with an ensured space of three dimensions and two tenants.
@@ -199,13 +204,15 @@ func expectNoTenant(t *testing.T, doing string, err error) {
 	}
 }
 
-func testReady(t *testing.T, w *world) {
+func (w *world) testReady() {
+	t := w.t
 	if err := w.store.Ready(t.Context()); err != nil {
 		t.Error(err)
 	}
 }
 
-func testEnsureAgain(t *testing.T, w *world) {
+func (w *world) testEnsureAgain() {
+	t := w.t
 	w.put(w.a, passage(w.a, []float32{1, 0, 0}, "text"))
 	w.ensure(w.space)
 	if got := w.count(w.a, Filter{}); got != 1 {
@@ -230,7 +237,8 @@ func testEnsureAgain(t *testing.T, w *world) {
 	}
 }
 
-func testEnsureAtOnce(t *testing.T, w *world) {
+func (w *world) testEnsureAtOnce() {
+	t := w.t
 	space := Space{Model: "Text/Embedding 004", Dimension: 5}
 	errs := make([]error, 8)
 	var wg sync.WaitGroup
@@ -245,7 +253,8 @@ func testEnsureAtOnce(t *testing.T, w *world) {
 	}
 }
 
-func testEnsureMismatch(t *testing.T, w *world) {
+func (w *world) testEnsureMismatch() {
+	t := w.t
 	space := Space{Model: "other", Dimension: 4}
 	name, err := w.store.collection(space)
 	if err != nil {
@@ -263,7 +272,8 @@ func testEnsureMismatch(t *testing.T, w *world) {
 	expectFault(t, w.store.Ensure(t.Context(), space), fault.Conflict, "vector.space-mismatch")
 }
 
-func testUpsertTwice(t *testing.T, w *world) {
+func (w *world) testUpsertTwice() {
+	t := w.t
 	p := passage(w.a, []float32{1, 0, 0}, "old words")
 	w.put(w.a, p)
 	p.ChunkID, p.Dense, p.Sparse, p.DocumentType = uuid.New(), []float32{0, 1, 0}, EncodeDocument("fresh text"), "docx"
@@ -280,7 +290,8 @@ func testUpsertTwice(t *testing.T, w *world) {
 	}
 }
 
-func testUpsertMany(t *testing.T, w *world) {
+func (w *world) testUpsertMany() {
+	t := w.t
 	const n = 700
 	w.space = Space{Model: "large", Dimension: 1536}
 	w.ensure(w.space)
@@ -300,7 +311,8 @@ func testUpsertMany(t *testing.T, w *world) {
 	}
 }
 
-func testTenantsApart(t *testing.T, w *world) {
+func (w *world) testTenantsApart() {
+	t := w.t
 	project := uuid.New()
 	tags := func(p *Point) { p.Tags, p.ProjectID, p.Public = []string{"shared"}, &project, true }
 	mine := passage(w.a, []float32{1, 0, 0}, "the confidential merger plan", tags)
@@ -346,7 +358,8 @@ func testTenantsApart(t *testing.T, w *world) {
 	}
 }
 
-func testForeignPoint(t *testing.T, w *world) {
+func (w *world) testForeignPoint() {
+	t := w.t
 	theirs := passage(w.b, []float32{1, 0, 0}, "theirs")
 	w.put(w.b, theirs)
 	mine := passage(w.a, []float32{0, 1, 0}, "mine")
@@ -357,7 +370,8 @@ func testForeignPoint(t *testing.T, w *world) {
 	expect(t, w.search(w.a, Query{Mode: Semantic, Dense: []float32{0, 1, 0}}), []Point{other}, []float64{1})
 }
 
-func testNoTenant(t *testing.T, w *world) {
+func (w *world) testNoTenant() {
+	t := w.t
 	var none tenant.ID
 	ctx := t.Context()
 	w.put(w.a, passage(w.a, []float32{1, 0, 0}, "text"))
@@ -378,7 +392,8 @@ func testNoTenant(t *testing.T, w *world) {
 	}
 }
 
-func testFilters(t *testing.T, w *world) {
+func (w *world) testFilters() {
+	t := w.t
 	x, y := uuid.New(), uuid.New()
 	in := func(project uuid.UUID) func(*Point) { return func(p *Point) { p.ProjectID = &project } }
 	tagged := func(tags ...string) func(*Point) { return func(p *Point) { p.Tags = tags } }
@@ -430,7 +445,8 @@ func expectSet(t *testing.T, name string, hits []Hit, points []Point, want []int
 	}
 }
 
-func testVisibility(t *testing.T, w *world) {
+func (w *world) testVisibility() {
+	t := w.t
 	x, y := uuid.New(), uuid.New()
 	vector := []float32{1, 0, 0}
 	point := func(project *uuid.UUID, public bool) Point {
@@ -457,7 +473,8 @@ func testVisibility(t *testing.T, w *world) {
 	}
 }
 
-func testSemantic(t *testing.T, w *world) {
+func (w *world) testSemantic() {
+	t := w.t
 	points := []Point{
 		passage(w.a, []float32{10, 0, 0}, "x"), passage(w.a, []float32{1, 1, 0}, "x"), passage(w.a, []float32{-1, 0, 0}, "x"),
 	}
@@ -465,10 +482,11 @@ func testSemantic(t *testing.T, w *world) {
 	expect(t, w.search(w.a, Query{Mode: Semantic, Dense: []float32{0.5, 0, 0}}), points, []float64{1, math.Sqrt2 / 2, -1})
 }
 
-func testKeyword(t *testing.T, w *world) {
+func (w *world) testKeyword() {
+	t := w.t
 	vector := []float32{1, 0, 0}
 	points := []Point{
-		passage(w.a, vector, "invoice invoice"), passage(w.a, vector, "invoice paid"), passage(w.a, vector, "nothing of the sort"),
+		passage(w.a, vector, "Invoice, invoices"), passage(w.a, vector, "invoice paid"), passage(w.a, vector, "nothing of the sort"),
 	}
 	w.put(w.a, points...)
 	idf := math.Log((3-2+0.5)/(2+0.5) + 1)
@@ -480,7 +498,8 @@ func testKeyword(t *testing.T, w *world) {
 	}
 }
 
-func testRareWord(t *testing.T, w *world) {
+func (w *world) testRareWord() {
+	t := w.t
 	vector := []float32{1, 0, 0}
 	var points []Point
 	for range 20 {
@@ -494,17 +513,19 @@ func testRareWord(t *testing.T, w *world) {
 	}
 }
 
-func testHybrid(t *testing.T, w *world) {
+func (w *world) testHybrid() {
+	t := w.t
 	// By meaning: first, second, third. By words: second, third; the first has none of them.
 	first := passage(w.a, []float32{1, 0, 0}, "something else")
-	second := passage(w.a, []float32{1, 0.2, 0}, "budget budget")
+	second := passage(w.a, []float32{1, 0.2, 0}, "budget, budgets")
 	third := passage(w.a, []float32{1, 0.5, 0}, "budget and other things")
 	w.put(w.a, first, second, third)
 	hits := w.search(w.a, Query{Dense: []float32{1, 0, 0}, Sparse: EncodeQuery("budget")})
 	expect(t, hits, []Point{second, third, first}, []float64{1./3 + 1./2, 1./4 + 1./3, 1. / 2})
 }
 
-func testHybridWithoutWords(t *testing.T, w *world) {
+func (w *world) testHybridWithoutWords() {
+	t := w.t
 	near, far := passage(w.a, []float32{1, 0, 0}, "x"), passage(w.a, []float32{0, 1, 0}, "x")
 	far.Sparse = Sparse{}
 	w.put(w.a, near, far)
@@ -512,7 +533,8 @@ func testHybridWithoutWords(t *testing.T, w *world) {
 	expect(t, hits, []Point{near, far}, []float64{1. / 2, 1. / 3})
 }
 
-func testLimits(t *testing.T, w *world) {
+func (w *world) testLimits() {
+	t := w.t
 	var points []Point
 	for i := range 15 {
 		points = append(points, passage(w.a, []float32{1, float32(i) * 0.1, 0}, "word"))
@@ -544,7 +566,8 @@ func testLimits(t *testing.T, w *world) {
 	expectFault(t, err, fault.Invalid, "vector.mode")
 }
 
-func testDeleteDocument(t *testing.T, w *world) {
+func (w *world) testDeleteDocument() {
+	t := w.t
 	document := uuid.New()
 	var points []Point
 	for i := range 5 {
@@ -569,7 +592,8 @@ func testDeleteDocument(t *testing.T, w *world) {
 	expect(t, w.search(w.a, Query{Mode: Semantic, Dense: []float32{0, 1, 0}}), []Point{other}, []float64{1})
 }
 
-func testDimension(t *testing.T, w *world) {
+func (w *world) testDimension() {
+	t := w.t
 	long := passage(w.a, []float32{1, 0, 0, 0}, "text")
 	expectFault(t, w.store.Upsert(t.Context(), w.a, w.space, []Point{long}), fault.Invalid, "vector.dimension")
 	nan := passage(w.a, []float32{1, 0, float32(math.NaN())}, "text")
@@ -588,7 +612,7 @@ func testDimension(t *testing.T, w *world) {
 		t.Fatal(err)
 	}
 	err = w.store.upsert(t.Context(), &qdrant.UpsertPoints{
-		CollectionName: name, Wait: qdrant.PtrOf(true), Points: []*qdrant.PointStruct{raw},
+		CollectionName: name, Wait: new(true), Points: []*qdrant.PointStruct{raw},
 	})
 	expectFault(t, err, fault.Invalid, "vector.rejected")
 	if got := w.count(w.a, Filter{}); got != 0 {
@@ -596,7 +620,8 @@ func testDimension(t *testing.T, w *world) {
 	}
 }
 
-func testMissingSpace(t *testing.T, w *world) {
+func (w *world) testMissingSpace() {
+	t := w.t
 	missing := Space{Model: "never-ensured", Dimension: 3}
 	_, err := w.store.Search(t.Context(), w.a, missing, Query{Mode: Semantic, Dense: []float32{1, 0, 0}})
 	expectFault(t, err, fault.NotFound, "vector.space-missing")
@@ -609,7 +634,8 @@ func testMissingSpace(t *testing.T, w *world) {
 	}
 }
 
-func testSpacesApart(t *testing.T, w *world) {
+func (w *world) testSpacesApart() {
+	t := w.t
 	w.put(w.a, passage(w.a, []float32{1, 0, 0}, "text"))
 	other := Space{Model: "Model", Dimension: 3}
 	w.ensure(other)
@@ -618,7 +644,8 @@ func testSpacesApart(t *testing.T, w *world) {
 	}
 }
 
-func testCancelled(t *testing.T, w *world) {
+func (w *world) testCancelled() {
+	t := w.t
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	_, err := w.store.Count(ctx, w.a, w.space, Filter{})

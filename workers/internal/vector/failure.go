@@ -21,8 +21,7 @@ func classify(ctx context.Context, doing string, err error) error {
 	if ended := ctx.Err(); errors.Is(ended, context.Canceled) {
 		return fmt.Errorf("vector: %s: %w", doing, ended)
 	}
-	var limited *qdrant.QdrantResourceExhaustedError
-	if errors.As(err, &limited) {
+	if limited, ok := errors.AsType[*qdrant.QdrantResourceExhaustedError](err); ok {
 		return busy(doing, err).After(time.Duration(limited.RetryAfterS) * time.Second)
 	}
 	err = fmt.Errorf("vector: %s: %w", doing, err)

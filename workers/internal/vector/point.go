@@ -34,15 +34,14 @@ type Point struct {
 	Sparse Sparse
 }
 
-// pointNamespace is the namespace of the ids that PointID derives. Changing it would leave every stored point behind.
-var pointNamespace = uuid.MustParse("6c7b0b6e-3d0e-5a55-9d0c-6f2f5f3a9b11")
-
 // PointID names the point of a document's chunk, counting from zero. It is a UUIDv5 of its arguments: storing a document
 // twice stores every chunk once.
 func PointID(t tenant.ID, document uuid.UUID, chunk int) uuid.UUID {
+	// Another namespace would give other ids, and every stored point would be left behind.
+	namespace := uuid.UUID{0x6c, 0x7b, 0x0b, 0x6e, 0x3d, 0x0e, 0x5a, 0x55, 0x9d, 0x0c, 0x6f, 0x2f, 0x5f, 0x3a, 0x9b, 0x11}
 	id := t.UUID()
 	name := slices.Concat(id[:], document[:])
-	return uuid.NewSHA1(pointNamespace, binary.BigEndian.AppendUint64(name, uint64(chunk))) //nolint:gosec // only a name
+	return uuid.NewSHA1(namespace, binary.BigEndian.AppendUint64(name, uint64(chunk)))
 }
 
 // Upsert stores points, replacing those with the same ids, and returns when they can be found. It sends as many requests
@@ -66,7 +65,7 @@ func (s *Store) Upsert(ctx context.Context, t tenant.ID, sp Space, points []Poin
 	for len(structs) > 0 {
 		n := batch(structs)
 		if err := s.upsert(ctx, &qdrant.UpsertPoints{
-			CollectionName: name, Points: structs[:n], Wait: qdrant.PtrOf(true), UpdateFilter: own,
+			CollectionName: name, Points: structs[:n], Wait: new(true), UpdateFilter: own,
 		}); err != nil {
 			return err
 		}
@@ -94,10 +93,8 @@ func (s *Store) upsert(ctx context.Context, req *qdrant.UpsertPoints) error {
 }
 
 func (p Point) encode(t tenant.ID, sp Space) (*qdrant.PointStruct, error) {
-	for _, id := range []uuid.UUID{p.ID, p.DocumentID, p.ChunkID} {
-		if id == uuid.Nil {
-			return nil, fault.New(fault.Invalid, "vector.id", "A point needs an id, a document and a chunk.")
-		}
+	if slices.Contains([]uuid.UUID{p.ID, p.DocumentID, p.ChunkID}, uuid.Nil) {
+		return nil, fault.New(fault.Invalid, "vector.id", "A point needs an id, a document and a chunk.")
 	}
 	if err := sp.accept(p.Dense); err != nil {
 		return nil, err
@@ -148,7 +145,7 @@ func (s *Store) DeleteDocument(ctx context.Context, t tenant.ID, sp Space, docum
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	_, err = s.client.Points().Delete(ctx, &qdrant.DeletePoints{
-		CollectionName: name, Points: qdrant.NewPointsSelectorFilter(filter), Wait: qdrant.PtrOf(true),
+		CollectionName: name, Points: qdrant.NewPointsSelectorFilter(filter), Wait: new(true),
 	})
 	if err = classify(ctx, "delete document", err); fault.Is(err, fault.NotFound) {
 		return nil
@@ -169,10 +166,10 @@ func (s *Store) Count(ctx context.Context, t tenant.ID, sp Space, f Filter) (int
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	resp, err := s.client.Points().Count(ctx, &qdrant.CountPoints{
-		CollectionName: name, Filter: filter, Exact: qdrant.PtrOf(true),
+		CollectionName: name, Filter: filter, Exact: new(true),
 	})
 	if err != nil {
 		return 0, classify(ctx, "count points", err)
 	}
-	return int(resp.GetResult().GetCount()), nil //nolint:gosec // no collection has 2^63 points
+	return int(resp.GetResult().GetCount()), nil
 }

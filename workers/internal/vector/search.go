@@ -89,12 +89,12 @@ func (q Query) encode(sp Space, filter *qdrant.Filter) (*qdrant.QueryPoints, err
 	case limit < 0 || limit > MaxLimit:
 		return nil, fault.New(fault.Invalid, "vector.limit", "The limit must be between 1 and %d, not %d.", MaxLimit, limit)
 	}
-	size := uint64(limit) //nolint:gosec // checked to be positive
+	size := uint64(limit)
 	req := &qdrant.QueryPoints{
 		Filter: filter, Limit: &size, WithPayload: qdrant.NewWithPayloadInclude(fieldChunk, fieldDocument),
 	}
 	if q.MinScore != 0 {
-		req.ScoreThreshold = qdrant.PtrOf(float32(q.MinScore))
+		req.ScoreThreshold = new(float32(q.MinScore))
 	}
 	if q.Mode != Keyword {
 		if err := sp.accept(q.Dense); err != nil {
@@ -109,23 +109,23 @@ func (q Query) encode(sp Space, filter *qdrant.Filter) (*qdrant.QueryPoints, err
 	dense, sparse := qdrant.NewQueryDense(q.Dense), qdrant.NewQuerySparse(q.Sparse.Indices, q.Sparse.Values)
 	switch q.Mode {
 	case Semantic:
-		req.Query, req.Using = dense, qdrant.PtrOf(vectorDense)
+		req.Query, req.Using = dense, new(vectorDense)
 	case Keyword:
 		if q.Sparse.IsEmpty() {
 			return nil, nil //nolint:nilnil // no words, no hits
 		}
-		req.Query, req.Using = sparse, qdrant.PtrOf(vectorSparse)
+		req.Query, req.Using = sparse, new(vectorSparse)
 	case Hybrid, "":
 		// Each ranking is asked for more than is wanted in the end: what is low in both can be high in their fusion. The
 		// filter stands on every prefetch, not only on the query, whose filter servers apply at their discretion.
 		depth := max(4*size, 50)
 		req.Query = qdrant.NewQueryFusion(qdrant.Fusion_RRF)
 		req.Prefetch = []*qdrant.PrefetchQuery{
-			{Query: dense, Using: qdrant.PtrOf(vectorDense), Filter: filter, Limit: &depth},
+			{Query: dense, Using: new(vectorDense), Filter: filter, Limit: &depth},
 		}
 		if !q.Sparse.IsEmpty() {
 			req.Prefetch = append(req.Prefetch,
-				&qdrant.PrefetchQuery{Query: sparse, Using: qdrant.PtrOf(vectorSparse), Filter: filter, Limit: &depth})
+				&qdrant.PrefetchQuery{Query: sparse, Using: new(vectorSparse), Filter: filter, Limit: &depth})
 		}
 	default:
 		return nil, fault.New(fault.Invalid, "vector.mode", "The search mode must be hybrid, semantic or keyword.")

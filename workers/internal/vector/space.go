@@ -102,10 +102,10 @@ func slug(s string) string {
 func indexes(collection string) []*qdrant.CreateFieldIndexCollection {
 	field := func(name string, kind qdrant.FieldType, params *qdrant.PayloadIndexParams) *qdrant.CreateFieldIndexCollection {
 		return &qdrant.CreateFieldIndexCollection{
-			CollectionName: collection, FieldName: name, FieldType: kind.Enum(), FieldIndexParams: params, Wait: qdrant.PtrOf(true),
+			CollectionName: collection, FieldName: name, FieldType: kind.Enum(), FieldIndexParams: params, Wait: new(true),
 		}
 	}
-	tenant := qdrant.NewPayloadIndexParamsKeyword(&qdrant.KeywordIndexParams{IsTenant: qdrant.PtrOf(true)})
+	tenant := qdrant.NewPayloadIndexParamsKeyword(&qdrant.KeywordIndexParams{IsTenant: new(true)})
 	return []*qdrant.CreateFieldIndexCollection{
 		field(fieldTenant, qdrant.FieldType_FieldTypeKeyword, tenant),
 		field(fieldDocument, qdrant.FieldType_FieldTypeUuid, nil),
@@ -162,13 +162,13 @@ func (s *Store) create(ctx context.Context, name string, sp Space) (*qdrant.Coll
 	_, createErr := s.client.Collections().Create(ctx, &qdrant.CreateCollection{
 		CollectionName: name,
 		VectorsConfig: qdrant.NewVectorsConfigMap(map[string]*qdrant.VectorParams{
-			vectorDense: {Size: uint64(sp.Dimension), Distance: qdrant.Distance_Cosine}, //nolint:gosec // checked to be positive
+			vectorDense: {Size: uint64(sp.Dimension), Distance: qdrant.Distance_Cosine},
 		}),
 		SparseVectorsConfig: qdrant.NewSparseVectorsConfig(map[string]*qdrant.SparseVectorParams{
 			vectorSparse: {Modifier: qdrant.Modifier_Idf.Enum()},
 		}),
 		// A graph for each tenant, and none across: no search ever crosses tenants.
-		HnswConfig: &qdrant.HnswConfigDiff{M: qdrant.PtrOf(uint64(0)), PayloadM: qdrant.PtrOf(uint64(16))},
+		HnswConfig: &qdrant.HnswConfigDiff{M: new(uint64(0)), PayloadM: new(uint64(16))},
 	})
 	info, err := s.describe(ctx, name)
 	if err != nil && createErr != nil {
@@ -182,7 +182,7 @@ func (sp Space) matches(name string, info *qdrant.CollectionInfo) error {
 	params := info.GetConfig().GetParams()
 	dense := params.GetVectorsConfig().GetParamsMap().GetMap()[vectorDense]
 	sparse := params.GetSparseVectorsConfig().GetMap()[vectorSparse]
-	if dense.GetSize() == uint64(sp.Dimension) && //nolint:gosec // checked to be positive
+	if dense.GetSize() == uint64(sp.Dimension) &&
 		dense.GetDistance() == qdrant.Distance_Cosine && sparse.GetModifier() == qdrant.Modifier_Idf {
 		return nil
 	}

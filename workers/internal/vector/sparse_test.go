@@ -16,10 +16,10 @@ func TestWordsAreFoundInAnyScript(t *testing.T) {
 		{"numbers and codes stay", "ISO-9001 v2 and RFC 9457", "iso 9001 v2 rfc 9457"},
 		{"underscores separate", "user_id", "user id"},
 		{"ligatures of PDFs are letters", "e\ufb03cient \ufb01les", "efficient fil"},
-		{"accents are folded", "R\u00e9sum\u00e9 re\u0301sume\u0301 na\u00efve \u00dcber", "resum resum naiv uber"},
+		{"accents are folded", "R\u00e9sum\u00e9 Cafe\u0301 na\u00efve \u00dcber", "resum caf naiv uber"},
 		{"full-width letters are letters", "\uff21\uff22\uff23", "abc"},
-		{"Cyrillic is lower-cased and left unstemmed", "\u0414\u043e\u043a\u0443\u043c\u0435\u043d\u0442\u044b", "\u0434\u043e\u043a\u0443\u043c\u0435\u043d\u0442\u044b"},
-		{"marks of other scripts belong to their word", "\u0939\u093f\u0928\u094d\u0926\u0940 \u092d\u093e\u0937\u093e", "\u0939\u093f\u0928\u094d\u0926\u0940 \u092d\u093e\u0937\u093e"},
+		{"Cyrillic is lower-cased and left unstemmed", "\u041d\u0435\u0431\u043e", "\u043d\u0435\u0431\u043e"},
+		{"marks of other scripts belong to their word", "\u0939\u093f\u0928\u094d\u0926\u0940", "\u0939\u093f\u0928\u094d\u0926\u0940"},
 		{"Chinese becomes pairs", "\u6771\u4eac\u90fd", "\u6771\u4eac \u4eac\u90fd"},
 		{"a single character is a word", "\u732b", "\u732b"},
 		{"scripts that touch are separated", "Go\u8a00\u8a9e101", "go \u8a00\u8a9e 101"},
@@ -41,10 +41,19 @@ func TestWordsAreFoundInAnyScript(t *testing.T) {
 func TestFormsOfAWordShareAStem(t *testing.T) {
 	t.Parallel()
 	for _, forms := range [][]string{
-		{"policy", "policies"}, {"index", "indexes", "indexed", "indexing"}, {"store", "stores", "stored", "storing"},
-		{"run", "runs", "running"}, {"plan", "plans", "planned", "planning"}, {"process", "processes", "processed", "processing"},
-		{"use", "uses", "used", "using"}, {"study", "studies", "studied", "studying"}, {"call", "calls", "called", "calling"},
-		{"employee", "employees"}, {"box", "boxes"}, {"go", "goes", "going"}, {"exceed", "exceeds", "exceeded", "exceeding"},
+		{"policy", "policies"},
+		{"index", "indexes", "indexed", "indexing"},
+		{"store", "stores", "stored", "storing"},
+		{"run", "runs", "running"},
+		{"plan", "plans", "planned", "planning"},
+		{"process", "processes", "processed", "processing"},
+		{"use", "uses", "used", "using"},
+		{"study", "studies", "studied", "studying"},
+		{"call", "calls", "called", "calling"},
+		{"employee", "employees"},
+		{"box", "boxes"},
+		{"go", "goes", "going"},
+		{"exceed", "exceeds", "exceeded", "exceeding"},
 	} {
 		for _, form := range forms {
 			if stem(form) != stem(forms[0]) {
@@ -52,19 +61,17 @@ func TestFormsOfAWordShareAStem(t *testing.T) {
 			}
 		}
 	}
-	for _, pair := range [][2]string{
-		{"bus", "bu"}, {"status", "statu"}, {"analysis", "analysi"}, {"class", "clas"}, {"king", "k"}, {"string", "str"}, {"need", "ne"}, {"red", "r"},
-	} {
-		if stem(pair[0]) == stem(pair[1]) {
-			t.Errorf("%s is cut to %s", pair[0], stem(pair[0]))
+	for _, word := range []string{"bus", "status", "analysis", "class", "king", "string", "need", "red", "bed", "thing"} {
+		if stem(word) != word {
+			t.Errorf("%s is cut to %s", word, stem(word))
 		}
 	}
 }
 
 func TestDocumentsAreWeighedByBM25(t *testing.T) {
 	t.Parallel()
-	short := EncodeDocument("alpha beta alpha alpha")
-	long := EncodeDocument("alpha alpha alpha " + strings.Repeat("filler ", 2*averageLength))
+	short := EncodeDocument("alpha beta, alpha, alpha")
+	long := EncodeDocument(strings.Repeat("alpha ", 3) + strings.Repeat("filler ", 2*averageLength))
 	weight := func(s Sparse, word string) float64 {
 		at, ok := slices.BinarySearch(s.Indices, index(stem(word)))
 		if !ok {
@@ -97,7 +104,7 @@ func TestIndicesAreUniqueAndAscend(t *testing.T) {
 			t.Errorf("indices are %v", s.Indices)
 		}
 	}
-	for i, v := range EncodeQuery("twice twice once").Values {
+	for i, v := range EncodeQuery("twice once twice").Values {
 		if v != 1 {
 			t.Errorf("weight %d of a query is %v, want 1", i, v)
 		}
@@ -108,7 +115,7 @@ func TestIndicesAreUniqueAndAscend(t *testing.T) {
 }
 
 func FuzzEncodeDocument(f *testing.F) {
-	f.Add("Hello, wörld — 東京 и ещё \xff")
+	f.Add("Hello, w\u00f6rld \u2014 \u6771\u4eac \u0438 \u0435\u0449\u0451 \xff")
 	f.Fuzz(func(t *testing.T, text string) {
 		s := EncodeDocument(text)
 		if len(s.Indices) != len(s.Values) || !slices.IsSorted(s.Indices) {

@@ -38,7 +38,10 @@ func TestOpenReadsTheURL(t *testing.T) {
 			t.Errorf("%s gives %+v, %v", raw, got, err)
 		}
 	}
-	for _, raw := range []string{"", "qdrant:6334", "redis://qdrant", "http://", "http://qdrant:99999", "http://:6334", "http://me:hunter2@qdrant:6334", "http://hunter2\x7f"} {
+	for _, raw := range []string{
+		"", "qdrant:6334", "redis://qdrant", "http://", "http://qdrant:99999", "http://:6334", "http://me:hunter2@qdrant:6334",
+		"http://hunter2\x7f",
+	} {
 		_, err := Open(t.Context(), Config{URL: raw})
 		if err == nil {
 			t.Errorf("%q was taken", raw)
@@ -54,7 +57,7 @@ func TestOpenReadsTheURL(t *testing.T) {
 func TestAServerThatIsAwayIsUnavailable(t *testing.T) {
 	t.Parallel()
 	// A port that was free a moment ago.
-	listener, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // a test's loopback listener
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -117,8 +120,9 @@ func TestFailuresBecomeFaults(t *testing.T) {
 func TestCollectionNamesTellSpacesApart(t *testing.T) {
 	t.Parallel()
 	s := &Store{prefix: "copilot"}
-	if got, err := s.collection(Space{Model: "gemini-embedding-001", Dimension: 768}); err != nil || got != "copilot_gemini-embedding-001_768" {
-		t.Errorf("name is %q, %v", got, err)
+	got, err := s.collection(Space{Model: "gemini-embedding-001", Dimension: 768})
+	if want := "copilot_gemini-embedding-001_768"; err != nil || got != want {
+		t.Errorf("name is %q, %v; want %q", got, err, want)
 	}
 	seen := map[string]Space{}
 	for _, sp := range []Space{
@@ -145,7 +149,8 @@ func TestCollectionNamesTellSpacesApart(t *testing.T) {
 
 func TestPointIDsDependOnEveryPart(t *testing.T) {
 	t.Parallel()
-	a, b := tenant.FromUUID(uuid.MustParse("018f0000-0000-7000-8000-00000000000a")), tenant.FromUUID(uuid.MustParse("018f0000-0000-7000-8000-00000000000b"))
+	a := tenant.FromUUID(uuid.MustParse("018f0000-0000-7000-8000-00000000000a"))
+	b := tenant.FromUUID(uuid.MustParse("018f0000-0000-7000-8000-00000000000b"))
 	document := uuid.MustParse("018f0000-0000-7000-8000-0000000000d0")
 	id := PointID(a, document, 7)
 	if id.Version() != 5 {

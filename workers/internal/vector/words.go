@@ -19,45 +19,57 @@ const maxWord = 64
 // their runs become overlapping pairs of characters.
 func words(text string) iter.Seq[string] {
 	return func(yield func(string) bool) {
-		word := make([]byte, 0, maxWord)
-		var run []rune // of characters that are not separated
-		flush := func() bool {
-			ok := true
-			if len(word) > 0 && len(word) <= maxWord {
-				if w := string(word); !isStop(w) {
-					ok = yield(stem(w))
-				}
-			}
-			word = word[:0]
-			if len(run) == 1 {
-				ok = ok && yield(string(run))
-			}
-			for i := 0; ok && i+1 < len(run); i++ {
-				ok = yield(string(run[i : i+2]))
-			}
-			run = run[:0]
-			return ok
-		}
+		w := splitter{yield: yield}
 		for _, r := range fold(text) {
 			switch {
 			case unicode.In(r, unicode.Han, unicode.Hiragana, unicode.Katakana):
-				if len(word) > 0 && !flush() {
-					return
-				}
-				run = append(run, r)
+				w.endWord()
+				w.run = append(w.run, r)
 			case unicode.IsLetter(r) || unicode.IsNumber(r) || unicode.IsMark(r):
-				if len(run) > 0 && !flush() {
-					return
+				w.endRun()
+				if len(w.word) <= maxWord {
+					w.word = utf8.AppendRune(w.word, unicode.ToLower(r))
 				}
-				if len(word) <= maxWord {
-					word = utf8.AppendRune(word, unicode.ToLower(r))
-				}
-			case !flush():
+			default:
+				w.endWord()
+				w.endRun()
+			}
+			if w.done {
 				return
 			}
 		}
-		flush()
+		w.endWord()
+		w.endRun()
 	}
+}
+
+// splitter collects the word that is being read; only one of word and run is ever filled.
+type splitter struct {
+	yield func(string) bool
+	done  bool // yield wants no more
+	word  []byte
+	run   []rune // of characters that are not separated
+}
+
+func (w *splitter) emit(word string) {
+	w.done = w.done || !w.yield(word)
+}
+
+func (w *splitter) endWord() {
+	if n := len(w.word); n > 0 && n <= maxWord && !isStop(string(w.word)) {
+		w.emit(stem(string(w.word)))
+	}
+	w.word = w.word[:0]
+}
+
+func (w *splitter) endRun() {
+	if len(w.run) == 1 {
+		w.emit(string(w.run))
+	}
+	for i := range max(len(w.run), 1) - 1 {
+		w.emit(string(w.run[i : i+2]))
+	}
+	w.run = w.run[:0]
 }
 
 // fold maps a text to the form that is compared. Only the accents of the Latin, Greek and Cyrillic scripts are dropped;
