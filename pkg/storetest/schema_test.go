@@ -247,7 +247,7 @@ func objects(t *testing.T, db *storetest.DB) []string {
 		UNION ALL SELECT concat_ws(' ', tablename, policyname, cmd, roles, qual, with_check) FROM pg_policies
 		UNION ALL SELECT pg_get_functiondef(oid) FROM pg_proc WHERE pronamespace = 'public'::regnamespace
 		UNION ALL SELECT concat_ws(' ', grantee, table_name, privilege_type) FROM information_schema.table_privileges
-			WHERE table_schema = 'public' AND grantee LIKE 'copilot%'
+			WHERE table_schema = 'public' AND grantee IN ('copilot_app', 'copilot_engine')
 		UNION ALL SELECT defaclacl::text FROM pg_default_acl
 		ORDER BY 1`)
 	if err != nil {
