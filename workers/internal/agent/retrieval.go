@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"regexp"
 	"strconv"
@@ -24,13 +25,11 @@ func searchTool() gemini.Tool {
 	return gemini.Tool{
 		Name:        events.ToolSearchDocuments,
 		Description: "Searches the organization's documents and returns the passages that fit best, each with its mark, title, page and heading.",
-		Schema: map[string]any{
+		Parameters: json.RawMessage(`{
 			"type": "object",
-			"properties": map[string]any{
-				"query": map[string]any{"type": "string", "description": "What to look for, in the words that the documents would use."},
-			},
-			"required": []string{"query"},
-		},
+			"properties": {"query": {"type": "string", "description": "What to look for, in the words that the documents would use."}},
+			"required": ["query"]
+		}`),
 	}
 }
 

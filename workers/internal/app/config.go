@@ -7,6 +7,7 @@ import (
 	"github.com/tarento/copilot/pkg/config"
 	"github.com/tarento/copilot/pkg/secret"
 	"github.com/tarento/copilot/pkg/telemetry"
+	"github.com/tarento/copilot/workers/internal/vector"
 )
 
 // Shared is what every worker is told.
@@ -68,10 +69,8 @@ func (c Ingest) parseWorkers() int {
 type Embedding struct {
 	Shared
 	Provider
-	QdrantURL    string      `env:"QDRANT_URL,required"                                     desc:"Qdrant's gRPC address, such as http://localhost:6334."`
-	QdrantAPIKey secret.Text `env:"QDRANT_API_KEY"                                          desc:"Key of the Qdrant server, if it wants one."`
-	QdrantPrefix string      `env:"QDRANT_PREFIX"        envDefault:"copilot"               desc:"First part of every collection's name."`
-	Model        string      `env:"EMBEDDING_MODEL"      envDefault:"gemini-embedding-001"  desc:"Embedding model. Changing it needs all documents to be indexed again."`
-	Dimension    int         `env:"EMBEDDING_DIMENSION"  envDefault:"768"                   desc:"Length of the vectors."`
-	Parallel     int         `env:"EMBEDDING_PARALLEL"   envDefault:"4"                     desc:"Calls to the embedding model that are under way at once."`
+	Qdrant    vector.Config
+	Model     string `env:"EMBEDDING_MODEL"      envDefault:"gemini-embedding-001"  desc:"Embedding model. Changing it needs all documents to be indexed again."`
+	Dimension int    `env:"EMBEDDING_DIMENSION"  envDefault:"768"                   desc:"Length of the vectors."`
+	Parallel  int    `env:"EMBEDDING_PARALLEL"   envDefault:"4"                     desc:"Calls to the embedding model that are under way at once."`
 }

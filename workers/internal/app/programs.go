@@ -22,7 +22,7 @@ func RunAgent(ctx context.Context, args []string, environ map[string]string, s S
 		name: "agent-worker", about: "runs agents: model calls, tool calls, answers with citations", slots: 16,
 		shared: func(c *Agent) Shared { return c.Shared },
 		build: func(ctx context.Context, c *Agent, p *platform) (runner.Handler, []lifecycle.Service, error) {
-			model, err := c.open(ctx)
+			model, err := c.open(ctx, p)
 			if err != nil {
 				return nil, nil, err
 			}
@@ -62,11 +62,11 @@ func RunEmbedding(ctx context.Context, args []string, environ map[string]string,
 		name: "embedding-worker", about: "embeds texts and answers searches", slots: 32,
 		shared: func(c *Embedding) Shared { return c.Shared },
 		build: func(ctx context.Context, c *Embedding, p *platform) (runner.Handler, []lifecycle.Service, error) {
-			model, err := c.open(ctx)
+			model, err := c.open(ctx, p)
 			if err != nil {
 				return nil, nil, err
 			}
-			vectors, err := vector.Open(ctx, vector.Config{URL: c.QdrantURL, APIKey: c.QdrantAPIKey.Reveal(), Prefix: c.QdrantPrefix})
+			vectors, err := vector.Open(ctx, c.Qdrant)
 			if err != nil {
 				return nil, nil, err
 			}
@@ -83,6 +83,11 @@ func RunEmbedding(ctx context.Context, args []string, environ map[string]string,
 	}.run(ctx, args, environ, s)
 }
 
-func (p Provider) open(ctx context.Context) (*gemini.Client, error) {
-	return gemini.New(ctx, gemini.Config{APIKey: p.APIKey.Reveal(), BaseURL: p.BaseURL})
+func (c Provider) open(ctx context.Context, p *platform) (*gemini.Client, error) {
+	model, err := gemini.New(ctx, gemini.Config{APIKey: c.APIKey.Reveal(), BaseURL: c.BaseURL})
+	if err != nil {
+		return nil, err
+	}
+	p.closers.PushFunc("model", model.Close)
+	return model, nil
 }

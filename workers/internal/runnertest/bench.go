@@ -1,0 +1,185 @@
+// Package runnertest runs a handler in a test as a worker would: on a real Postgres, over a real NATS, with claims, leases and
+// retries.
+package runnertest
+
+import (
+	"context"
+	"io"
+	"log/slog"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/tarento/copilot/events"
+	"github.com/tarento/copilot/pkg/bus"
+	"github.com/tarento/copilot/pkg/store"
+	"github.com/tarento/copilot/pkg/storetest"
+	"github.com/tarento/copilot/pkg/tenant"
+	"github.com/tarento/copilot/workers/internal/runner"
+)
+
+// Patience bounds every wait; none should take nearly as long.
+const Patience = 20 * time.Second
+
+// Bench is one runner on a database and a NATS namespace of its own, with a dispatcher that is as simple as can be. Its
+// database holds the demonstration data; jobs are submitted for Acme.
+type Bench struct {
+	Store  *store.Store
+	Engine *store.Engine
+	Bus    *bus.Bus
+	Tenant tenant.ID
+	// Stop asks the runner to shut down; Done yields what Run returned.
+	Stop context.CancelFunc
+	Done chan error
+
+	tb   testing.TB
+	kind events.Kind
+}
+
+// Start runs the handler until the test ends. It fails the test, with a hint, where the servers are missing.
+func Start(tb testing.TB, cfg runner.Config, h runner.Handler) *Bench {
+	tb.Helper()
+	natsURL := os.Getenv("TEST_NATS_URL")
+	if natsURL == "" {
+		tb.Fatal("TEST_NATS_URL is not set: run `make test`, or go run ./deploy/devstack/cmd/devstack exec -- go test ./...")
+	}
+	db := storetest.NewSeeded(tb)
+	log := slog.New(slog.NewTextHandler(io.Discard, nil))
+	b := &Bench{tb: tb, kind: h.Kind(), Done: make(chan error, 1)}
+	var err error
+	if b.Tenant, err = tenant.Parse("01900000-0000-7000-8000-000000000a00"); err != nil {
+		tb.Fatal(err)
+	}
+	if b.Bus, err = bus.Connect(bus.Config{URL: natsURL, Namespace: "t" + strings.ReplaceAll(uuid.NewString(), "-", ""), Log: log}); err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() { _ = b.Bus.Close() })
+	if b.Store, err = store.Open(tb.Context(), store.Config{URL: db.AppURL, MaxConns: 4, Committed: b.Bus.Committed}); err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() { _ = b.Store.Close() })
+	if b.Engine, err = store.OpenEngine(tb.Context(), store.Config{URL: db.EngineURL, MaxConns: 4, Committed: b.Bus.Committed}); err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() { _ = b.Engine.Close() })
+
+	cfg.Worker = "test"
+	r := runner.New(cfg, h, b.Store, b.Engine, b.Bus, log, prometheus.NewRegistry())
+	ctx, stop := context.WithCancel(tb.Context())
+	b.Stop = stop
+	go func() { b.Done <- r.Run(ctx) }()
+	dispatched := make(chan struct{})
+	go func() {
+		defer close(dispatched)
+		b.dispatch(ctx)
+	}()
+	tb.Cleanup(func() {
+		stop()
+		<-dispatched
+		select {
+		case <-b.Done:
+		case <-time.After(Patience):
+			tb.Error("the runner did not stop")
+		}
+	})
+	return b
+}
+
+func (b *Bench) dispatch(ctx context.Context) {
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		jobs, err := b.Engine.Dispatch(ctx, b.kind, 16)
+		if err != nil || len(jobs) == 0 {
+			continue
+		}
+		msgs := make([]events.Dispatch, len(jobs))
+		for i, j := range jobs {
+			msgs[i] = events.Dispatch{JobID: j.JobID.String(), TenantID: j.Tenant.String(), Kind: j.Kind, Number: j.Number}
+		}
+		if _, err := b.Bus.Dispatch(ctx, func(i int) events.Class { return jobs[i].Class }, msgs); err != nil {
+			_ = b.Engine.Undispatch(ctx, jobs)
+		}
+	}
+}
+
+// Submit submits a job of the handler's kind; a nil input becomes an empty one.
+func (b *Bench) Submit(n store.NewJob) uuid.UUID {
+	b.tb.Helper()
+	n.Kind = b.kind
+	if n.Input == nil {
+		n.Input = struct{}{}
+	}
+	var id uuid.UUID
+	err := b.Store.InTenant(b.tb.Context(), b.Tenant, func(tx *store.Tx) error {
+		job, err := tx.Jobs().Submit(n)
+		if err == nil {
+			id = job.ID
+		}
+		return err
+	})
+	if err != nil {
+		b.tb.Fatal(err)
+	}
+	return id
+}
+
+// Get reads a job.
+func (b *Bench) Get(id uuid.UUID) (job *store.Job) {
+	b.tb.Helper()
+	err := b.Store.InTenant(b.tb.Context(), b.Tenant, func(tx *store.Tx) (err error) {
+		job, err = tx.Jobs().Get(id)
+		return err
+	})
+	if err != nil {
+		b.tb.Fatal(err)
+	}
+	return job
+}
+
+// Events reads a job's log.
+func (b *Bench) Events(id uuid.UUID) (log []events.Event) {
+	b.tb.Helper()
+	err := b.Store.InTenant(b.tb.Context(), b.Tenant, func(tx *store.Tx) (err error) {
+		log, err = tx.Jobs().Events(id, 0, 1000)
+		return err
+	})
+	if err != nil {
+		b.tb.Fatal(err)
+	}
+	return log
+}
+
+// Until waits for the job to satisfy ok.
+func (b *Bench) Until(id uuid.UUID, what string, ok func(*store.Job) bool) *store.Job {
+	b.tb.Helper()
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	deadline := time.After(Patience)
+	for {
+		job := b.Get(id)
+		if ok(job) {
+			return job
+		}
+		select {
+		case <-tick.C:
+		case <-deadline:
+			b.tb.Fatalf("the job never became %s; it is %s on %q, attempt %d", what, job.Status, job.WaitingOn, job.Attempt)
+		}
+	}
+}
+
+// UntilEnded waits for the job's end.
+func (b *Bench) UntilEnded(id uuid.UUID) *store.Job {
+	b.tb.Helper()
+	return b.Until(id, "terminal", func(j *store.Job) bool { return j.Status.Terminal() })
+}
