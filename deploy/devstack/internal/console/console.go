@@ -57,8 +57,8 @@ func (c *Console) paint(style Style, text string) string {
 	return "\x1b[" + string(style) + "m" + text + "\x1b[0m"
 }
 
-// Line writes a line.
-func (c *Console) Line(format string, args ...any) { c.write(fmt.Sprintf(format, args...)) }
+// Linef writes a line.
+func (c *Console) Linef(format string, args ...any) { c.write(fmt.Sprintf(format, args...)) }
 
 // Title writes a line that stands out.
 func (c *Console) Title(text string) { c.write(c.paint(Bold, text)) }

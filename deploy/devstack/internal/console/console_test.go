@@ -74,7 +74,7 @@ func TestNoColorsWhereThereIsNoTerminal(t *testing.T) {
 	c.Fail("failure")
 	c.Phase("build", "done", 1234*time.Millisecond)
 	c.Entry("name", "value")
-	c.Line("%d lines", 6)
+	c.Linef("%d lines", 6)
 	want := "title\n! warning\nx failure\n+ build             done  1.2 s\n  name              value\n6 lines\n"
 	if out.String() != want {
 		t.Errorf("written: %q, want %q", out.String(), want)

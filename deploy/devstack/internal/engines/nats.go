@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
+	"io"
 	"time"
 
 	natsserver "github.com/nats-io/nats-server/v2/server"
@@ -22,7 +22,7 @@ type NATS struct {
 }
 
 // StartNATS starts a server on the port that keeps its streams in dir, and returns once it takes connections.
-func StartNATS(ctx context.Context, dir string, port int, log *slog.Logger) (*NATS, error) {
+func StartNATS(ctx context.Context, dir string, port int, log io.Writer) (*NATS, error) {
 	server, err := natsserver.NewServer(&natsserver.Options{
 		ServerName: "devstack",
 		Host:       ports.Host,
@@ -62,12 +62,28 @@ func (n *NATS) Close() error {
 	return nil
 }
 
-// natsLog writes the server's messages to a structured logger.
-type natsLog struct{ to *slog.Logger }
+// natsLog writes the server's messages as lines.
+type natsLog struct{ to io.Writer }
 
-func (l natsLog) Noticef(format string, v ...any) { l.to.Info(fmt.Sprintf(format, v...)) }
-func (l natsLog) Warnf(format string, v ...any)   { l.to.Warn(fmt.Sprintf(format, v...)) }
-func (l natsLog) Fatalf(format string, v ...any)  { l.to.Error(fmt.Sprintf(format, v...)) }
-func (l natsLog) Errorf(format string, v ...any)  { l.to.Error(fmt.Sprintf(format, v...)) }
-func (l natsLog) Debugf(format string, v ...any)  { l.to.Debug(fmt.Sprintf(format, v...)) }
-func (l natsLog) Tracef(format string, v ...any)  { l.to.Debug(fmt.Sprintf(format, v...)) }
+// Noticef reports what is normal.
+func (l natsLog) Noticef(format string, v ...any) { l.write("INF", format, v) }
+
+// Warnf reports what deserves a look.
+func (l natsLog) Warnf(format string, v ...any) { l.write("WRN", format, v) }
+
+// Fatalf reports what the server cannot live with. It does not end the process.
+func (l natsLog) Fatalf(format string, v ...any) { l.write("FTL", format, v) }
+
+// Errorf reports what went wrong.
+func (l natsLog) Errorf(format string, v ...any) { l.write("ERR", format, v) }
+
+// Debugf reports details.
+func (l natsLog) Debugf(format string, v ...any) { l.write("DBG", format, v) }
+
+// Tracef reports every message on the wire.
+func (l natsLog) Tracef(format string, v ...any) { l.write("TRC", format, v) }
+
+func (l natsLog) write(level, format string, v []any) {
+	now := time.Now().UTC().Format(time.RFC3339Nano)
+	_, _ = fmt.Fprintf(l.to, "%s [%s] %s\n", now, level, fmt.Sprintf(format, v...))
+}

@@ -58,13 +58,13 @@ type running struct {
 func allEngines() []engine {
 	return []engine{
 		{
-			name: enginePostgres, runVariable: "MIGRATE_DATABASE_URL", testVariable: "TEST_DATABASE_URL",
+			name: enginePostgres, runVariable: varOwnerDatabase, testVariable: "TEST_DATABASE_URL",
 			start: startPostgres,
 		},
 		{
-			name: engineNATS, runVariable: "NATS_URL", testVariable: "TEST_NATS_URL",
+			name: engineNATS, runVariable: varNATS, testVariable: "TEST_NATS_URL",
 			start: func(ctx context.Context, at place) (*running, error) {
-				server, err := engines.StartNATS(ctx, at.dir, at.port, at.logger())
+				server, err := engines.StartNATS(ctx, at.dir, at.port, at.log)
 				if err != nil {
 					return nil, err
 				}
@@ -72,7 +72,7 @@ func allEngines() []engine {
 			},
 		},
 		{
-			name: engineRedis, runVariable: "REDIS_URL", testVariable: "TEST_REDIS_URL",
+			name: engineRedis, runVariable: varRedis, testVariable: "TEST_REDIS_URL",
 			standIn: "miniredis, in memory",
 			start: func(_ context.Context, at place) (*running, error) {
 				server, err := engines.StartRedis(at.port)
@@ -83,7 +83,7 @@ func allEngines() []engine {
 			},
 		},
 		{
-			name: engineQdrant, runVariable: "QDRANT_URL", testVariable: "TEST_QDRANT_URL",
+			name: engineQdrant, runVariable: varQdrant, testVariable: "TEST_QDRANT_URL",
 			standIn: "qdrantlocal, exact search on one machine",
 			start: func(ctx context.Context, at place) (*running, error) {
 				server, err := engines.StartQdrant(ctx, at.dir, at.port, at.logger())
@@ -94,7 +94,7 @@ func allEngines() []engine {
 			},
 		},
 		{
-			name: engineGemini, runVariable: "GEMINI_API_KEY", testVariable: "TEST_GEMINI_URL",
+			name: engineGemini, runVariable: varGeminiKey, testVariable: "TEST_GEMINI_URL",
 			standIn: "geminilocal, which quotes what was retrieved and is no model",
 			start: func(ctx context.Context, at place) (*running, error) {
 				server, err := engines.StartGemini(ctx, at.port, at.scripted)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
+	"syscall"
 	"time"
 
 	"github.com/tarento/copilot/deploy/devstack/internal/console"
@@ -61,7 +62,7 @@ func (c *command) testEnvironment(ctx context.Context, only map[string]bool, don
 			log:           io.Discard,
 			say:           c.say,
 			ownerPassword: state.NewSecret(),
-			searchPath:    c.system.getenv("PATH"),
+			searchPath:    c.system.getenv(varPath),
 			scripted:      true,
 		})
 		if err != nil {
@@ -91,10 +92,11 @@ func (c *command) runCommand(ctx, forced context.Context, environment, words []s
 	select {
 	case <-child.Done():
 	case <-ctx.Done():
+		sig := syscall.SIGTERM
 		if interrupted, ok := errors.AsType[*interruptedError](context.Cause(ctx)); ok {
-			child.Signal(interrupted.signal)
+			sig = interrupted.signal
 		}
-		if err := child.Stop(forced); err != nil {
+		if err := child.Interrupt(forced, sig); err != nil {
 			c.say(err.Error())
 		}
 	}

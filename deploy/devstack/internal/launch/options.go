@@ -77,7 +77,7 @@ func (o *options) define(flags *flag.FlagSet, system System, root string) error 
 	o.ports = make(map[string]int)
 	flags.StringVar(&o.state, "state", system.getenvOr("DEVSTACK_STATE", filepath.Join(root, stateDefault)),
 		"folder for data, secrets and logs (DEVSTACK_STATE)")
-	flags.StringVar(&o.logLevel, "log-level", system.getenvOr("LOG_LEVEL", "info"),
+	flags.StringVar(&o.logLevel, "log-level", system.getenvOr(varLogLevel, "info"),
 		"least severe level in the log files: debug, info, warn or error (LOG_LEVEL)")
 	verbose, err := system.getbool("VERBOSE", false)
 	if err != nil {

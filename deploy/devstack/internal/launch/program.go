@@ -47,29 +47,29 @@ func programs() []program {
 		{
 			name: "agent-worker", pkg: "./workers/cmd/agent-worker", ops: portAgentOps, style: console.Purple,
 			needs: []string{
-				"DATABASE_URL", "ENGINE_DATABASE_URL", "NATS_URL", "NATS_NAMESPACE", "REDIS_URL",
-				"GEMINI_API_KEY", "GEMINI_BASE_URL",
+				varAppDatabase, varEngineDatabase, varNATS, varNamespace, varRedis,
+				varGeminiKey, varGeminiURL,
 			},
 		},
 		{
 			name: "ingest-worker", pkg: "./workers/cmd/ingest-worker", ops: portIngestOps, style: console.Blue,
 			needs: []string{
-				"DATABASE_URL", "ENGINE_DATABASE_URL", "NATS_URL", "NATS_NAMESPACE", "REDIS_URL",
-				"BLOB_DIR", "CACHE_DIR",
+				varAppDatabase, varEngineDatabase, varNATS, varNamespace, varRedis,
+				varBlobs, varCache,
 			},
 		},
 		{
 			name: "embedding-worker", pkg: "./workers/cmd/embedding-worker", ops: portEmbeddingOps, style: console.Cyan,
 			needs: []string{
-				"DATABASE_URL", "ENGINE_DATABASE_URL", "NATS_URL", "NATS_NAMESPACE", "REDIS_URL",
-				"GEMINI_API_KEY", "GEMINI_BASE_URL", "QDRANT_URL", "QDRANT_API_KEY",
+				varAppDatabase, varEngineDatabase, varNATS, varNamespace, varRedis,
+				varGeminiKey, varGeminiURL, varQdrant, varQdrantKey,
 			},
 		},
 		{
 			name: programGateway, pkg: "./gateway/cmd/gateway", ops: portGatewayOps, style: console.Green,
 			needs: []string{
-				"DATABASE_URL", "ENGINE_DATABASE_URL", "NATS_URL", "NATS_NAMESPACE", "REDIS_URL",
-				"BLOB_DIR", "JWT_SECRET", "HTTP_ADDR",
+				varAppDatabase, varEngineDatabase, varNATS, varNamespace, varRedis,
+				varBlobs, varTokenKey, varHTTP,
 			},
 		},
 	}
@@ -92,13 +92,13 @@ func (s *session) wanted() []program {
 // environment is all that a program gets to see.
 func (s *session) environment(p program) []string {
 	environment := s.base()
-	environment = append(environment, "OPS_ADDR="+ports.Addr(s.options.ports[p.ops]))
+	environment = append(environment, varOps+"="+ports.Addr(s.options.ports[p.ops]))
 	for _, name := range p.needs {
 		if value := s.variables[name]; value != "" {
 			environment = append(environment, name+"="+value)
 		}
 	}
-	if slices.Contains(p.needs, "GEMINI_API_KEY") {
+	if slices.Contains(p.needs, varGeminiKey) {
 		// The real service may be behind a proxy or a certificate authority of one's own.
 		for _, name := range []string{
 			"HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "NO_PROXY", "no_proxy", "SSL_CERT_FILE", "SSL_CERT_DIR",
@@ -113,8 +113,8 @@ func (s *session) environment(p program) []string {
 
 // base is what every child gets.
 func (s *session) base() []string {
-	environment := []string{"ENVIRONMENT=development", "LOG_LEVEL=" + s.options.logLevel, "LOG_FORMAT=json"}
-	for _, name := range []string{"PATH", "HOME", "TMPDIR"} {
+	environment := []string{varEnvironment + "=development", varLogLevel + "=" + s.options.logLevel, varLogFormat + "=json"}
+	for _, name := range []string{varPath, "HOME", "TMPDIR"} {
 		if value := s.command.system.getenv(name); value != "" {
 			environment = append(environment, name+"="+value)
 		}
@@ -251,15 +251,17 @@ func (l *launched) Stop(ctx context.Context) error { return l.child.Stop(ctx) }
 
 // build compiles the programs. It is quick when nothing changed.
 func (s *session) build(ctx context.Context) error {
-	packages := []string{migratePkg}
-	for _, p := range s.wanted() {
-		packages = append(packages, p.pkg)
+	wanted := s.wanted()
+	args := make([]string, 0, 4+len(wanted))
+	args = append(args, "build", "-o", s.bin+string(filepath.Separator), migratePkg)
+	for _, p := range wanted {
+		args = append(args, p.pkg)
 	}
 	var output strings.Builder
 	err := s.finish(ctx, process.Spec{
 		Name:   "go build",
 		Path:   "go",
-		Args:   append([]string{"build", "-o", s.bin + string(filepath.Separator)}, packages...),
+		Args:   args,
 		Env:    s.command.system.Env, // the go command's settings are the person's
 		Dir:    s.options.root,
 		Stdout: &output,
@@ -278,7 +280,7 @@ func (s *session) migrate(ctx context.Context, words ...string) error {
 		Name:   "migrate " + strings.Join(words, " "),
 		Path:   s.binary(migratePkg),
 		Args:   words,
-		Env:    append(s.base(), "MIGRATE_DATABASE_URL="+s.variables["MIGRATE_DATABASE_URL"]),
+		Env:    append(s.base(), varOwnerDatabase+"="+s.variables[varOwnerDatabase]),
 		Stdout: tail,
 		Stderr: tail,
 	})

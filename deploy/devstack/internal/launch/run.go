@@ -16,7 +16,7 @@ import (
 // The seeded user who takes the tour.
 const (
 	tourUser     = "admin@acme.com"
-	tourPassword = "SecurePassword123!" //nolint:gosec // of the demonstration data, told to everybody
+	tourPassword = "SecurePassword123!"
 )
 
 // run brings the system up, takes the tour and serves until it is stopped.
@@ -24,10 +24,8 @@ func (c *command) run(ctx, forced context.Context, o options) error {
 	s := c.newSession(o, o.state, true)
 	err := s.serve(ctx, forced, func(ctx context.Context) error {
 		if o.tour && len(o.without) == 0 {
-			if err := s.tour(ctx, false); err != nil {
-				if ctx.Err() != nil {
-					return nil
-				}
+			// A tour that fails is a reason to look around, not to stop.
+			if err := s.tour(ctx, false); err != nil && ctx.Err() == nil {
 				s.console.Fail(err.Error())
 			}
 		}
@@ -92,7 +90,7 @@ func (s *session) api() string { return "http://" + ports.Addr(s.options.ports[p
 
 // greet tells the person what there is now.
 func (s *session) greet() {
-	s.console.Line("")
+	s.console.Linef("")
 	s.console.Title("The system is up. Ctrl-C stops it; the data stays in " + s.home + ".")
 	s.console.Entry("API", s.api()+"/api/v1")
 	s.console.Entry("docs", s.api()+"/docs")
@@ -109,7 +107,7 @@ func (s *session) greet() {
 	for _, name := range s.options.without {
 		s.console.Entry("by hand", name+": its variables are in "+s.folder.Path("env"))
 	}
-	s.console.Line("")
+	s.console.Linef("")
 }
 
 // ignoreInterrupt makes being stopped by the person a good end.

@@ -29,9 +29,6 @@ const (
 	roleEngine = "copilot_engine"
 )
 
-// markVariable is set in the env file, so that a launcher started from a shell that has read it can tell.
-const markVariable = "DEVSTACK_ENV"
-
 // session is the whole system, being started, running or being stopped.
 type session struct {
 	command *command
@@ -125,9 +122,9 @@ func (s *session) open() error {
 	}
 	s.done.push("the state folder", func(context.Context) error { return folder.Close() })
 	s.done.push("the logs", func(context.Context) error {
-		var problems []error
-		for _, file := range s.files {
-			problems = append(problems, file.Close())
+		problems := make([]error, len(s.files))
+		for i, file := range s.files {
+			problems[i] = file.Close()
 		}
 		return errors.Join(problems...)
 	})
@@ -147,11 +144,11 @@ func (s *session) open() error {
 		return err
 	}
 	s.variables = map[string]string{
-		"NATS_NAMESPACE": "copilot",
-		"BLOB_DIR":       blobs,
-		"CACHE_DIR":      cache,
-		"JWT_SECRET":     s.secrets.TokenKey,
-		"HTTP_ADDR":      ports.Addr(s.options.ports[portHTTP]),
+		varNamespace: "copilot",
+		varBlobs:     blobs,
+		varCache:     cache,
+		varTokenKey:  s.secrets.TokenKey,
+		varHTTP:      ports.Addr(s.options.ports[portHTTP]),
 	}
 	return nil
 }
@@ -190,9 +187,9 @@ func (s *session) startEngine(ctx context.Context, e engine) error {
 	if s.given(e.runVariable) != "" {
 		return s.useGiven(e)
 	}
-	if name := "DATABASE_URL"; e.name == enginePostgres && s.given(name) != "" {
-		return usagef("%s is set, but the owner's address is needed to migrate that database: set %s too, or unset %s to use one of our own",
-			name, e.runVariable, name)
+	if e.name == enginePostgres && s.given(varAppDatabase) != "" {
+		return usagef("%s is set, but migrating that database takes its owner's address: set %s too, or unset the former to use ours",
+			varAppDatabase, varOwnerDatabase)
 	}
 	log, err := s.log(e.name)
 	if err != nil {
@@ -205,7 +202,7 @@ func (s *session) startEngine(ctx context.Context, e engine) error {
 		log:           log,
 		say:           s.console.Warn,
 		ownerPassword: s.secrets.OwnerPassword,
-		searchPath:    s.command.system.getenv("PATH"),
+		searchPath:    s.command.system.getenv(varPath),
 		durable:       s.durable,
 	})
 	if err != nil {
@@ -225,10 +222,10 @@ func (s *session) startEngine(ctx context.Context, e engine) error {
 	}
 	switch e.name {
 	case enginePostgres:
-		s.variables["MIGRATE_DATABASE_URL"], err = withDatabase(up.url, database)
+		s.variables[varOwnerDatabase], err = withDatabase(up.url, database)
 		return err
 	case engineGemini:
-		s.variables["GEMINI_API_KEY"], s.variables["GEMINI_BASE_URL"] = "local-stand-in", up.url
+		s.variables[varGeminiKey], s.variables[varGeminiURL] = "local-stand-in", up.url
 	default:
 		s.variables[e.runVariable] = up.url
 	}
@@ -238,7 +235,7 @@ func (s *session) startEngine(ctx context.Context, e engine) error {
 // given returns the value of a variable that names a server to use instead of ours. A shell that has read our own env file
 // names only ours.
 func (s *session) given(name string) string {
-	if s.command.system.getenv(markVariable) != "" {
+	if s.command.system.getenv(varMark) != "" {
 		return ""
 	}
 	return s.command.system.getenv(name)
@@ -247,16 +244,16 @@ func (s *session) given(name string) string {
 // useGiven takes a server that the environment names.
 func (s *session) useGiven(e engine) error {
 	alongside := map[string][]string{
-		enginePostgres: {"DATABASE_URL", "ENGINE_DATABASE_URL"},
-		engineQdrant:   {"QDRANT_API_KEY"},
-		engineGemini:   {"GEMINI_BASE_URL"},
+		enginePostgres: {varAppDatabase, varEngineDatabase},
+		engineQdrant:   {varQdrantKey},
+		engineGemini:   {varGeminiURL},
 	}
 	for _, name := range append(alongside[e.name], e.runVariable) {
 		if value := s.given(name); value != "" {
 			s.variables[name] = value
 		}
 	}
-	if e.name == enginePostgres && (s.variables["DATABASE_URL"] == "") != (s.variables["ENGINE_DATABASE_URL"] == "") {
+	if e.name == enginePostgres && (s.variables[varAppDatabase] == "") != (s.variables[varEngineDatabase] == "") {
 		return usagef("set both DATABASE_URL and ENGINE_DATABASE_URL, or neither to have both roles' logins made")
 	}
 	s.console.Phase(e.name, "the one that "+e.runVariable+" names", 0)
@@ -276,8 +273,8 @@ func withDatabase(address, name string) (string, error) {
 // prepareDatabase makes the database unless it exists, brings its schema and its demonstration data up to date and lets
 // the two roles log in.
 func (s *session) prepareDatabase(ctx context.Context) error {
-	owner := s.variables["MIGRATE_DATABASE_URL"]
-	given := s.given("MIGRATE_DATABASE_URL") != ""
+	owner := s.variables[varOwnerDatabase]
+	given := s.given(varOwnerDatabase) != ""
 	if !given {
 		if err := createDatabase(ctx, owner); err != nil {
 			return err
@@ -289,12 +286,12 @@ func (s *session) prepareDatabase(ctx context.Context) error {
 	if err := s.migrate(ctx, "seed"); err != nil {
 		return err
 	}
-	if s.variables["DATABASE_URL"] != "" {
+	if s.variables[varAppDatabase] != "" {
 		return nil
 	}
 	logins := []struct{ role, password, variable string }{
-		{roleApp, s.secrets.AppPassword, "DATABASE_URL"},
-		{roleEngine, s.secrets.EnginePassword, "ENGINE_DATABASE_URL"},
+		{roleApp, s.secrets.AppPassword, varAppDatabase},
+		{roleEngine, s.secrets.EnginePassword, varEngineDatabase},
 	}
 	conn, err := pgx.Connect(ctx, owner)
 	if err != nil {
@@ -354,17 +351,19 @@ func (s *session) watch(ctx context.Context, name string, done <-chan struct{}, 
 
 // writeEnv writes the addresses of everything for people who run one part by hand.
 func (s *session) writeEnv() (string, error) {
-	variables := []state.Variable{
-		{Name: markVariable, Value: s.home, Comment: "Tells devstack that these addresses are its own."},
-		{Name: "ENVIRONMENT", Value: "development"},
-		{Name: "LOG_LEVEL", Value: s.options.logLevel},
-		{Name: "LOG_FORMAT", Value: "text"},
-	}
+	all := programs()
+	variables := make([]state.Variable, 0, 4+len(s.variables)+len(all))
+	variables = append(variables, []state.Variable{
+		{Name: varMark, Value: s.home, Comment: "Tells devstack that these addresses are its own."},
+		{Name: varEnvironment, Value: "development"},
+		{Name: varLogLevel, Value: s.options.logLevel},
+		{Name: varLogFormat, Value: "text"},
+	}...)
 	for _, name := range slices.Sorted(maps.Keys(s.variables)) {
 		variables = append(variables, state.Variable{Name: name, Value: s.variables[name]})
 	}
 	comment := "Each program serves its health and metrics on OPS_ADDR: set it to one of these."
-	for _, p := range programs() {
+	for _, p := range all {
 		variables = append(variables, state.Variable{
 			Name: opsVariable(p), Value: ports.Addr(s.options.ports[p.ops]), Comment: comment,
 		})

@@ -70,12 +70,18 @@ func Check(ctx context.Context, wants []Want) error {
 // is given twice.
 func Free(ctx context.Context, n int) ([]int, error) {
 	found := make([]int, 0, n)
+	held := make([]net.Listener, 0, n)
+	defer func() {
+		for _, listener := range held {
+			_ = listener.Close()
+		}
+	}()
 	for range n {
 		listener, err := listen(ctx, 0)
 		if err != nil {
 			return nil, fmt.Errorf("find a free port: %w", err)
 		}
-		defer func() { _ = listener.Close() }() // held until all are found
+		held = append(held, listener)
 		address, ok := listener.Addr().(*net.TCPAddr)
 		if !ok {
 			return nil, fmt.Errorf("find a free port: unexpected address %v", listener.Addr())

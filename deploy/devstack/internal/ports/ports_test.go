@@ -44,8 +44,12 @@ func TestTakenPortsAreNamedWithTheirOwnerAndTheWayOut(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer func() { _ = listener.Close() }()
-		taken[i] = listener.Addr().(*net.TCPAddr).Port
+		t.Cleanup(func() { _ = listener.Close() })
+		address, ok := listener.Addr().(*net.TCPAddr)
+		if !ok {
+			t.Fatalf("listening on %v", listener.Addr())
+		}
+		taken[i] = address.Port
 	}
 	free, err := ports.Free(t.Context(), 1)
 	if err != nil {
@@ -59,7 +63,9 @@ func TestTakenPortsAreNamedWithTheirOwnerAndTheWayOut(t *testing.T) {
 	if problem, ok := errors.AsType[*ports.TakenError](err); !ok || problem.Number != taken[0] {
 		t.Fatalf("got %v, want a TakenError for port %d first", err, taken[0])
 	}
-	for _, want := range []string{"the gateway's API needs it", "--http-port", "Postgres needs it", "--postgres-port", "taken by another program"} {
+	for _, want := range []string{
+		"the gateway's API needs it", "--http-port", "Postgres needs it", "--postgres-port", "taken by another program",
+	} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("the error does not say %q: %v", want, err)
 		}

@@ -42,7 +42,7 @@ func serverAccount(data string) (*account, error) {
 			return &account{name: name, uid: uint32(uid), gid: uint32(gid)}, nil
 		}
 	}
-	return nil, errors.New("Postgres refuses to run as root, and this machine has no user postgres or nobody to run it as: " + //nolint:staticcheck // Postgres is a name
+	return nil, errors.New("there is no user to run Postgres as, which refuses to run as root: " +
 		"create one (useradd --system postgres) or start as another user")
 }
 
@@ -84,7 +84,7 @@ func (a *account) reaches(ctx context.Context, dir string) bool {
 // wanted folder, below /var/tmp, which survives a reboot.
 func SideFolder(wanted string) string {
 	sum := sha256.Sum256([]byte(wanted))
-	return filepath.Join("/var/tmp", "copilot-devstack-"+hex.EncodeToString(sum[:6]))
+	return "/var/tmp/copilot-devstack-" + hex.EncodeToString(sum[:6])
 }
 
 // home makes the folder for the server's files and returns it: the wanted one, or the side folder.

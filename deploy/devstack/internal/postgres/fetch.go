@@ -56,7 +56,7 @@ func fetch(ctx context.Context, home string, wanted int, say func(string)) (Inst
 	scratch := filepath.Join(home, "fetching")
 	server := embeddedpostgres.NewDatabase(embeddedpostgres.DefaultConfig().
 		Version(release).
-		Port(uint32(port[0])). //nolint:gosec // a port fits
+		Port(uint32(port[0])).
 		BinariesPath(into).
 		CachePath(filepath.Join(scratch, "cache")).
 		RuntimePath(filepath.Join(scratch, "runtime")).

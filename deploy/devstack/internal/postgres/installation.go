@@ -59,12 +59,12 @@ func Installed(ctx context.Context, path, pattern string) []Installation {
 	var found []Installation
 	seen := make(map[string]bool)
 	add := func(bin string) (Installation, bool) {
-		real, err := filepath.EvalSymlinks(filepath.Join(bin, "postgres"))
-		if err != nil || seen[filepath.Dir(real)] {
+		server, err := filepath.EvalSymlinks(filepath.Join(bin, "postgres"))
+		if err != nil || seen[filepath.Dir(server)] {
 			return Installation{}, false
 		}
-		seen[filepath.Dir(real)] = true
-		candidate, ok := inspect(ctx, filepath.Dir(real))
+		seen[filepath.Dir(server)] = true
+		candidate, ok := inspect(ctx, filepath.Dir(server))
 		return candidate, ok && candidate.Major >= OldestMajor
 	}
 	for _, bin := range filepath.SplitList(path) {
@@ -99,7 +99,7 @@ func choose(candidates []Installation, wanted int) (Installation, error) {
 
 // dataMajor returns the major version that made a data folder; 0 when there is no data yet.
 func dataMajor(data string) (int, error) {
-	raw, err := os.ReadFile(filepath.Join(data, "PG_VERSION")) //nolint:gosec // a folder of ours
+	raw, err := os.ReadFile(filepath.Join(data, "PG_VERSION"))
 	if errors.Is(err, os.ErrNotExist) {
 		return 0, nil
 	}

@@ -156,9 +156,6 @@ func initialize(ctx context.Context, install Installation, user *account, data s
 		if err = os.RemoveAll(draft); err != nil {
 			return fmt.Errorf("remove the leftovers of an earlier start: %w", err)
 		}
-		if err = user.own(draft); err != nil {
-			return err
-		}
 		if err = initdb(ctx, install, user, draft, locale, config); err == nil {
 			break
 		}
@@ -173,6 +170,9 @@ func initialize(ctx context.Context, install Installation, user *account, data s
 }
 
 func initdb(ctx context.Context, install Installation, user *account, data, locale string, config Config) error {
+	if err := user.own(data); err != nil {
+		return err
+	}
 	password, remove, err := passwordFile(user, filepath.Dir(data), config.Password)
 	if err != nil {
 		return err
@@ -213,7 +213,7 @@ func passwordFile(user *account, dir, password string) (path string, remove func
 		return "", nil, fmt.Errorf("write the password for initdb: %w", err)
 	}
 	remove = func() { _ = os.Remove(file.Name()) }
-	_, err = io.WriteString(file, password)
+	_, err = file.WriteString(password)
 	if user != nil && err == nil {
 		err = file.Chown(int(user.uid), int(user.gid))
 	}
@@ -240,7 +240,8 @@ func arguments(data string, config Config) []string {
 		settings = append(settings, "fsync=off", "synchronous_commit=off", "full_page_writes=off",
 			"wal_level=minimal", "max_wal_senders=0", "max_wal_size=4GB", "autovacuum_naptime=10s")
 	}
-	args := []string{"-D", data}
+	args := make([]string, 0, 2+2*len(settings))
+	args = append(args, "-D", data)
 	for _, setting := range settings {
 		args = append(args, "-c", setting)
 	}
@@ -335,7 +336,7 @@ func clearStalePID(ctx context.Context, data string, say func(string)) error {
 	deadline := time.Now().Add(orphanLimit)
 	waiting := false
 	for {
-		raw, err := os.ReadFile(path) //nolint:gosec // a folder of ours
+		raw, err := os.ReadFile(path)
 		if errors.Is(err, os.ErrNotExist) {
 			return nil
 		}
@@ -375,6 +376,6 @@ func serves(pid int, data string) bool {
 	if err != nil {
 		return true
 	}
-	real, err := filepath.EvalSymlinks(data)
-	return err == nil && cwd == real
+	resolved, err := filepath.EvalSymlinks(data)
+	return err == nil && cwd == resolved
 }

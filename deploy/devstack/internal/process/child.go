@@ -195,13 +195,22 @@ func (c *Child) signal(pid int, sig syscall.Signal) {
 // Stop asks the child to end and waits for it. It kills the child's group when the grace has passed or ctx is done, and
 // then returns an error with ErrKilled in its chain. How the child ended otherwise is no error here; Err tells it.
 func (c *Child) Stop(ctx context.Context) error {
+	// Only the leader is asked: it knows best in which order its own children end. What it leaves behind is killed.
+	return c.end(ctx, c.pid, c.spec.stopSignal())
+}
+
+// Interrupt does the same with another signal, which goes to the child's whole group, as from a terminal.
+func (c *Child) Interrupt(ctx context.Context, sig syscall.Signal) error {
+	return c.end(ctx, -c.pid, sig)
+}
+
+func (c *Child) end(ctx context.Context, asked int, sig syscall.Signal) error {
 	select {
 	case <-c.done:
 		return nil
 	default:
 	}
-	// Only the leader is asked: it knows best in which order its own children end. What it leaves behind is killed.
-	c.signal(c.pid, c.spec.stopSignal())
+	c.signal(asked, sig)
 	grace := time.NewTimer(c.spec.grace())
 	defer grace.Stop()
 	select {

@@ -14,7 +14,7 @@ func foreground(in *os.File) (terminal bool, restore func()) {
 	if in == nil {
 		return false, func() {}
 	}
-	fd := int(in.Fd()) //nolint:gosec // a descriptor fits an int
+	fd := int(in.Fd())
 	if owner, err := unix.IoctlGetInt(fd, unix.TIOCGPGRP); err != nil || owner != syscall.Getpgrp() {
 		return false, func() {}
 	}

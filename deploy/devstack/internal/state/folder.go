@@ -66,9 +66,7 @@ func take(path string) (*os.File, error) {
 		if !errors.Is(err, syscall.EWOULDBLOCK) {
 			return nil, fmt.Errorf("lock the state folder: %w", err)
 		}
-		raw, _ := io.ReadAll(io.LimitReader(lock, 32)) //nolint:errcheck // the number only helps the person
-		pid, _ := strconv.Atoi(strings.TrimSpace(string(raw)))
-		return nil, &LockedError{Path: filepath.Dir(path), PID: pid}
+		return nil, &LockedError{Path: filepath.Dir(path), PID: holder(lock)}
 	}
 	err = lock.Truncate(0)
 	if err == nil {
@@ -78,6 +76,19 @@ func take(path string) (*os.File, error) {
 		return nil, errors.Join(fmt.Errorf("write the state folder's lock: %w", err), lock.Close())
 	}
 	return lock, nil
+}
+
+// holder returns the process number in the lock file; zero when there is none, since it only helps people.
+func holder(lock io.Reader) int {
+	raw, err := io.ReadAll(io.LimitReader(lock, 32))
+	if err != nil {
+		return 0
+	}
+	pid, err := strconv.Atoi(strings.TrimSpace(string(raw)))
+	if err != nil {
+		return 0
+	}
+	return pid
 }
 
 // Path returns the path of something in the folder; without arguments, the folder itself.

@@ -54,6 +54,6 @@ func (f *Folder) Secrets() (Secrets, error) {
 // NewSecret returns random text of letters and digits, which needs no quoting anywhere.
 func NewSecret() string {
 	raw := make([]byte, secretBytes)
-	_, _ = rand.Read(raw) //nolint:errcheck // documented never to fail
+	_, _ = rand.Read(raw) // documented never to fail
 	return hex.EncodeToString(raw)
 }
