@@ -44,7 +44,7 @@ func TestGarbledRefreshTokenIsRefusedWithoutAQuery(t *testing.T) {
 	plain, _ := newRefresh(t, tenant.FromUUID(uuid.New()))
 	cases := map[string]string{
 		"empty": "", "only a prefix": "rt_", "without a prefix": plain[3:], "another prefix": "at_" + plain[3:],
-		"cut": plain[:len(plain)-1],
+		"cut":        plain[:len(plain)-1],
 		"lengthened": plain + "A", "with a line break": plain[:20] + "\n" + plain[21:], "with a space before": " " + plain,
 		"an access token": "eyJhbGciOiJIUzI1NiJ9.e30.x", "padded": plain[:len(plain)-1] + "=",
 	}
