@@ -81,13 +81,13 @@ func (c *command) dispatch(ctx, forced context.Context) (int, error) {
 	case "help", "-h", "-help", "--help":
 		return 0, c.help()
 	case "exec":
-		only := make(map[string]bool)
+		var o execOptions
 		flags := newFlags(name)
-		defineExec(flags, only)
+		o.define(flags)
 		if err := flags.Parse(args); err != nil {
 			return c.parsed(err)
 		}
-		return c.exec(ctx, forced, only, flags.Args())
+		return c.exec(ctx, forced, o, flags.Args())
 	case "run", "up", "tour", "clean":
 		var o options
 		flags := newFlags(name)
@@ -133,15 +133,6 @@ func (c *command) parsed(err error) (int, error) {
 	return 0, usagef("%v: see devstack help", err)
 }
 
-func defineExec(flags *flag.FlagSet, only map[string]bool) {
-	for _, e := range allEngines() {
-		flags.BoolFunc(e.name, "start only this engine, and others named so ("+e.testVariable+")", func(string) error {
-			only[e.name] = true
-			return nil
-		})
-	}
-}
-
 const help = `Usage: devstack COMMAND [FLAGS]
 
   run    start the whole system, take a tour of it, serve until Ctrl-C
@@ -180,7 +171,8 @@ func (c *command) help() error {
 	text.WriteString(helpExec)
 	flags = newFlags("exec")
 	flags.SetOutput(&text)
-	defineExec(flags, make(map[string]bool))
+	var e execOptions
+	e.define(flags)
 	flags.PrintDefaults()
 	text.WriteString(helpVariables)
 	_, err := io.WriteString(c.system.Stdout, text.String())

@@ -42,6 +42,7 @@ type place struct {
 	ownerPassword string // of Postgres
 	searchPath    string // for Postgres's binaries
 	durable       bool   // survive a crash of the machine
+	discarded     bool   // leave nothing behind when it is stopped
 	scripted      bool   // let tests tell the Gemini stand-in what to answer
 }
 
@@ -121,7 +122,7 @@ func startPostgres(ctx context.Context, at place) (*running, error) {
 		return nil, err
 	}
 	stop := server.Stop
-	if !at.durable {
+	if at.discarded {
 		stop = func(ctx context.Context) error {
 			// The data need not be in the temporary folder: its user may not have been able to enter that.
 			return errors.Join(server.Stop(ctx), os.RemoveAll(server.Home()))

@@ -3,6 +3,7 @@ package launch
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"path/filepath"
@@ -18,17 +19,36 @@ import (
 // execGrace is how long the command may take to end after a signal; go test prints where its tests hang meanwhile.
 const execGrace = 15 * time.Second
 
+// execOptions say which engines a command gets.
+type execOptions struct {
+	// only names the engines wanted; empty means all.
+	only map[string]bool
+	// durable gives up speed for commits that reach the disk. Nothing survives the command either way.
+	durable bool
+}
+
+// define adds the flags to a set.
+func (o *execOptions) define(flags *flag.FlagSet) {
+	o.only = make(map[string]bool)
+	for _, e := range allEngines() {
+		flags.BoolFunc(e.name, "start only this engine, and others named so ("+e.testVariable+")", func(string) error {
+			o.only[e.name] = true
+			return nil
+		})
+	}
+	flags.BoolVar(&o.durable, "durable", false, "have Postgres bring every commit to the disk, as measurements need it")
+}
+
 // exec starts fresh engines in a temporary folder, runs a command with their addresses in its environment, ends them and
-// returns the command's exit code. The engines are set up for speed: nothing in them survives. only names the ones wanted;
-// empty means all.
-func (c *command) exec(ctx, forced context.Context, only map[string]bool, words []string) (code int, err error) {
+// returns the command's exit code.
+func (c *command) exec(ctx, forced context.Context, o execOptions, words []string) (code int, err error) {
 	if len(words) == 0 {
 		return 0, usagef("exec needs a command to run, such as: devstack exec -- go test ./...")
 	}
 	var done stack
 	defer func() { err = errors.Join(err, done.closeAll(forced)) }()
 	started := time.Now()
-	environment, err := c.testEnvironment(ctx, only, &done)
+	environment, err := c.testEnvironment(ctx, o, &done)
 	if err != nil {
 		return 0, err
 	}
@@ -37,7 +57,7 @@ func (c *command) exec(ctx, forced context.Context, only map[string]bool, words 
 }
 
 // testEnvironment starts the engines and returns our environment with their addresses.
-func (c *command) testEnvironment(ctx context.Context, only map[string]bool, done *stack) ([]string, error) {
+func (c *command) testEnvironment(ctx context.Context, o execOptions, done *stack) ([]string, error) {
 	dir, err := temporary(done)
 	if err != nil {
 		return nil, err
@@ -49,7 +69,7 @@ func (c *command) testEnvironment(ctx context.Context, only map[string]bool, don
 	}
 	environment := append([]string{}, c.system.Env...)
 	for i, e := range list {
-		if len(only) > 0 && !only[e.name] {
+		if len(o.only) > 0 && !o.only[e.name] {
 			continue
 		}
 		if c.system.getenv(e.testVariable) != "" {
@@ -63,6 +83,8 @@ func (c *command) testEnvironment(ctx context.Context, only map[string]bool, don
 			say:           c.say,
 			ownerPassword: state.NewSecret(),
 			searchPath:    c.system.getenv(varPath),
+			durable:       o.durable,
+			discarded:     true,
 			scripted:      true,
 		})
 		if err != nil {

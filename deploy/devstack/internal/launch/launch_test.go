@@ -13,6 +13,8 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/jackc/pgx/v5"
+
 	"github.com/tarento/copilot/deploy/devstack/internal/ports"
 )
 
@@ -102,6 +104,46 @@ func TestExecGivesTheEnginesThatWereAskedFor(t *testing.T) {
 	}
 }
 
+func TestExecBringsCommitsToTheDiskWhenAsked(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		flags []string
+		want  string
+	}{
+		"not by default": {want: "off"},
+		"when durable":   {flags: []string{"--durable"}, want: "on"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			args := append([]string{"exec", "--postgres"}, c.flags...)
+			command, _, stderr := devstack(t, nil, append(args, "--", "/bin/sh", "-c", `echo "$TEST_DATABASE_URL"; read -r _`)...)
+			command.Stdout = nil
+			output, outErr := command.StdoutPipe()
+			input, inErr := command.StdinPipe()
+			if err := errors.Join(outErr, inErr, command.Start()); err != nil {
+				t.Fatal(err)
+			}
+			address, err := bufio.NewReader(output).ReadString('\n')
+			if err != nil {
+				t.Fatalf("read the command's output: %v; the launcher said %s", err, stderr)
+			}
+			conn, err := pgx.Connect(t.Context(), strings.TrimSpace(address))
+			if err != nil {
+				t.Fatal(err)
+			}
+			var fsync, commit string
+			err = conn.QueryRow(t.Context(), "SELECT current_setting('fsync'), current_setting('synchronous_commit')").Scan(&fsync, &commit)
+			if err != nil || fsync != c.want || commit != c.want {
+				t.Errorf("fsync is %q and synchronous_commit %q (%v), want both %s", fsync, commit, err, c.want)
+			}
+			if err := errors.Join(conn.Close(t.Context()), input.Close()); err != nil {
+				t.Error(err)
+			}
+			_ = command.Wait() // read fails at the end of its input
+		})
+	}
+}
+
 func TestASignalReachesTheCommandAndEverythingEnds(t *testing.T) {
 	t.Parallel()
 	command, _, stderr := devstack(t, nil, "exec", "--postgres", "--nats", "--", "/bin/sh", "-c",
@@ -174,7 +216,7 @@ func TestHelpListsEveryFlagWithItsDefault(t *testing.T) {
 		}
 		for _, want := range []string{
 			"-http-port", "COPILOT_HTTP_PORT; default 8080", "-postgres-port", "default 54329", "-nats-port", "default 42229",
-			"-state", ".devstack", "-tour", "-verbose", "TEST_DATABASE_URL", "MIGRATE_DATABASE_URL",
+			"-state", ".devstack", "-tour", "-verbose", "-durable", "TEST_DATABASE_URL", "MIGRATE_DATABASE_URL",
 		} {
 			if !strings.Contains(stdout.String(), want) {
 				t.Errorf("%v does not print %s", args, want)

@@ -204,6 +204,7 @@ func (s *session) startEngine(ctx context.Context, e engine) error {
 		ownerPassword: s.secrets.OwnerPassword,
 		searchPath:    s.command.system.getenv(varPath),
 		durable:       s.durable,
+		discarded:     !s.durable,
 	})
 	if err != nil {
 		return err
