@@ -55,7 +55,9 @@ func (s Subjects) Live(tenantID, jobID string) string {
 func (s Subjects) AllLive() string { return s.namespace + ".live.>" }
 
 // JobOf returns the job's id of a subject that Event or Live made.
-func (s Subjects) JobOf(subject string) string { return subject[strings.LastIndexByte(subject, '.')+1:] }
+func (s Subjects) JobOf(subject string) string {
+	return subject[strings.LastIndexByte(subject, '.')+1:]
+}
 
 // Cancel is where cancellations are broadcast to the workers.
 func (s Subjects) Cancel() string { return s.namespace + ".control.cancel" }

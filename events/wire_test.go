@@ -19,8 +19,6 @@ import (
 
 var update = flag.Bool("update", false, "write the golden files anew")
 
-func ptr[T any](v T) *T { return &v }
-
 // messages holds one full example of everything that travels.
 func messages() map[string]any {
 	at := time.Date(2026, 3, 1, 12, 30, 0, 123456000, time.UTC)
@@ -29,7 +27,8 @@ func messages() map[string]any {
 		"dispatch": events.Dispatch{JobID: "j", TenantID: "t", Kind: events.KindAgentRun, Number: 2},
 		"cancel":   events.Cancel{JobID: "j"},
 		"event": events.Event{
-			JobID: "j", TenantID: "t", Seq: 7, Type: events.TypeJobProgress, Time: at, Data: json.RawMessage(`{"stage":"parse","done":3,"total":9}`),
+			JobID: "j", TenantID: "t", Seq: 7, Type: events.TypeJobProgress, Time: at,
+			Data: json.RawMessage(`{"stage":"parse","done":3,"total":9}`),
 		},
 		"job.state": events.JobState{
 			Status: events.StatusQueued, WaitingOn: events.WaitingSchedule, Attempt: 1, RunAt: &at, Error: &failure,
@@ -42,16 +41,20 @@ func messages() map[string]any {
 		"usage":          events.Usage{Model: "gemini-2.5-flash", InputTokens: 10, OutputTokens: 20},
 		"agent.run.input": events.AgentRunInput{
 			AgentID: "a", UserInput: "Hello", SystemPrompt: "Be brief.",
-			LLM:   events.LLM{Model: "gemini-2.5-flash", Temperature: ptr(0.7), TopP: ptr(0.9), MaxTokens: 2048},
+			LLM:   events.LLM{Model: "gemini-2.5-flash", Temperature: new(0.7), TopP: new(0.9), MaxTokens: 2048},
 			Tools: []string{events.ToolSearchDocuments}, MaxIterations: 6, ConversationID: "c", MessageID: "m",
 			Scope: events.Scope{Projects: []string{"p"}},
 		},
 		"agent.run.result": events.AgentRunResult{
 			Content: "CHF 310 [1].", MessageID: "m", Model: "gemini-2.5-flash", FinishReason: "stop", Iterations: 2,
-			Citations: []events.Citation{{Mark: "[1]", DocumentID: "d", ChunkID: "k", Title: "Policy", Page: 3, Heading: "Hotels", Text: "CHF 310"}},
-			Usage:     events.Usage{Model: "gemini-2.5-flash", InputTokens: 10, OutputTokens: 20},
+			Citations: []events.Citation{{
+				Mark: "[1]", DocumentID: "d", ChunkID: "k", Title: "Policy", Page: 3, Heading: "Hotels", Text: "CHF 310",
+			}},
+			Usage: events.Usage{Model: "gemini-2.5-flash", InputTokens: 10, OutputTokens: 20},
 		},
-		"document.ingest.input":   events.DocumentIngestInput{DocumentID: "d", BlobKey: "t/d", FileName: "a.pdf", MediaType: "application/pdf"},
+		"document.ingest.input": events.DocumentIngestInput{
+			DocumentID: "d", BlobKey: "t/d", FileName: "a.pdf", MediaType: "application/pdf",
+		},
 		"document.ingest.result":  events.DocumentIngestResult{DocumentID: "d", Pages: 109, Chunks: 340},
 		"embedding.create.input":  events.EmbeddingCreateInput{Model: "e", Texts: []string{"a"}, Store: true},
 		"embedding.create.chunks": events.EmbeddingCreateInput{DocumentID: "d", FirstChunk: 100, Chunks: 100},
@@ -61,7 +64,9 @@ func messages() map[string]any {
 		},
 		"search.request": events.SearchRequest{
 			TenantID: "t", Scope: events.Scope{All: true}, Query: "hotel", Mode: events.SearchHybrid, Limit: 5, MinScore: 0.1,
-			Filter: events.SearchFilter{DocumentIDs: []string{"d"}, ProjectIDs: []string{"p"}, DocumentTypes: []string{"policy"}, Tags: []string{"x"}},
+			Filter: events.SearchFilter{
+				DocumentIDs: []string{"d"}, ProjectIDs: []string{"p"}, DocumentTypes: []string{"policy"}, Tags: []string{"x"},
+			},
 		},
 		"search.reply": events.SearchReply{Hits: []events.SearchHit{{
 			DocumentID: "d", ChunkID: "k", Title: "Policy", Text: "CHF 310", Score: 0.5,

@@ -138,8 +138,8 @@ func (b *Bus) publish(subject string, v any) {
 	}
 }
 
-// Subscribe calls handle for every message on a subject, which may have wildcards, one at a time, until ctx ends. Between two messages nothing is lost
-// unless the handler falls far behind, which the log then shows.
+// Subscribe calls handle for every message on a subject, which may have wildcards, one at a time, until ctx ends. Nothing is
+// lost in between unless the handler falls far behind, which the log then shows.
 func (b *Bus) Subscribe(ctx context.Context, subject string, handle func(subject string, data []byte)) error {
 	sub, err := b.nc.Subscribe(subject, func(m *nats.Msg) { handle(m.Subject, m.Data) })
 	if err != nil {
@@ -161,7 +161,8 @@ func (b *Bus) Request(ctx context.Context, subject string, request, reply any) e
 	msg, err := b.nc.RequestWithContext(ctx, subject, data)
 	switch {
 	case errors.Is(err, nats.ErrNoResponders):
-		return fault.Wrap(err, fault.Unavailable, "search.no_worker", "No worker is there to answer. Try again shortly.").After(2 * time.Second)
+		return fault.Wrap(err, fault.Unavailable, "search.no_worker", "No worker is there to answer. Try again shortly.").
+			After(2 * time.Second)
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, nats.ErrTimeout):
 		return fault.Wrap(err, fault.Timeout, "search.timeout", "The workers did not answer in time. Try again.")
 	case err != nil:
@@ -175,7 +176,9 @@ func (b *Bus) Request(ctx context.Context, subject string, request, reply any) e
 
 // Respond answers requests on a subject, sharing the work with every other responder of the same queue group, until ctx ends.
 // At most parallel requests are worked on at once. It returns after the last handler did.
-func (b *Bus) Respond(ctx context.Context, subject, queue string, parallel int, handle func(ctx context.Context, request []byte) any) error {
+func (b *Bus) Respond(ctx context.Context, subject, queue string, parallel int,
+	handle func(ctx context.Context, request []byte) any,
+) error {
 	inbox := make(chan *nats.Msg, 4*parallel)
 	sub, err := b.nc.ChanQueueSubscribe(subject, queue, inbox)
 	if err != nil {

@@ -99,8 +99,7 @@ func Of(err error) *Error {
 	if err == nil {
 		return nil
 	}
-	var f *Error
-	if errors.As(err, &f) {
+	if f, ok := errors.AsType[*Error](err); ok {
 		return f
 	}
 	if errors.Is(err, context.DeadlineExceeded) {
@@ -111,8 +110,8 @@ func Of(err error) *Error {
 
 // Is reports whether err's chain holds a fault of that kind.
 func Is(err error, kind Kind) bool {
-	var f *Error
-	return errors.As(err, &f) && f.Kind == kind
+	f, ok := errors.AsType[*Error](err)
+	return ok && f.Kind == kind
 }
 
 // KindOf returns the kind of that name; an unknown name is Internal.

@@ -70,8 +70,8 @@ func (e *Engine) Claim(ctx context.Context, id uuid.UUID, worker string, ttl tim
 		if err != nil {
 			return explain(err, "claim job")
 		}
-		return log(ctx, tx, out, logged{job.ID, job.OrganizationID, job.LastSeq,
-			events.JobState{Status: events.StatusRunning, Attempt: job.Attempt}})
+		running := events.JobState{Status: events.StatusRunning, Attempt: job.Attempt}
+		return log(ctx, tx, out, logged{job.ID, job.OrganizationID, job.LastSeq, running})
 	})
 	return job, err
 }

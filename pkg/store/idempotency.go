@@ -40,13 +40,13 @@ type Idempotency struct{ tx *Tx }
 // Idempotency returns the keys of the transaction's tenant.
 func (tx *Tx) Idempotency() Idempotency { return Idempotency{tx} }
 
-// Reserve takes the key for this transaction. It returns the id of the job that the first request made when the key is known
-// already: then there is nothing to do but to answer with it. A key that was used with another body is fault.Invalid. While
+// Reserve takes the key for this transaction. When the key is known already, it returns the job that the first request made,
+// and there is nothing to do but to answer with it. A key that was used with another body is fault.Invalid. While
 // another transaction holds the key, Reserve waits up to two seconds for it and then gives fault.Conflict.
-func (r Idempotency) Reserve(scope, key string, bodyHash []byte) (known *uuid.UUID, err error) {
+func (r Idempotency) Reserve(scope, key string, bodyHash []byte) (first uuid.UUID, known bool, err error) {
 	now := events.Time(time.Now())
 	if err := r.tx.db.Exec("SELECT set_config('lock_timeout', '2s', true)").Error; err != nil {
-		return nil, explain(err, "reserve idempotency key")
+		return uuid.Nil, false, explain(err, "reserve idempotency key")
 	}
 	// An expired key is free again.
 	reserved := r.tx.db.Exec(`INSERT INTO idempotency_keys (organization_id, scope, key, body_hash, created_at, expires_at)
@@ -57,26 +57,26 @@ func (r Idempotency) Reserve(scope, key string, bodyHash []byte) (known *uuid.UU
 		r.tx.tenant.UUID(), scope, key, bodyHash, now, now.Add(IdempotencyTTL))
 	if err := reserved.Error; err != nil {
 		if err = explain(err, "reserve idempotency key"); fault.Is(err, fault.Unavailable) && fault.Of(err).Code == codeBusy {
-			return nil, fault.Wrap(err, fault.Conflict, "idempotency.in_flight",
+			return uuid.Nil, false, fault.Wrap(err, fault.Conflict, "idempotency.in_flight",
 				"A request with this Idempotency-Key is still being worked on. Try again shortly.").After(time.Second)
 		}
-		return nil, err
+		return uuid.Nil, false, err
 	}
 	if reserved.RowsAffected == 1 {
-		return nil, nil
+		return uuid.Nil, false, nil
 	}
 	var row IdempotencyKey
 	if err := r.scoped(scope, key).Take(&row).Error; err != nil {
-		return nil, explain(err, "read idempotency key")
+		return uuid.Nil, false, explain(err, "read idempotency key")
 	}
 	if !bytes.Equal(row.BodyHash, bodyHash) {
-		return nil, fault.New(fault.Invalid, "idempotency.mismatch",
+		return uuid.Nil, false, fault.New(fault.Invalid, "idempotency.mismatch",
 			"This Idempotency-Key was used before with another request body. Use a new key.")
 	}
 	if row.JobID == nil {
-		return nil, fmt.Errorf("store: idempotency key of %s has no job", scope)
+		return uuid.Nil, false, fmt.Errorf("store: idempotency key of %s has no job", scope)
 	}
-	return row.JobID, nil
+	return *row.JobID, true, nil
 }
 
 // Complete records what the reserved key made.

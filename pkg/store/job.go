@@ -7,6 +7,7 @@ import (
 
 	"github.com/google/uuid"
 	"gorm.io/gorm"
+	"gorm.io/gorm/clause"
 
 	"github.com/tarento/copilot/events"
 	"github.com/tarento/copilot/pkg/fault"
@@ -60,7 +61,7 @@ type Job struct {
 }
 
 // TableName implements GORM's Tabler.
-func (Job) TableName() string { return "jobs" }
+func (*Job) TableName() string { return "jobs" }
 
 // Tenant returns the tenant that the job belongs to.
 func (j *Job) Tenant() tenant.ID { return tenant.FromUUID(j.OrganizationID) }
@@ -166,7 +167,7 @@ func (r Jobs) Get(id uuid.UUID) (*Job, error) {
 
 // lock returns a job with its row locked until the transaction ends. A parent is always locked before its children.
 func (r Jobs) lock(id uuid.UUID) (*Job, error) {
-	return r.take(r.scoped().Where("id = ?", id).Clauses(forUpdate))
+	return r.take(r.scoped().Where("id = ?", id).Clauses(forUpdate()))
 }
 
 func (r Jobs) take(q *gorm.DB) (*Job, error) {
@@ -243,6 +244,8 @@ func (r Jobs) List(f JobFilter) (jobs []*Job, more bool, err error) {
 	}
 	return jobs, false, nil
 }
+
+func forUpdate() clause.Locking { return clause.Locking{Strength: clause.LockingStrengthUpdate} }
 
 func (r Jobs) scoped() *gorm.DB {
 	return r.tx.db.Model(&Job{}).Where("organization_id = ?", r.tx.tenant.UUID())

@@ -27,11 +27,9 @@ type Lease struct {
 func (r Jobs) Append(l Lease, facts ...events.Fact) (last int64, err error) {
 	set := "last_seq = last_seq + ?, updated_at = ?"
 	args := []any{len(facts), events.Time(time.Now())}
-	for _, fact := range facts {
-		if p, ok := fact.(events.JobProgress); ok {
-			set += ", progress_stage = ?, progress_done = ?, progress_total = ?"
-			args = append(args, p.Stage, p.Done, p.Total)
-		}
+	if p, ok := lastProgress(facts); ok {
+		set += ", progress_stage = ?, progress_done = ?, progress_total = ?"
+		args = append(args, p.Stage, p.Done, p.Total)
 	}
 	args = append(args, r.tx.tenant.UUID(), l.JobID, l.Epoch)
 	var seqs []int64
@@ -45,6 +43,15 @@ func (r Jobs) Append(l Lease, facts ...events.Fact) (last int64, err error) {
 		return 0, ErrLeaseLost
 	}
 	return seqs[0], r.tx.appendEvents(l.JobID, seqs[0], facts...)
+}
+
+func lastProgress(facts []events.Fact) (last events.JobProgress, ok bool) {
+	for _, fact := range facts {
+		if p, is := fact.(events.JobProgress); is {
+			last, ok = p, true
+		}
+	}
+	return last, ok
 }
 
 // Ending is how a claim of a job ends. Exactly one of the constructors below makes a valid one.

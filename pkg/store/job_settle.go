@@ -76,7 +76,7 @@ func (r Jobs) cancelChildren(parent uuid.UUID) error {
 	var children []*Job
 	err := r.scoped().Where("parent_id = ? AND status IN ?", parent,
 		[]events.Status{events.StatusQueued, events.StatusRunning, events.StatusWaiting}).
-		Order("id").Clauses(forUpdate).Find(&children).Error
+		Order("id").Clauses(forUpdate()).Find(&children).Error
 	if err != nil {
 		return explain(err, "lock child jobs")
 	}

@@ -179,7 +179,8 @@ func TestAWorkerThatLostItsLeaseWritesNothing(t *testing.T) {
 					return err
 				},
 				"journal": func(tx *store.Tx) error {
-					_, err := tx.Jobs().Journal(zombie.Lease(), store.RunStep{StepNo: 1, Kind: events.StepToolCall, Name: "x", Output: json.RawMessage(`{}`)})
+					step := store.RunStep{StepNo: 1, Kind: events.StepToolCall, Name: "x", Output: json.RawMessage(`{}`)}
+					_, err := tx.Jobs().Journal(zombie.Lease(), step)
 					return err
 				},
 				"end": func(tx *store.Tx) error { return tx.Jobs().End(zombie.Lease(), store.Succeed("zombie")) },
@@ -189,7 +190,8 @@ func TestAWorkerThatLostItsLeaseWritesNothing(t *testing.T) {
 					t.Errorf("%s: %v, want ErrLeaseLost", name, err)
 				}
 			}
-			if after := w.get(w.acme, zombie.ID); after.LastSeq != before.LastSeq || after.Status != before.Status || after.ProgressStage != "" {
+			after := w.get(w.acme, zombie.ID)
+			if after.LastSeq != before.LastSeq || after.Status != before.Status || after.ProgressStage != "" {
 				t.Errorf("the job changed from %+v to %+v", before, after)
 			}
 			held, err := w.engine.Renew(t.Context(), []store.Lease{zombie.Lease()}, leaseTTL)
@@ -212,11 +214,16 @@ func TestEndingsMoveTheJobAndItsLog(t *testing.T) {
 		dead      bool
 		code      string
 	}{
-		"success":          {store.Succeed(map[string]int{"n": 1}), events.StatusSucceeded, "", 1, false, ""},
-		"failure for good": {store.Fail(failure, false), events.StatusFailed, "", 1, false, "x.broken"},
-		"out of attempts":  {store.Fail(failure, true), events.StatusFailed, "", 1, true, "x.broken"},
-		"another attempt":  {store.Again(soon, events.WaitingSchedule, failure), events.StatusQueued, events.WaitingSchedule, 1, false, "x.broken"},
-		"snooze":           {store.Snooze(soon, events.WaitingProvider), events.StatusQueued, events.WaitingProvider, 0, false, ""},
+		"success":          {ending: store.Succeed(map[string]int{"n": 1}), status: events.StatusSucceeded, attempt: 1},
+		"failure for good": {ending: store.Fail(failure, false), status: events.StatusFailed, attempt: 1, code: "x.broken"},
+		"out of attempts":  {ending: store.Fail(failure, true), status: events.StatusFailed, attempt: 1, dead: true, code: "x.broken"},
+		"another attempt": {
+			ending: store.Again(soon, events.WaitingSchedule, failure),
+			status: events.StatusQueued, waitingOn: events.WaitingSchedule, attempt: 1, code: "x.broken",
+		},
+		"snooze": {
+			ending: store.Snooze(soon, events.WaitingProvider), status: events.StatusQueued, waitingOn: events.WaitingProvider,
+		},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -231,7 +238,8 @@ func TestEndingsMoveTheJobAndItsLog(t *testing.T) {
 			if got.ErrorCode != nil {
 				code = *got.ErrorCode
 			}
-			if got.Status != test.status || got.WaitingOn != test.waitingOn || got.Attempt != test.attempt || got.Dead != test.dead || code != test.code {
+			if got.Status != test.status || got.WaitingOn != test.waitingOn || got.Attempt != test.attempt ||
+				got.Dead != test.dead || code != test.code {
 				t.Errorf("got %s on %q, attempt %d, dead %v, code %q", got.Status, got.WaitingOn, got.Attempt, got.Dead, code)
 			}
 			if want := []events.Status{events.StatusQueued, events.StatusRunning, test.status}; !slices.Equal(w.log(w.acme, job.ID), want) {
@@ -442,13 +450,9 @@ func TestIdempotencyKeysNameOneJob(t *testing.T) {
 	w := newEngineWorld(t)
 	submit := func(key, body string) (id uuid.UUID, known bool, err error) {
 		err = w.InTenant(t.Context(), w.acme, func(tx *store.Tx) error {
-			first, err := tx.Idempotency().Reserve("POST /x", key, []byte(body))
-			if err != nil {
+			id, known, err = tx.Idempotency().Reserve("POST /x", key, []byte(body))
+			if err != nil || known {
 				return err
-			}
-			if first != nil {
-				id, known = *first, true
-				return nil
 			}
 			job, err := tx.Jobs().Submit(store.NewJob{Kind: events.KindAgentRun, Input: struct{}{}})
 			if err != nil {

@@ -6,12 +6,9 @@ import (
 	"time"
 
 	"github.com/google/uuid"
-	"gorm.io/gorm/clause"
 
 	"github.com/tarento/copilot/events"
 )
-
-var forUpdate = clause.Locking{Strength: clause.LockingStrengthUpdate}
 
 // RunStep is the journal entry of a finished step. A step that has one is never done again.
 type RunStep struct {

@@ -88,7 +88,7 @@ func writeState(w http.ResponseWriter, code int, status string, parts map[string
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Cache-Control", "no-store")
 	w.WriteHeader(code)
-	// The client may be gone; there is nobody to tell.
+	//nolint:errchkjson // it encodes; the client may be gone, and there is nobody to tell
 	_ = json.NewEncoder(w).Encode(struct {
 		Status string            `json:"status"`
 		Parts  map[string]string `json:"parts,omitempty"`

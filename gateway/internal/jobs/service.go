@@ -60,13 +60,13 @@ func (s *Service) Submit(
 	scope := once.Scope + " " + p.UserID.String()
 	err = s.store.InTenant(ctx, p.Tenant, func(tx *store.Tx) error {
 		if once.Key != "" {
-			known, err := tx.Idempotency().Reserve(scope, once.Key, once.Hash)
+			first, known, err := tx.Idempotency().Reserve(scope, once.Key, once.Hash)
 			if err != nil {
 				return err
 			}
-			if known != nil {
+			if known {
 				sub.Replayed = true
-				sub.Job, err = tx.Jobs().Get(*known)
+				sub.Job, err = tx.Jobs().Get(first)
 				return err
 			}
 		}

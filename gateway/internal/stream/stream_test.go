@@ -50,13 +50,14 @@ func newWorld(t *testing.T, cfg stream.Config) *world {
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	t.Cleanup(cancel)
 	db := storetest.NewSeeded(t)
-	log := slog.New(slog.NewTextHandler(io.Discard, nil))
+	log := slog.New(slog.DiscardHandler)
 	w := &world{t: t, ctx: ctx}
 	var err error
 	if w.tenant, err = tenant.Parse("01900000-0000-7000-8000-000000000a00"); err != nil {
 		t.Fatal(err)
 	}
-	if w.bus, err = bus.Connect(bus.Config{URL: natsURL, Namespace: "t" + strings.ReplaceAll(uuid.NewString(), "-", ""), Log: log}); err != nil {
+	namespace := "t" + strings.ReplaceAll(uuid.NewString(), "-", "")
+	if w.bus, err = bus.Connect(bus.Config{URL: natsURL, Namespace: namespace, Log: log}); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = w.bus.Close() })

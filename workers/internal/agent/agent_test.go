@@ -38,7 +38,10 @@ func (l *library) Search(_ context.Context, req events.SearchRequest) ([]events.
 		return nil, fault.New(fault.Unavailable, "search.no_worker", "Nobody is there.")
 	}
 	return []events.SearchHit{
-		{DocumentID: "d1", ChunkID: "c1", Title: "Policy", Text: "The nightly limit in Zurich is CHF 310.", Location: events.SearchLocation{Page: 4, Heading: "Hotels"}},
+		{
+			DocumentID: "d1", ChunkID: "c1", Title: "Policy", Text: "The nightly limit in Zurich is CHF 310.",
+			Location: events.SearchLocation{Page: 4, Heading: "Hotels"},
+		},
 		{DocumentID: "d2", ChunkID: "c2", Title: "Runbook", Text: "The pager rings after seven minutes."},
 	}, nil
 }
@@ -140,7 +143,8 @@ func TestAFailedToolCallResumesAfterTheFinishedModelCall(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.library.fail.Store(1)
-	w.model.Script(t, geminitest.CallTool(events.ToolSearchDocuments, map[string]any{"query": "limit"}), geminitest.Say("It is CHF 310 [1]."))
+	search := geminitest.CallTool(events.ToolSearchDocuments, map[string]any{"query": "limit"})
+	w.model.Script(t, search, geminitest.Say("It is CHF 310 [1]."))
 	job, result := w.ask(t, "What is the limit?", nil)
 	if job.Attempt != 2 || result.Content != "It is CHF 310 [1]." {
 		t.Fatalf("attempt %d answered %q", job.Attempt, result.Content)

@@ -16,15 +16,18 @@ import (
 )
 
 // citationRule is added to the system prompt of every agent that may search.
-const citationRule = `Before you answer a question about facts, look them up with the search_documents tool. Base your answer on the passages it returns, and put each passage's mark, such as [1], behind every statement that rests on it. If the passages do not hold the answer, say so.`
+const citationRule = `Before you answer a question about facts, look them up with the search_documents tool.
+Base your answer on the passages it returns, and put each passage's mark, such as [1], behind every statement that rests on it.
+If the passages do not hold the answer, say so.`
 
 // hitsPerSearch is how many passages one search adds to the prompt.
 const hitsPerSearch = 8
 
 func searchTool() gemini.Tool {
 	return gemini.Tool{
-		Name:        events.ToolSearchDocuments,
-		Description: "Searches the organization's documents and returns the passages that fit best, each with its mark, title, page and heading.",
+		Name: events.ToolSearchDocuments,
+		Description: "Searches the organization's documents and returns the passages that fit best, " +
+			"each with its mark, title, page and heading.",
 		Parameters: json.RawMessage(`{
 			"type": "object",
 			"properties": {"query": {"type": "string", "description": "What to look for, in the words that the documents would use."}},
@@ -114,7 +117,7 @@ func (p *passages) cited(answer string) []events.Citation {
 	cited := []events.Citation{}
 	seen := map[int]bool{}
 	for _, m := range marks.FindAllStringSubmatch(answer, -1) {
-		for _, number := range strings.Split(m[1], ",") {
+		for number := range strings.SplitSeq(m[1], ",") {
 			n, err := strconv.Atoi(strings.TrimSpace(number))
 			if err != nil || n < 1 || n > len(p.byMark) || seen[n] {
 				continue

@@ -72,20 +72,27 @@ func (w program[C]) run(ctx context.Context, args []string, environ map[string]s
 		Worker: workerName(w.name), Slots: slots, Lease: p.cfg.Lease, Timeout: p.cfg.Timeout, Grace: p.cfg.Grace,
 	}, handler, p.store, p.engine, p.bus, p.log, p.registry)
 	p.log.InfoContext(ctx, "starting", "slots", slots, "ops", p.cfg.OpsAddr)
-	all := []lifecycle.Service{{Name: "operations", Run: p.serveOps}}
-	all = append(all, services...)
+	all := append([]lifecycle.Service{{Name: "operations", Run: p.serveOps}}, services...)
 	// The jobs get their grace, and a little to write their ends.
 	all = append(all, lifecycle.Service{Name: "jobs", Run: jobs.Run, Grace: p.cfg.Grace + p.cfg.Lease})
 	return lifecycle.Run(ctx, all...)
 }
+
+const usage = `%s %s
+
+Usage:
+  %s             work until SIGTERM
+  %s config-doc  print the configuration reference as Markdown
+
+Environment:
+%s`
 
 // arguments answers -h and config-doc, and refuses everything else: a worker is configured by its environment.
 func (w program[C]) arguments(cfg *C, args []string, s Streams) (done bool, err error) {
 	flags := flag.NewFlagSet(w.name, flag.ContinueOnError)
 	flags.SetOutput(s.Err)
 	flags.Usage = func() {
-		fmt.Fprintf(s.Err, "%s %s\n\nUsage:\n  %s             work until SIGTERM\n  %s config-doc  print the configuration reference as Markdown\n\nEnvironment:\n%s",
-			w.name, w.about, w.name, w.name, config.Usage(config.Describe(cfg)))
+		fmt.Fprintf(s.Err, usage, w.name, w.about, w.name, w.name, config.Usage(config.Describe(cfg)))
 	}
 	if err := flags.Parse(args); err != nil {
 		return true, err
@@ -113,7 +120,8 @@ func open(ctx context.Context, name string, cfg Shared, s Streams) (p *platform,
 		return nil, err
 	}
 	p.closers.PushCloser("store", p.store)
-	if p.engine, err = store.OpenEngine(ctx, store.Config{URL: cfg.EngineURL.Reveal(), MaxConns: 4, Committed: p.bus.Committed}); err != nil {
+	engine := store.Config{URL: cfg.EngineURL.Reveal(), MaxConns: 4, Committed: p.bus.Committed}
+	if p.engine, err = store.OpenEngine(ctx, engine); err != nil {
 		return nil, err
 	}
 	p.closers.PushCloser("engine", p.engine)

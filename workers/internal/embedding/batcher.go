@@ -166,7 +166,8 @@ func (b *Batcher) call(ctx context.Context, batch []*text) {
 			continue
 		}
 		t.vector = vectors[i]
-		if t.owner.open--; t.owner.open == 0 && t.owner.err == nil {
+		t.owner.open--
+		if t.owner.open == 0 && t.owner.err == nil {
 			close(t.owner.settled)
 		}
 	}

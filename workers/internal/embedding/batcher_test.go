@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"sync"
 	"testing"
 
@@ -47,7 +48,7 @@ func (m *meter) Embed(_ context.Context, _ string, texts []string, _ string, _ i
 func numbers(from, n int) []string {
 	texts := make([]string, n)
 	for i := range texts {
-		texts[i] = fmt.Sprint(from + i)
+		texts[i] = strconv.Itoa(from + i)
 	}
 	return texts
 }

@@ -3,6 +3,7 @@ package embedding
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	"github.com/google/uuid"
 
@@ -138,9 +139,6 @@ func (h *Handler) document(ctx context.Context, run *runner.Run, in events.Embed
 // embeddable is what stands for a chunk in the vector space: its text below the headings that it belongs to, because a
 // passage often does not repeat what its section is about.
 func embeddable(title string, c store.Chunk) string {
-	context := title
-	for _, h := range c.Headings {
-		context += " > " + h
-	}
-	return context + "\n" + c.Text
+	path := append([]string{title}, c.Headings...)
+	return strings.Join(path, " > ") + "\n" + c.Text
 }

@@ -4,7 +4,6 @@ package runnertest
 
 import (
 	"context"
-	"io"
 	"log/slog"
 	"os"
 	"strings"
@@ -48,13 +47,14 @@ func Start(tb testing.TB, cfg runner.Config, h runner.Handler) *Bench {
 		tb.Fatal("TEST_NATS_URL is not set: run `make test`, or go run ./deploy/devstack/cmd/devstack exec -- go test ./...")
 	}
 	db := storetest.NewSeeded(tb)
-	log := slog.New(slog.NewTextHandler(io.Discard, nil))
+	log := slog.New(slog.DiscardHandler)
 	b := &Bench{tb: tb, kind: h.Kind(), Done: make(chan error, 1)}
 	var err error
 	if b.Tenant, err = tenant.Parse("01900000-0000-7000-8000-000000000a00"); err != nil {
 		tb.Fatal(err)
 	}
-	if b.Bus, err = bus.Connect(bus.Config{URL: natsURL, Namespace: "t" + strings.ReplaceAll(uuid.NewString(), "-", ""), Log: log}); err != nil {
+	namespace := "t" + strings.ReplaceAll(uuid.NewString(), "-", "")
+	if b.Bus, err = bus.Connect(bus.Config{URL: natsURL, Namespace: namespace, Log: log}); err != nil {
 		tb.Fatal(err)
 	}
 	tb.Cleanup(func() { _ = b.Bus.Close() })
@@ -62,7 +62,8 @@ func Start(tb testing.TB, cfg runner.Config, h runner.Handler) *Bench {
 		tb.Fatal(err)
 	}
 	tb.Cleanup(func() { _ = b.Store.Close() })
-	if b.Engine, err = store.OpenEngine(tb.Context(), store.Config{URL: db.EngineURL, MaxConns: 4, Committed: b.Bus.Committed}); err != nil {
+	engine := store.Config{URL: db.EngineURL, MaxConns: 4, Committed: b.Bus.Committed}
+	if b.Engine, err = store.OpenEngine(tb.Context(), engine); err != nil {
 		tb.Fatal(err)
 	}
 	tb.Cleanup(func() { _ = b.Engine.Close() })
@@ -81,7 +82,10 @@ func Start(tb testing.TB, cfg runner.Config, h runner.Handler) *Bench {
 		stop()
 		<-dispatched
 		select {
-		case <-b.Done:
+		case err := <-b.Done:
+			if err != nil {
+				tb.Error(err)
+			}
 		case <-time.After(Patience):
 			tb.Error("the runner did not stop")
 		}

@@ -30,10 +30,15 @@ func detect(src Source) (Format, error) {
 	declared := declaredFormat(src)
 	sniffed := mimetype.Detect(head)
 	textual := isText(sniffed) || hasUTF16Mark(head)
+	if sniffed.Is("application/pdf") {
+		// The mark of a PDF may stand after other bytes, and then also in a text about PDF.
+		textual = declared == Text || declared == Markdown || declared == HTML
+		if !textual || bytes.HasPrefix(bytes.TrimLeft(head, "\xef\xbb\xbf\r\n\t "), []byte("%PDF-")) {
+			return PDF, nil
+		}
+	}
 
 	switch {
-	case sniffed.Is("application/pdf"), declared == PDF && bytes.Contains(head[:min(len(head), 1024)], []byte("%PDF-")):
-		return PDF, nil
 	case bytes.HasPrefix(head, []byte("PK\x03\x04")):
 		if isDOCX(src) {
 			return DOCX, nil
