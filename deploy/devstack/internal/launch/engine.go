@@ -41,6 +41,7 @@ type place struct {
 
 	ownerPassword string // of Postgres
 	searchPath    string // for Postgres's binaries
+	builds        string // for those of them that have to be fetched
 	durable       bool   // survive a crash of the machine
 	discarded     bool   // leave nothing behind when it is stopped
 	scripted      bool   // let tests tell the Gemini stand-in what to answer
@@ -115,6 +116,7 @@ func startPostgres(ctx context.Context, at place) (*running, error) {
 		Password:   at.ownerPassword,
 		Durable:    at.durable,
 		SearchPath: at.searchPath,
+		Builds:     at.builds,
 		Log:        at.log,
 		Say:        at.say,
 	})
@@ -135,6 +137,9 @@ func startPostgres(ctx context.Context, at place) (*running, error) {
 		died:   server.Done(),
 	}, nil
 }
+
+// builds is where fetched Postgres binaries are kept.
+func builds(root string) string { return filepath.Join(root, "bin", "postgres") }
 
 func (p place) logger() *slog.Logger { return slog.New(slog.NewTextHandler(p.log, nil)) }
 

@@ -62,6 +62,10 @@ func (c *command) testEnvironment(ctx context.Context, o execOptions, done *stac
 	if err != nil {
 		return nil, err
 	}
+	root, err := repository()
+	if err != nil { // exec works anywhere; then nothing that was fetched is kept
+		root = dir
+	}
 	list := allEngines()
 	free, err := ports.Free(ctx, len(list))
 	if err != nil {
@@ -83,6 +87,7 @@ func (c *command) testEnvironment(ctx context.Context, o execOptions, done *stac
 			say:           c.say,
 			ownerPassword: state.NewSecret(),
 			searchPath:    c.system.getenv(varPath),
+			builds:        builds(root),
 			durable:       o.durable,
 			discarded:     true,
 			scripted:      true,

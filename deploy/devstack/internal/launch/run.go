@@ -58,6 +58,9 @@ func (c *command) toured(ctx, forced context.Context, o options) (err error) {
 
 // clean throws the state away.
 func (c *command) clean(o options) error {
+	if err := errors.Join(os.RemoveAll(builds(o.root)), os.RemoveAll(postgres.SideFolder(builds(o.root)))); err != nil {
+		return fmt.Errorf("remove the fetched Postgres: %w", err)
+	}
 	if !state.Exists(o.state) {
 		if _, err := os.Stat(o.state); err == nil {
 			return fmt.Errorf("%s does not look like a state folder: remove it by hand if it is one", o.state)

@@ -203,6 +203,7 @@ func (s *session) startEngine(ctx context.Context, e engine) error {
 		say:           s.console.Warn,
 		ownerPassword: s.secrets.OwnerPassword,
 		searchPath:    s.command.system.getenv(varPath),
+		builds:        builds(s.options.root),
 		durable:       s.durable,
 		discarded:     !s.durable,
 	})

@@ -100,7 +100,7 @@ func (a *account) home(ctx context.Context, wanted string, say func(string)) (st
 		return wanted, nil
 	}
 	side := SideFolder(wanted)
-	say(fmt.Sprintf("user %s, as which Postgres runs, cannot enter %s: its data goes to %s", a.name, wanted, side))
+	say(fmt.Sprintf("user %s, as which Postgres runs, cannot enter %s: its files go to %s", a.name, wanted, side))
 	// /var/tmp belongs to everybody: a folder prepared there by somebody else must not be used.
 	if info, err := os.Lstat(side); err == nil {
 		status, ok := info.Sys().(*syscall.Stat_t)

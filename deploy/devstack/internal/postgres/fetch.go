@@ -28,12 +28,12 @@ func releases() map[int]embeddedpostgres.PostgresVersion {
 	}
 }
 
-// fetch downloads binaries below home, unless an earlier call did, and returns them. wanted 0 means any version.
-func fetch(ctx context.Context, home string, wanted int, say func(string)) (Installation, error) {
+// fetch downloads binaries into a folder below builds, unless an earlier call did, and returns them. wanted 0 means any version.
+func fetch(ctx context.Context, builds string, wanted int, say func(string)) (Installation, error) {
 	if wanted == 0 {
 		wanted = fetchedMajor
 	}
-	into := filepath.Join(home, fmt.Sprintf("postgres-%d", wanted))
+	into := filepath.Join(builds, fmt.Sprintf("postgres-%d", wanted))
 	if found, ok := inspect(ctx, filepath.Join(into, "bin")); ok {
 		return found, nil
 	}
@@ -53,7 +53,7 @@ func fetch(ctx context.Context, home string, wanted int, say func(string)) (Inst
 	}
 	// The library can only fetch by starting a server. As root that start is refused, by initdb and after the binaries are
 	// in place; what counts is whether they are there and run.
-	scratch := filepath.Join(home, "fetching")
+	scratch := filepath.Join(builds, "fetching")
 	server := embeddedpostgres.NewDatabase(embeddedpostgres.DefaultConfig().
 		Version(release).
 		Port(uint32(port[0])).

@@ -37,8 +37,10 @@ const (
 
 // Config says where and how the server runs. Home, Port and Password are required.
 type Config struct {
-	// Home is the folder for the data, and for binaries if they have to be fetched. It is made when missing.
+	// Home is the folder for the data. It is made when missing.
 	Home string
+	// Builds is the folder for binaries that have to be fetched, where the next start finds them; empty means Home.
+	Builds string
 	// Port is the port on the loopback interface.
 	Port int
 	// Password is the owner's. It is set when the data folder is made, and must be the same afterwards.
@@ -67,6 +69,9 @@ func Start(ctx context.Context, config Config) (*Server, error) {
 	if config.Say == nil {
 		config.Say = func(string) {}
 	}
+	if config.Builds == "" {
+		config.Builds = config.Home
+	}
 	if config.Log == nil {
 		config.Log = io.Discard
 	}
@@ -82,7 +87,7 @@ func Start(ctx context.Context, config Config) (*Server, error) {
 		return nil, err
 	}
 	data := filepath.Join(home, "data")
-	install, err := find(ctx, home, data, config)
+	install, err := find(ctx, user, data, config)
 	if err != nil {
 		return nil, err
 	}
@@ -116,7 +121,7 @@ func Start(ctx context.Context, config Config) (*Server, error) {
 }
 
 // find returns the binaries that fit the data.
-func find(ctx context.Context, home, data string, config Config) (Installation, error) {
+func find(ctx context.Context, user *account, data string, config Config) (Installation, error) {
 	wanted, err := dataMajor(data)
 	if err != nil {
 		return Installation{}, err
@@ -126,7 +131,11 @@ func find(ctx context.Context, home, data string, config Config) (Installation, 
 	if err == nil {
 		return install, nil
 	}
-	install, err = fetch(ctx, home, wanted, config.Say)
+	builds, err := user.home(ctx, config.Builds, config.Say)
+	if err != nil {
+		return Installation{}, err
+	}
+	install, err = fetch(ctx, builds, wanted, config.Say)
 	switch {
 	case err == nil:
 		return install, nil
