@@ -87,8 +87,8 @@ func (p *Principal) UsesProject(project uuid.UUID) bool {
 	return p.Can(access.ProjectsReadAll) || slices.Contains(p.Projects, project)
 }
 
-// RunsAgent reports whether the caller, who may run agents at all, may run one of this project: one without a project serves
-// everybody, the others those who use the project.
+// RunsAgent reports whether the caller may run an agent of this project: one without a project serves all who may run agents,
+// the others those among them who use the project.
 func (p *Principal) RunsAgent(project *uuid.UUID) bool {
-	return project == nil || p.UsesProject(*project)
+	return p.Can(access.AgentsExecute) && (project == nil || p.UsesProject(*project))
 }

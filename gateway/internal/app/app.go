@@ -1,0 +1,236 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"runtime/debug"
+	"strings"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/redis/go-redis/v9"
+
+	"github.com/tarento/copilot/gateway/internal/account"
+	"github.com/tarento/copilot/gateway/internal/auth"
+	"github.com/tarento/copilot/gateway/internal/dispatch"
+	"github.com/tarento/copilot/gateway/internal/httpapi"
+	"github.com/tarento/copilot/gateway/internal/jobs"
+	"github.com/tarento/copilot/gateway/internal/ratelimit"
+	"github.com/tarento/copilot/gateway/internal/stream"
+	"github.com/tarento/copilot/pkg/blob"
+	"github.com/tarento/copilot/pkg/bus"
+	"github.com/tarento/copilot/pkg/config"
+	"github.com/tarento/copilot/pkg/lifecycle"
+	"github.com/tarento/copilot/pkg/secret"
+	"github.com/tarento/copilot/pkg/store"
+	"github.com/tarento/copilot/pkg/telemetry"
+)
+
+// name is the program's, in logs and in the lists of connections.
+const name = "gateway"
+
+// Streams are where the program writes.
+type Streams struct{ Out, Err io.Writer }
+
+// Run is the gateway. It returns when ctx ends, after open requests were finished and everything was closed.
+func Run(ctx context.Context, args []string, environ map[string]string, s Streams) error {
+	var cfg Config
+	if done, err := arguments(&cfg, args, s); done || err != nil {
+		return err
+	}
+	if err := config.Load(&cfg, environ); err != nil {
+		return err
+	}
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", cfg.HTTPAddr)
+	if err != nil {
+		return fmt.Errorf("gateway: listen for the API: %w", err)
+	}
+	return Serve(ctx, cfg, listener, cfg.Log.Logger(s.Err, name))
+}
+
+// Serve is Run with a configuration at hand and a listener, which it closes.
+func Serve(ctx context.Context, cfg Config, listener net.Listener, log *slog.Logger) (err error) {
+	p, err := open(ctx, cfg, log)
+	if err != nil {
+		return errors.Join(err, listener.Close())
+	}
+	defer func() { err = errors.Join(err, p.closers.Close(context.WithoutCancel(ctx))) }()
+	services, err := p.build(listener)
+	if err != nil {
+		return errors.Join(err, listener.Close())
+	}
+	log.InfoContext(ctx, "starting", "address", listener.Addr().String(), "ops", cfg.OpsAddr, "version", version())
+	return lifecycle.Run(ctx, services...)
+}
+
+// arguments answers -h and config-doc, and refuses everything else: the gateway is configured by its environment.
+func arguments(cfg *Config, args []string, s Streams) (done bool, err error) {
+	flags := flag.NewFlagSet(name, flag.ContinueOnError)
+	flags.SetOutput(s.Err)
+	flags.Usage = func() {
+		fmt.Fprintf(s.Err, "gateway serves the API.\n\nUsage:\n  gateway             serve until SIGTERM\n"+
+			"  gateway config-doc  print the configuration reference as Markdown\n\nEnvironment:\n%s", config.Usage(config.Describe(cfg)))
+	}
+	if err := flags.Parse(args); err != nil {
+		return true, err
+	}
+	switch strings.Join(flags.Args(), " ") {
+	case "":
+		return false, nil
+	case "config-doc":
+		_, err := io.WriteString(s.Out, config.Markdown(config.Describe(cfg)))
+		return true, err
+	default:
+		flags.Usage()
+		return true, fmt.Errorf("gateway: unknown argument %q", flags.Arg(0))
+	}
+}
+
+// platform is what the gateway stands on.
+type platform struct {
+	cfg      Config
+	log      *slog.Logger
+	registry *prometheus.Registry
+	closers  lifecycle.Stack
+	bus      *bus.Bus
+	store    *store.Store
+	engine   *store.Engine
+	redis    *redis.Client
+	blobs    *blob.Folder
+}
+
+func open(ctx context.Context, cfg Config, log *slog.Logger) (p *platform, err error) {
+	p = &platform{cfg: cfg, log: log, registry: telemetry.NewRegistry()}
+	defer p.closers.CloseOnError(context.WithoutCancel(ctx), &err)
+	if p.bus, err = bus.Connect(bus.Config{URL: cfg.NATSURL, Namespace: cfg.NATSNamespace, Name: name, Log: log}); err != nil {
+		return nil, err
+	}
+	p.closers.PushCloser("bus", p.bus)
+	p.store, err = store.Open(ctx, store.Config{URL: cfg.DatabaseURL.Reveal(), MaxConns: cfg.MaxConns, Committed: p.bus.Committed})
+	if err != nil {
+		return nil, err
+	}
+	p.closers.PushCloser("store", p.store)
+	p.engine, err = store.OpenEngine(ctx, store.Config{URL: cfg.EngineURL.Reveal(), MaxConns: 4, Committed: p.bus.Committed})
+	if err != nil {
+		return nil, err
+	}
+	p.closers.PushCloser("engine", p.engine)
+	if p.redis, err = ratelimit.Open(cfg.RedisURL); err != nil {
+		return nil, err
+	}
+	p.closers.PushCloser("redis", p.redis)
+	if p.blobs, err = blob.OpenFolder(cfg.BlobDir); err != nil {
+		return nil, err
+	}
+	p.closers.PushCloser("blobs", p.blobs)
+	return p, nil
+}
+
+// build makes the parts and returns them in the order in which they rely on each other.
+func (p *platform) build(listener net.Listener) ([]lifecycle.Service, error) {
+	accounts, err := p.accounts()
+	if err != nil {
+		return nil, err
+	}
+	limiter, err := ratelimit.New(p.redis, ratelimit.Options{Log: p.log, Metrics: p.registry})
+	if err != nil {
+		return nil, err
+	}
+	hub := stream.New(stream.Config{}, p.store, p.engine, p.bus, p.log, p.registry)
+	dispatcher := dispatch.New(dispatch.Config{Depth: p.cfg.DispatchDepth}, p.engine, p.store, p.bus, p.log, p.registry)
+	ready := telemetry.NewReadiness(map[string]telemetry.Check{
+		"postgres": p.store.Ready, "engine": p.engine.Ready, "nats": p.bus.Ready, "blobs": p.blobs.Ready,
+	})
+	api, err := httpapi.New(httpapi.Config{
+		Version: version(), MaxUpload: p.cfg.MaxUpload, DefaultModel: p.cfg.DefaultModel,
+		TrustedProxies: p.cfg.TrustedProxies, CORS: httpapi.CORS{Origins: p.cfg.CORSOrigins},
+	}, httpapi.Parts{
+		Store: p.store, Bus: p.bus, Blobs: p.blobs, Hub: hub, Jobs: jobs.New(p.store, hub, p.bus), Accounts: accounts,
+		Guard: httpapi.NewGuard(limiter, httpapi.GuardRates{
+			LoginsPerAccount: p.cfg.Auth.PerAccount, LoginsPerAddress: p.cfg.Auth.PerAddress, RegistrationsPerAddress: p.cfg.Auth.Registers,
+		}),
+		Ready: ready, Wanted: telemetry.NewReadiness(map[string]telemetry.Check{"redis": p.redisReady}),
+		Log: p.log, Metrics: p.registry,
+	})
+	if err != nil {
+		return nil, err
+	}
+	server := &http.Server{
+		Handler: api, ReadHeaderTimeout: 5 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
+		ErrorLog: slog.NewLogLogger(p.log.Handler(), slog.LevelWarn),
+	}
+	// Streams never finish by themselves; clients come back to another gateway and go on where they were.
+	server.RegisterOnShutdown(hub.Drain)
+	return []lifecycle.Service{
+		{Name: "dispatcher", Run: dispatcher.Run},
+		{Name: "streams", Run: hub.Run},
+		{Name: "operations", Run: func(ctx context.Context) error {
+			return telemetry.ServeOps(ctx, p.cfg.OpsAddr, p.registry, ready, p.log)
+		}},
+		lifecycle.HTTP("api", server, listener, p.cfg.Drain),
+	}, nil
+}
+
+func (p *platform) accounts() (*account.Service, error) {
+	ring, err := keyring(p.cfg.Auth)
+	if err != nil {
+		return nil, err
+	}
+	tokens, err := auth.NewTokens(auth.TokenOptions{
+		Keys: ring, Issuer: p.cfg.Auth.Issuer, Audience: p.cfg.Auth.Audience, TTL: p.cfg.Auth.AccessTTL,
+	})
+	if err != nil {
+		return nil, err
+	}
+	passwords, err := auth.NewPasswords(auth.PasswordOptions{Cost: p.cfg.Auth.BcryptCost})
+	if err != nil {
+		return nil, err
+	}
+	return account.New(account.Options{
+		Store: p.store, Passwords: passwords, Tokens: tokens, RefreshKey: p.cfg.Auth.Secret, RefreshTTL: p.cfg.Auth.RefreshTTL,
+	}), nil
+}
+
+// keyring signs with the secret and verifies with the one before it, too.
+func keyring(a Auth) (*auth.Keyring, error) {
+	var keys []auth.Key
+	for _, s := range []secret.Text{a.Secret, a.Previous} {
+		if s.IsZero() {
+			continue
+		}
+		key, err := auth.HS256(s)
+		if err != nil {
+			return nil, err
+		}
+		keys = append(keys, key)
+	}
+	return auth.NewKeyring(keys[0], keys[1:]...)
+}
+
+func (p *platform) redisReady(ctx context.Context) error {
+	if err := p.redis.Ping(ctx).Err(); err != nil {
+		return fmt.Errorf("gateway: reach Redis: %w", err)
+	}
+	return nil
+}
+
+// version is the commit that the program was built from, or "development".
+func version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return development
+	}
+	for _, s := range info.Settings {
+		if s.Key == "vcs.revision" && len(s.Value) >= 12 {
+			return s.Value[:12]
+		}
+	}
+	return development
+}

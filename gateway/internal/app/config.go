@@ -1,0 +1,97 @@
+package app
+
+import (
+	"time"
+
+	"github.com/tarento/copilot/gateway/internal/auth"
+	"github.com/tarento/copilot/pkg/config"
+	"github.com/tarento/copilot/pkg/secret"
+	"github.com/tarento/copilot/pkg/telemetry"
+)
+
+// Config is what the gateway is told.
+type Config struct {
+	HTTPAddr    string        `env:"HTTP_ADDR"     envDefault:":8080"       desc:"Address of the API."`
+	OpsAddr     string        `env:"OPS_ADDR"      envDefault:":9090"       desc:"Address of /livez, /readyz and /metrics."`
+	Environment string        `env:"ENVIRONMENT"   envDefault:"development" desc:"development, test or production; production refuses weak settings."`
+	Drain       time.Duration `env:"DRAIN_TIMEOUT" envDefault:"20s"         desc:"How long open requests get to finish after SIGTERM. Event streams end at once and ask to come back."`
+
+	DatabaseURL   secret.Text `env:"DATABASE_URL,required"                        desc:"Postgres as the application role, which sees one tenant at a time."`
+	EngineURL     secret.Text `env:"ENGINE_DATABASE_URL,required"                 desc:"Postgres as the engine role, which sees the jobs of all tenants and nothing else."`
+	MaxConns      int32       `env:"DATABASE_MAX_CONNS"      envDefault:"20"      desc:"Connections to Postgres as the application role, at most."`
+	NATSURL       string      `env:"NATS_URL,required"                            desc:"NATS servers, separated by commas."`
+	NATSNamespace string      `env:"NATS_NAMESPACE"          envDefault:"copilot" desc:"First part of every subject; separates environments that share a NATS."`
+	RedisURL      secret.Text `env:"REDIS_URL,required"                           desc:"Redis, for rate limits. While it is away, nothing is limited."`
+	BlobDir       string      `env:"BLOB_DIR,required"                            desc:"Folder of uploaded files, the same as the ingest workers'."`
+
+	MaxUpload      int64    `env:"MAX_UPLOAD_BYTES" envDefault:"104857600"        desc:"Largest file that may be uploaded, in bytes."`
+	DefaultModel   string   `env:"DEFAULT_LLM_MODEL" envDefault:"gemini-2.5-flash" desc:"Language model of agents that name none."`
+	DispatchDepth  int      `env:"DISPATCH_DEPTH"   envDefault:"64"               desc:"Jobs of one kind that lie with the broker at most; a little more than the free slots of all workers of that kind."`
+	CORSOrigins    []string `env:"CORS_ORIGINS"                                   desc:"Origins of web pages that may call the API, separated by commas; * allows all, empty none."`
+	TrustedProxies []string `env:"TRUSTED_PROXIES"                                desc:"Addresses and networks whose X-Forwarded-For is believed, separated by commas."`
+
+	Auth Auth
+	Log  telemetry.LogConfig
+}
+
+// Auth is what the gateway is told about passwords and tokens.
+type Auth struct {
+	Secret     secret.Text   `env:"JWT_SECRET,required"                                    desc:"Signs access tokens; the same on all gateways, at least 32 bytes of randomness."`
+	Previous   secret.Text   `env:"JWT_PREVIOUS_SECRET"                                    desc:"The secret before this one; its tokens stay good. Set it while secrets are rotated, for as long as access tokens live."`
+	Issuer     string        `env:"JWT_ISSUER"                     envDefault:"copilot"     desc:"Issuer of access tokens; differs between environments that share a secret."`
+	Audience   string        `env:"JWT_AUDIENCE"                   envDefault:"copilot-api" desc:"Audience of access tokens."`
+	AccessTTL  time.Duration `env:"ACCESS_TOKEN_TTL"               envDefault:"30m"         desc:"How long an access token lives."`
+	RefreshTTL time.Duration `env:"REFRESH_TOKEN_TTL"              envDefault:"168h"        desc:"How long a session lasts without being used."`
+	BcryptCost int           `env:"BCRYPT_COST"                    envDefault:"12"          desc:"Cost of password hashes; each step doubles the work."`
+	PerAccount int           `env:"LOGINS_PER_ACCOUNT"             envDefault:"10"          desc:"Login attempts of one account a minute; twice as many may come at once; 0 does not limit."`
+	PerAddress int           `env:"LOGINS_PER_ADDRESS"             envDefault:"60"          desc:"Login attempts from one address a minute; likewise."`
+	Registers  int           `env:"REGISTRATIONS_PER_ADDRESS"      envDefault:"10"          desc:"New accounts from one address a minute; likewise."`
+}
+
+// The environments.
+const (
+	development = "development"
+	test        = "test"
+	production  = "production"
+)
+
+// productionCost is the least bcrypt cost that production takes.
+const productionCost = 10
+
+// Validate implements config.Validator.
+func (c Config) Validate() error {
+	switch {
+	case c.Environment != development && c.Environment != test && c.Environment != production:
+		return config.Invalid("ENVIRONMENT", "must be development, test or production")
+	case c.MaxUpload < 1:
+		return config.Invalid("MAX_UPLOAD_BYTES", "must be positive")
+	case c.MaxConns < 2:
+		return config.Invalid("DATABASE_MAX_CONNS", "must be at least 2")
+	case c.Drain <= 0:
+		return config.Invalid("DRAIN_TIMEOUT", "must be positive")
+	case c.DispatchDepth < 1:
+		return config.Invalid("DISPATCH_DEPTH", "must be positive")
+	case c.Environment == production && c.Auth.BcryptCost < productionCost:
+		return config.Invalid("BCRYPT_COST", "must be at least %d in production", productionCost)
+	default:
+		return nil
+	}
+}
+
+// Validate implements config.Validator.
+func (a Auth) Validate() error {
+	switch {
+	case a.Secret.Len() < auth.MinSecretLength:
+		return config.Invalid("JWT_SECRET", "must have at least %d bytes", auth.MinSecretLength)
+	case !a.Previous.IsZero() && a.Previous.Len() < auth.MinSecretLength:
+		return config.Invalid("JWT_PREVIOUS_SECRET", "must have at least %d bytes", auth.MinSecretLength)
+	case a.AccessTTL < time.Second:
+		return config.Invalid("ACCESS_TOKEN_TTL", "must be at least 1s")
+	case a.RefreshTTL < a.AccessTTL:
+		return config.Invalid("REFRESH_TOKEN_TTL", "must not be shorter than ACCESS_TOKEN_TTL")
+	case a.BcryptCost < 4 || a.BcryptCost > 31:
+		return config.Invalid("BCRYPT_COST", "must be from 4 to 31")
+	default:
+		return nil
+	}
+}

@@ -1,0 +1,98 @@
+package httpapi
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/tarento/copilot/gateway/internal/jobs"
+	"github.com/tarento/copilot/gateway/internal/rbac"
+)
+
+// submitting are the headers of every operation that makes a job.
+type submitting struct {
+	IdempotencyKey string `header:"Idempotency-Key" maxLength:"255" pattern:"^[!-~]+$" patternDescription:"visible ASCII" doc:"Makes the request safe to repeat: the same key gets the same job, for 24 hours"`
+	Prefer         string `header:"Prefer" maxLength:"255" example:"wait=10" doc:"wait=N holds the answer for up to N seconds (at most 30) until the job has ended"`
+}
+
+// acceptedOutput is the answer of every operation that makes a job: 202, or 200 when the caller wanted to wait and the job has
+// ended.
+type acceptedOutput struct {
+	Status     int
+	Location   string `header:"Location" doc:"Where the job is"`
+	RetryAfter string `header:"Retry-After" doc:"When to ask again, in seconds"`
+	Replayed   string `header:"Idempotency-Replayed" doc:"true when an earlier request with the same key made the job"`
+	Applied    string `header:"Preference-Applied" doc:"The preference that was honored"`
+	Body       Job
+}
+
+// pollAfter is what Retry-After says of a job that was just accepted.
+const pollAfter = time.Second
+
+// maxWait bounds how long a request may be held.
+const maxWait = 30 * time.Second
+
+// accept answers a submit, after waiting when that is preferred.
+func (s *Server) accept(ctx context.Context, p *rbac.Principal, sub jobs.Submission, prefer string) (*acceptedOutput, error) {
+	out := &acceptedOutput{Status: http.StatusAccepted, Location: jobPath(sub.Job.ID)}
+	if sub.Replayed {
+		out.Replayed = "true"
+	}
+	job := sub.Job
+	if wait := preferredWait(prefer); wait > 0 {
+		out.Applied = "wait=" + strconv.Itoa(int(wait.Seconds()))
+		if !job.Status.Terminal() {
+			var err error
+			if job, err = s.Jobs.Wait(ctx, p, job.ID, wait); err != nil {
+				return nil, err
+			}
+		}
+		if job.Status.Terminal() {
+			out.Status = http.StatusOK
+		}
+	}
+	if !job.Status.Terminal() {
+		out.RetryAfter = seconds(pollAfter)
+	}
+	out.Body = showJob(job)
+	return out, nil
+}
+
+// preferredWait reads the wait preference of RFC 7240, in seconds. What cannot be read is not preferred.
+func preferredWait(prefer string) time.Duration {
+	for preference := range strings.SplitSeq(prefer, ",") {
+		name, value, _ := strings.Cut(preference, "=")
+		if !strings.EqualFold(strings.TrimSpace(name), "wait") {
+			continue
+		}
+		value, _, _ = strings.Cut(value, ";")
+		n, err := strconv.Atoi(strings.Trim(strings.TrimSpace(value), `"`))
+		if err != nil || n <= 0 {
+			return 0
+		}
+		return min(time.Duration(n)*time.Second, maxWait)
+	}
+	return 0
+}
+
+// once builds the idempotency of a request: the operation with the ids in its path says where the key counts, the input whether
+// two requests are the same.
+func (h submitting) once(operation string, input any) (jobs.Once, error) {
+	if h.IdempotencyKey == "" {
+		return jobs.Once{}, nil
+	}
+	canonical, err := json.Marshal(input)
+	if err != nil {
+		return jobs.Once{}, fmt.Errorf("httpapi: hash the request: %w", err)
+	}
+	hash := sha256.New()
+	hash.Write([]byte(operation))
+	hash.Write([]byte{0})
+	hash.Write(canonical)
+	return jobs.Once{Key: h.IdempotencyKey, Scope: operation, Hash: hash.Sum(nil)}, nil
+}

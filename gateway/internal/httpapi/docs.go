@@ -1,0 +1,80 @@
+package httpapi
+
+import (
+	"crypto/sha256"
+	"embed"
+	"encoding/hex"
+	"fmt"
+	"mime"
+	"net/http"
+	"path"
+
+	"github.com/gin-gonic/gin"
+)
+
+// explorer is the API explorer with everything it needs, so that it works without the internet.
+//
+//go:embed explorer
+var explorer embed.FS
+
+// explorerPolicy lets the explorer run its own scripts and call this gateway, and nothing else. Swagger UI sets style
+// attributes.
+const explorerPolicy = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; " +
+	"connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+
+// document is a file that is served as it is.
+type document struct {
+	media string
+	body  []byte
+	etag  string
+}
+
+func newDocument(media string, body []byte) document {
+	sum := sha256.Sum256(body)
+	return document{media: media, body: body, etag: `"` + hex.EncodeToString(sum[:12]) + `"`}
+}
+
+func (d document) serve(c *gin.Context) {
+	c.Header("ETag", d.etag)
+	c.Header("Cache-Control", "no-cache")
+	if c.GetHeader("If-None-Match") == d.etag {
+		c.Status(http.StatusNotModified)
+		return
+	}
+	c.Data(http.StatusOK, d.media, d.body)
+}
+
+// docs serves the OpenAPI document and the explorer.
+func (s *Server) docs() error {
+	if err := s.finish(); err != nil {
+		return err
+	}
+	s.router.GET("/openapi.json", s.openapi.serve)
+	s.router.GET("/openapi.yaml", s.openyaml.serve)
+
+	files, err := explorer.ReadDir("explorer")
+	if err != nil {
+		return fmt.Errorf("httpapi: read the explorer: %w", err)
+	}
+	for _, f := range files {
+		body, err := explorer.ReadFile("explorer/" + f.Name())
+		if err != nil {
+			return fmt.Errorf("httpapi: read the explorer: %w", err)
+		}
+		media := mime.TypeByExtension(path.Ext(f.Name()))
+		if media == "" {
+			media = "text/plain; charset=utf-8"
+		}
+		d := newDocument(media, body)
+		serve := func(c *gin.Context) {
+			c.Header("Content-Security-Policy", explorerPolicy)
+			d.serve(c)
+		}
+		if f.Name() == "index.html" {
+			s.router.GET("/docs", serve)
+			continue
+		}
+		s.router.GET("/docs/"+f.Name(), serve)
+	}
+	return nil
+}

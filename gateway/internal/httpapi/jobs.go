@@ -1,0 +1,240 @@
+package httpapi
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/tarento/copilot/events"
+	"github.com/tarento/copilot/gateway/internal/rbac"
+	"github.com/tarento/copilot/pkg/access"
+	"github.com/tarento/copilot/pkg/store"
+)
+
+// Job is accepted work.
+type Job struct {
+	ID             uuid.UUID        `json:"id" format:"uuid" doc:"The job's id"`
+	Kind           events.Kind      `json:"kind" enum:"agent.run,document.ingest,embedding.create" doc:"What it does"`
+	Class          events.Class     `json:"class" enum:"interactive,bulk" doc:"Interactive work goes before bulk work"`
+	Status         events.Status    `json:"status" enum:"queued,running,waiting,succeeded,failed,cancelled" doc:"Where it is; the last three are final"`
+	WaitingOn      events.WaitingOn `json:"waiting_on,omitempty" doc:"Why it does not run right now"`
+	Progress       JobProgress      `json:"progress" doc:"How far it is"`
+	Attempt        int              `json:"attempt" doc:"How often it was tried"`
+	MaxAttempts    int              `json:"max_attempts" doc:"How often it may be tried"`
+	Error          *JobError        `json:"error,omitempty" doc:"Why it failed, or why the last attempt did"`
+	Dead           bool             `json:"dead" doc:"It ran out of attempts and can be tried again by an operator"`
+	Result         json.RawMessage  `json:"result,omitempty" doc:"What it came to, by its kind"`
+	DocumentID     *uuid.UUID       `json:"document_id,omitempty" nullable:"false" format:"uuid" doc:"The document it is about"`
+	ConversationID *uuid.UUID       `json:"conversation_id,omitempty" nullable:"false" format:"uuid" doc:"The conversation it answers in"`
+	MessageID      string           `json:"message_id,omitempty" format:"uuid" doc:"The message it answers"`
+	AgentID        *uuid.UUID       `json:"agent_id,omitempty" nullable:"false" format:"uuid" doc:"The agent that runs"`
+	ProjectID      *uuid.UUID       `json:"project_id,omitempty" nullable:"false" format:"uuid" doc:"The project it belongs to"`
+	ParentID       *uuid.UUID       `json:"parent_id,omitempty" nullable:"false" format:"uuid" doc:"The job it is a part of"`
+	CreatedBy      *uuid.UUID       `json:"created_by,omitempty" nullable:"false" format:"uuid" doc:"Who submitted it"`
+	CreatedAt      time.Time        `json:"created_at" doc:"When it was accepted"`
+	StartedAt      *time.Time       `json:"started_at,omitempty" nullable:"false" doc:"When it was first taken by a worker"`
+	FinishedAt     *time.Time       `json:"finished_at,omitempty" nullable:"false" doc:"When it ended"`
+	UpdatedAt      time.Time        `json:"updated_at" doc:"When it last changed"`
+	Links          JobLinks         `json:"links" doc:"Where to go on"`
+}
+
+// JobProgress is how far a job is.
+type JobProgress struct {
+	Stage string `json:"stage" example:"embed" doc:"What is being done; empty before the start"`
+	Done  int    `json:"done" example:"120" doc:"How much is done"`
+	Total int    `json:"total" example:"400" doc:"How much there is to do; 0 when that is not known"`
+}
+
+// JobError is why a job failed.
+type JobError struct {
+	Code    string `json:"code" example:"document.encrypted" doc:"For programs; stable"`
+	Message string `json:"message" doc:"For people"`
+}
+
+// JobLinks are the paths of what can be done with a job.
+type JobLinks struct {
+	Self   string `json:"self" example:"/api/v1/jobs/0190f4a0-0000-7000-8000-000000000000"`
+	Events string `json:"events" doc:"Follow it as server-sent events"`
+	Cancel string `json:"cancel" doc:"POST ends it"`
+}
+
+func jobPath(id uuid.UUID) string { return base + "/jobs/" + id.String() }
+
+func showJob(j *store.Job) Job {
+	self := jobPath(j.ID)
+	shown := Job{
+		ID: j.ID, Kind: j.Kind, Class: j.Class, Status: j.Status, WaitingOn: j.WaitingOn,
+		Progress: JobProgress{Stage: j.ProgressStage, Done: j.ProgressDone, Total: j.ProgressTotal},
+		Attempt:  j.Attempt, MaxAttempts: j.MaxAttempts, Dead: j.Dead, Result: j.Result,
+		DocumentID: j.DocumentID, ConversationID: j.ConversationID, AgentID: j.AgentConfigID, ProjectID: j.ProjectID,
+		ParentID: j.ParentID, CreatedBy: j.CreatedBy, CreatedAt: j.CreatedAt.UTC(), UpdatedAt: j.UpdatedAt.UTC(),
+		StartedAt: utc(j.StartedAt), FinishedAt: utc(j.FinishedAt),
+		Links: JobLinks{Self: self, Events: self + "/events", Cancel: self + "/cancel"},
+	}
+	if j.ErrorCode != nil {
+		shown.Error = &JobError{Code: *j.ErrorCode}
+		if j.ErrorMessage != nil {
+			shown.Error.Message = *j.ErrorMessage
+		}
+	}
+	if j.Kind == events.KindAgentRun && j.ConversationID != nil {
+		var in events.AgentRunInput
+		if json.Unmarshal(j.Input, &in) == nil {
+			shown.MessageID = in.MessageID
+		}
+	}
+	return shown
+}
+
+func utc(t *time.Time) *time.Time {
+	if t == nil {
+		return nil
+	}
+	u := t.UTC()
+	return &u
+}
+
+// jobInput names a job.
+type jobInput struct {
+	ID uuid.UUID `path:"id" format:"uuid" doc:"The job's id"`
+}
+
+// jobOutput is the answer with a job.
+type jobOutput struct {
+	RetryAfter string `header:"Retry-After" doc:"When to ask again, in seconds; only while the job has not ended"`
+	Applied    string `header:"Preference-Applied" doc:"The preference that was honored"`
+	Body       Job
+}
+
+type getJobInput struct {
+	jobInput
+
+	Wait   int    `query:"wait" minimum:"0" maximum:"30" doc:"Hold the answer for up to so many seconds until the job has ended"`
+	Prefer string `header:"Prefer" maxLength:"255" example:"wait=10" doc:"wait=N does the same as ?wait=N"`
+}
+
+type listJobsInput struct {
+	cursored
+
+	Kind       events.Kind   `query:"kind" enum:"agent.run,document.ingest,embedding.create" doc:"Only jobs of this kind"`
+	Status     events.Status `query:"status" enum:"queued,running,waiting,succeeded,failed,cancelled" doc:"Only jobs in this status"`
+	ProjectID  uuid.UUID     `query:"project_id" format:"uuid" doc:"Only jobs of this project"`
+	AgentID    uuid.UUID     `query:"agent_id" format:"uuid" doc:"Only runs of this agent"`
+	DocumentID uuid.UUID     `query:"document_id" format:"uuid" doc:"Only jobs about this document"`
+	ParentID   uuid.UUID     `query:"parent_id" format:"uuid" doc:"Only the parts of this job; without it, parts are left out"`
+	Dead       string        `query:"dead" enum:"true,false" doc:"Only jobs that ran out of attempts, or only the others"`
+}
+
+// Step is the journal entry of a finished step of an agent run.
+type Step struct {
+	Step       int             `json:"step" doc:"Its number, from 0"`
+	Kind       events.StepKind `json:"kind" enum:"model_call,tool_call,retrieval" doc:"What it did"`
+	Name       string          `json:"name" doc:"Which model or tool"`
+	Attempt    int             `json:"attempt" doc:"In which attempt of the job it was done"`
+	Output     json.RawMessage `json:"output,omitempty" doc:"What it came to"`
+	Usage      json.RawMessage `json:"usage,omitempty" doc:"What it cost, in tokens"`
+	StartedAt  time.Time       `json:"started_at"`
+	FinishedAt time.Time       `json:"finished_at"`
+}
+
+func showStep(s *store.RunStep) Step {
+	return Step{
+		Step: s.StepNo, Kind: s.Kind, Name: s.Name, Attempt: s.Attempt, Output: s.Output, Usage: s.Usage,
+		StartedAt: s.StartedAt.UTC(), FinishedAt: s.FinishedAt.UTC(),
+	}
+}
+
+type stepsOutput struct {
+	Body struct {
+		Data []Step `json:"data" nullable:"false" doc:"The finished steps, in order"`
+	} `nameHint:"JobSteps"`
+}
+
+func (s *Server) jobOperations() {
+	secured(s, access.JobsRead, operation{
+		id: "list-jobs", method: http.MethodGet, path: "/jobs", tag: tagJobs, summary: "List jobs",
+		about: "Newest first: one's own, those of one's projects or all, as the role allows. The parts of a job are left out " +
+			"unless parent_id asks for them.",
+	}, s.listJobs)
+	secured(s, access.JobsRead, operation{
+		id: "get-job", method: http.MethodGet, path: "/jobs/{id}", tag: tagJobs, summary: "Read a job",
+		about:  "With `?wait=N` or `Prefer: wait=N` the answer is held until the job has ended, for at most N seconds.",
+		errors: []int{http.StatusNotFound},
+	}, s.getJob)
+	secured(s, access.JobsCancel, operation{
+		id: "cancel-job", method: http.MethodPost, path: "/jobs/{id}/cancel", tag: tagJobs, summary: "Cancel a job",
+		about:  "Ends the job and its parts at once, wherever they are. Cancelling twice is no error.",
+		errors: []int{http.StatusNotFound, http.StatusConflict},
+	}, s.cancelJob)
+	secured(s, access.JobsRead, operation{
+		id: "list-job-steps", method: http.MethodGet, path: "/jobs/{id}/steps", tag: tagJobs, summary: "Read the journal of a run",
+		about:  "Every finished step of an agent run, in order. A finished step is never done again.",
+		errors: []int{http.StatusNotFound},
+	}, s.listSteps)
+}
+
+func (s *Server) listJobs(ctx context.Context, p *rbac.Principal, in *listJobsInput) (*pageOutput[Job], error) {
+	before, err := in.position()
+	if err != nil {
+		return nil, err
+	}
+	filter := store.JobFilter{
+		Kind: in.Kind, Status: in.Status, ProjectID: given(in.ProjectID), AgentConfigID: given(in.AgentID),
+		DocumentID: given(in.DocumentID), ParentID: given(in.ParentID), TopLevel: in.ParentID == uuid.Nil,
+		Before: before, Limit: in.Limit,
+	}
+	if in.Dead != "" {
+		dead := in.Dead == "true"
+		filter.Dead = &dead
+	}
+	list, more, err := s.Jobs.List(ctx, p, filter)
+	if err != nil {
+		return nil, err
+	}
+	return cursoredPage(in.cursored, list, more,
+		func(j **store.Job) uuid.UUID { return (*j).ID },
+		func(j **store.Job) Job { return showJob(*j) }), nil
+}
+
+func (s *Server) getJob(ctx context.Context, p *rbac.Principal, in *getJobInput) (*jobOutput, error) {
+	job, err := s.Jobs.Get(ctx, p, in.ID)
+	if err != nil {
+		return nil, err
+	}
+	out := &jobOutput{}
+	wait := time.Duration(in.Wait) * time.Second
+	if preferred := preferredWait(in.Prefer); wait == 0 && preferred > 0 {
+		wait, out.Applied = preferred, "wait="+seconds(preferred)
+	}
+	if wait > 0 && !job.Status.Terminal() {
+		if job, err = s.Jobs.Wait(ctx, p, in.ID, wait); err != nil {
+			return nil, err
+		}
+	}
+	if !job.Status.Terminal() {
+		out.RetryAfter = seconds(pollAfter)
+	}
+	out.Body = showJob(job)
+	return out, nil
+}
+
+func (s *Server) cancelJob(ctx context.Context, p *rbac.Principal, in *jobInput) (*jobOutput, error) {
+	job, err := s.Jobs.Cancel(ctx, p, in.ID)
+	if err != nil {
+		return nil, err
+	}
+	return &jobOutput{Body: showJob(job)}, nil
+}
+
+func (s *Server) listSteps(ctx context.Context, p *rbac.Principal, in *jobInput) (*stepsOutput, error) {
+	steps, err := s.Jobs.Steps(ctx, p, in.ID)
+	if err != nil {
+		return nil, err
+	}
+	out := &stepsOutput{}
+	out.Body.Data = shown(steps, showStep)
+	return out, nil
+}

@@ -1,0 +1,213 @@
+package httpapi
+
+import (
+	"context"
+	"net/http"
+	"reflect"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/google/uuid"
+
+	"github.com/tarento/copilot/events"
+	"github.com/tarento/copilot/gateway/internal/rbac"
+	"github.com/tarento/copilot/pkg/access"
+	"github.com/tarento/copilot/pkg/fault"
+	"github.com/tarento/copilot/pkg/store"
+)
+
+// Message is one turn of a conversation.
+type Message struct {
+	ID               uuid.UUID      `json:"id" format:"uuid"`
+	ConversationID   uuid.UUID      `json:"conversation_id" format:"uuid"`
+	Role             string         `json:"role" enum:"user,assistant,system,tool"`
+	Content          string         `json:"content"`
+	TokensUsed       int            `json:"tokens_used"`
+	ProcessingTimeMS int            `json:"processing_time_ms"`
+	MsgMetadata      map[string]any `json:"msg_metadata" doc:"Of an answer: model, finish_reason, citations and job_id"`
+	CreatedAt        time.Time      `json:"created_at"`
+	UpdatedAt        time.Time      `json:"updated_at"`
+}
+
+func showMessage(m *store.Message) Message {
+	return Message{
+		ID: m.ID, ConversationID: m.ConversationID, Role: m.Role, Content: m.Content, TokensUsed: m.TokensUsed,
+		ProcessingTimeMS: m.ProcessingTimeMS, MsgMetadata: object(m.MsgMetadata),
+		CreatedAt: m.CreatedAt.UTC(), UpdatedAt: m.UpdatedAt.UTC(),
+	}
+}
+
+// NewMessage is a message to be.
+type NewMessage struct {
+	Content     string         `json:"content" minLength:"1" maxLength:"200000" example:"What does the travel policy say about taxis?"`
+	Role        string         `json:"role,omitempty" enum:"user,system" default:"user" doc:"A system message is kept and not answered"`
+	Run         *bool          `json:"run,omitempty" default:"true" doc:"Whether the agent answers a user message"`
+	MsgMetadata map[string]any `json:"msg_metadata,omitempty"`
+}
+
+// runs reports whether the message is to be answered.
+func (n *NewMessage) runs() bool { return n.Role != store.RoleSystem && (n.Run == nil || *n.Run) }
+
+type createMessageInput struct {
+	submitting
+	conversationInput
+
+	Body NewMessage
+}
+
+// createMessageOutput holds the job that answers the message or, when nothing runs, the message.
+type createMessageOutput struct {
+	Status     int
+	Location   string `header:"Location" doc:"Where the job or the message is"`
+	RetryAfter string `header:"Retry-After" doc:"When to ask again, in seconds"`
+	Replayed   string `header:"Idempotency-Replayed" doc:"true when an earlier request with the same key made the job"`
+	Applied    string `header:"Preference-Applied" doc:"The preference that was honored"`
+	Body       any
+}
+
+type listMessagesInput struct {
+	cursored
+	conversationInput
+}
+
+func (s *Server) messageOperations() {
+	secured(s, access.ConversationsRead, operation{
+		id: "list-messages", method: http.MethodGet, path: "/conversations/{id}/messages", tag: tagConversations,
+		summary: "Read the messages of a conversation", about: "Oldest first.", errors: []int{http.StatusNotFound},
+	}, s.listMessages)
+	secured(s, access.ConversationsRead, operation{
+		id: "get-message", method: http.MethodGet, path: "/conversations/{id}/messages/{message_id}", tag: tagConversations,
+		summary: "Read a message", errors: []int{http.StatusNotFound},
+	}, s.getMessage)
+	secured(s, access.ConversationsCreate, operation{
+		id: "create-message", method: http.MethodPost, path: "/conversations/{id}/messages", tag: tagConversations, accepts: true,
+		summary: "Write a message",
+		about: "A user message starts a run of the conversation's agent: 202 with the job. With run=false, and for a system message, " +
+			"the message is only kept: 201 with the message.",
+		errors: []int{http.StatusNotFound},
+	}, s.createMessage)
+	registry, responses := s.api.OpenAPI().Components.Schemas, s.api.OpenAPI().Paths[base+"/conversations/{id}/messages"].Post.Responses
+	responses["201"] = &huma.Response{
+		Description: "Created: the message, when nothing runs",
+		Content:     map[string]*huma.MediaType{"application/json": {Schema: registry.Schema(reflect.TypeFor[Message](), true, "")}},
+	}
+	responses["202"].Content = responses["200"].Content
+}
+
+func (s *Server) listMessages(ctx context.Context, p *rbac.Principal, in *listMessagesInput) (*pageOutput[Message], error) {
+	after, err := in.position()
+	if err != nil {
+		return nil, err
+	}
+	var rows []store.Message
+	var more bool
+	err = s.Store.InTenant(ctx, p.Tenant, func(tx *store.Tx) (err error) {
+		if _, err := readable(tx, p, in.ID); err != nil {
+			return err
+		}
+		rows, more, err = tx.Messages().ListAfter(in.ID, after, in.Limit)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return cursoredPage(in.cursored, rows, more, func(m *store.Message) uuid.UUID { return m.ID }, showMessage), nil
+}
+
+type messageInput struct {
+	conversationInput
+
+	MessageID uuid.UUID `path:"message_id" format:"uuid" doc:"The message's id"`
+}
+
+type messageOutput struct{ Body Message }
+
+func (s *Server) getMessage(ctx context.Context, p *rbac.Principal, in *messageInput) (*messageOutput, error) {
+	var row *store.Message
+	err := s.Store.InTenant(ctx, p.Tenant, func(tx *store.Tx) (err error) {
+		if _, err := readable(tx, p, in.ID); err != nil {
+			return err
+		}
+		row, err = tx.Messages().Get(in.ID, in.MessageID)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &messageOutput{showMessage(row)}, nil
+}
+
+func (s *Server) createMessage(ctx context.Context, p *rbac.Principal, in *createMessageInput) (*createMessageOutput, error) {
+	if !in.Body.runs() {
+		return s.keepMessage(ctx, p, in)
+	}
+	once, err := in.once("POST /conversations/"+in.ID.String()+"/messages", in.Body)
+	if err != nil {
+		return nil, err
+	}
+	sub, err := s.Jobs.Submit(ctx, p, once, func(tx *store.Tx) (store.NewJob, error) { return s.ask(tx, p, in) })
+	if err != nil {
+		return nil, err
+	}
+	out, err := s.accept(ctx, p, sub, in.Prefer)
+	if err != nil {
+		return nil, err
+	}
+	return &createMessageOutput{out.Status, out.Location, out.RetryAfter, out.Replayed, out.Applied, out.Body}, nil
+}
+
+// ask writes the message and builds the run that answers it.
+func (s *Server) ask(tx *store.Tx, p *rbac.Principal, in *createMessageInput) (store.NewJob, error) {
+	c, err := writable(tx, p, in.ID)
+	if err != nil {
+		return store.NewJob{}, err
+	}
+	if c.AgentConfigID == nil {
+		return store.NewJob{}, fault.New(fault.Conflict, "conversation.no_agent",
+			"This conversation has no agent to answer. Send run=false, or start one with an agent_config_id.")
+	}
+	agent, err := s.runnable(tx, p, *c.AgentConfigID)
+	if err != nil {
+		return store.NewJob{}, err
+	}
+	message := in.Body.row(c.ID)
+	if err := tx.Messages().Create(message); err != nil {
+		return store.NewJob{}, err
+	}
+	job := s.run(p, agent, NewRun{UserInput: in.Body.Content})
+	job.ConversationID = &c.ID
+	if c.ProjectID != nil {
+		job.ProjectID = c.ProjectID
+	}
+	if input, ok := job.Input.(events.AgentRunInput); ok {
+		input.ConversationID, input.MessageID = c.ID.String(), message.ID.String()
+		job.Input = input
+	}
+	return job, nil
+}
+
+func (n *NewMessage) row(conversation uuid.UUID) *store.Message {
+	role := n.Role
+	if role == "" {
+		role = store.RoleUser
+	}
+	return &store.Message{ConversationID: conversation, Role: role, Content: n.Content, MsgMetadata: n.MsgMetadata}
+}
+
+// keepMessage writes a message that nobody answers.
+func (s *Server) keepMessage(ctx context.Context, p *rbac.Principal, in *createMessageInput) (*createMessageOutput, error) {
+	message := in.Body.row(in.ID)
+	err := s.Store.InTenant(ctx, p.Tenant, func(tx *store.Tx) error {
+		if _, err := writable(tx, p, in.ID); err != nil {
+			return err
+		}
+		return tx.Messages().Create(message)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &createMessageOutput{
+		Status: http.StatusCreated, Location: base + "/conversations/" + in.ID.String() + "/messages/" + message.ID.String(),
+		Body: showMessage(message),
+	}, nil
+}

@@ -1,0 +1,54 @@
+package httpapi
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+)
+
+// decodeOpen fills known from an object and puts the fields that known does not have into rest.
+func decodeOpen(data []byte, known any, rest *map[string]any, names ...string) error {
+	if err := json.Unmarshal(data, known); err != nil {
+		return fmt.Errorf("decode object: %w", err)
+	}
+	if err := json.Unmarshal(data, rest); err != nil {
+		return fmt.Errorf("decode object: %w", err)
+	}
+	for _, name := range names {
+		delete(*rest, name)
+	}
+	return nil
+}
+
+// encodeOpen writes the fields of known and those of rest as one object; where both have a field, known wins.
+func encodeOpen(known any, rest map[string]any) ([]byte, error) {
+	text, err := json.Marshal(known)
+	if err != nil || len(rest) == 0 {
+		return text, err
+	}
+	all := maps.Clone(rest)
+	if err := json.Unmarshal(text, &all); err != nil {
+		return nil, fmt.Errorf("encode object: %w", err)
+	}
+	return json.Marshal(all)
+}
+
+// objectOf is the map form of what encodes as an object.
+func objectOf(v any) (map[string]any, error) {
+	text, err := json.Marshal(v)
+	if err != nil {
+		return nil, fmt.Errorf("encode object: %w", err)
+	}
+	var o map[string]any
+	if err := json.Unmarshal(text, &o); err != nil {
+		return nil, fmt.Errorf("encode object: %w", err)
+	}
+	return o, nil
+}
+
+// fromObject fills v from its map form. What does not fit is left out: the record may hold what an earlier release allowed.
+func fromObject(o map[string]any, v any) {
+	if text, err := json.Marshal(o); err == nil {
+		_ = json.Unmarshal(text, v)
+	}
+}

@@ -1,0 +1,160 @@
+package httpapi
+
+import (
+	"context"
+	"net/http"
+	"reflect"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humagin"
+
+	"github.com/tarento/copilot/gateway/internal/rbac"
+	"github.com/tarento/copilot/pkg/access"
+	"github.com/tarento/copilot/pkg/fault"
+)
+
+// operation declares one operation of the API. What it takes and answers follows from its handler's types.
+type operation struct {
+	id      string
+	method  string
+	path    string // below /api/v1
+	tag     string
+	summary string
+	about   string
+	// status is that of a success; 0 means 200.
+	status int
+	// errors are the statuses it may answer with, beside those that every operation has.
+	errors []int
+	// accepts marks what makes a job: 202 with the job, or 200 when the caller waited for its end.
+	accepts bool
+	// long operations have no overall time limit: streams and uploads bound themselves.
+	long bool
+}
+
+const (
+	base = "/api/v1"
+	// allowed is how long an operation may take that is not long: what a caller may wait for a job, and some.
+	allowed = 60 * time.Second
+	// bodyWithin is how long a JSON body may take to arrive.
+	bodyWithin = 10 * time.Second
+	maxBody    = 1 << 20
+	bearer     = "bearer"
+)
+
+// public registers an operation that anybody may call.
+func public[I, O any](s *Server, op operation, handle func(context.Context, *I) (*O, error)) {
+	register(s, op.huma(), op.long, handle)
+}
+
+// secured registers an operation for callers who hold the permission; the empty permission is held by whoever is logged in.
+// Together the calls of secured are the authorization table of the API, and it also stands in the OpenAPI document.
+func secured[I, O any](
+	s *Server, permission access.Permission, op operation, handle func(context.Context, *rbac.Principal, *I) (*O, error),
+) {
+	h := op.huma()
+	h.Security = []map[string][]string{{bearer: {}}}
+	h.Errors = append(h.Errors, http.StatusUnauthorized)
+	h.Description = strings.TrimSpace(h.Description + "\n\nNeeds to be logged in.")
+	if permission != "" {
+		h.Errors = append(h.Errors, http.StatusForbidden)
+		h.Extensions = map[string]any{"x-permission": string(permission)}
+		h.Description = strings.TrimSuffix(h.Description, "Needs to be logged in.") + "Needs the permission `" + string(permission) + "`."
+	}
+	if op.accepts {
+		h.DefaultStatus = http.StatusAccepted
+		h.Errors = append(h.Errors, http.StatusConflict)
+		h.Responses = map[string]*huma.Response{"200": {
+			Description: "The job has ended while the caller waited for it",
+			Content: map[string]*huma.MediaType{"application/json": {
+				Schema: s.api.OpenAPI().Components.Schemas.Schema(reflect.TypeFor[Job](), true, ""),
+			}},
+		}}
+	}
+	h.Middlewares = huma.Middlewares{s.authorize(permission)}
+	register(s, h, op.long, func(ctx context.Context, in *I) (*O, error) {
+		p, ok := ctx.Value(principalKey{}).(*rbac.Principal)
+		if !ok {
+			return nil, newProblem(fault.Internal, codeInternal, "")
+		}
+		return handle(ctx, p, in)
+	})
+}
+
+// register adds the operation to the router and the OpenAPI document, with what all handlers share: a time limit, and errors
+// that become problems and reach the log.
+func register[I, O any](s *Server, op huma.Operation, long bool, handle func(context.Context, *I) (*O, error)) {
+	slices.Sort(op.Errors)
+	op.Errors = slices.Compact(op.Errors)
+	huma.Register(s.api, op, func(ctx context.Context, in *I) (*O, error) {
+		if !long {
+			var cancel context.CancelFunc
+			ctx, cancel = context.WithTimeout(ctx, allowed)
+			defer cancel()
+		}
+		out, err := handle(ctx, in)
+		if err != nil {
+			return nil, s.failed(ctx, err)
+		}
+		return out, nil
+	})
+}
+
+// failed turns an error into a problem and logs what the caller must not see.
+func (s *Server) failed(ctx context.Context, err error) *Problem {
+	p := problemOf(err)
+	switch {
+	case p.Status == http.StatusServiceUnavailable || p.Status == http.StatusGatewayTimeout:
+		requestOf(ctx).log.WarnContext(ctx, "request not served", "error", err)
+	case p.Status >= http.StatusInternalServerError:
+		requestOf(ctx).log.ErrorContext(ctx, "request failed", "error", err)
+	default:
+	}
+	return p
+}
+
+func (op operation) huma() huma.Operation {
+	status := op.status
+	if status == 0 {
+		status = http.StatusOK
+	}
+	return huma.Operation{
+		OperationID: op.id, Method: op.method, Path: base + op.path, Tags: []string{op.tag},
+		Summary: op.summary, Description: op.about, DefaultStatus: status,
+		Errors: append([]int{
+			http.StatusUnprocessableEntity, http.StatusInternalServerError, http.StatusServiceUnavailable,
+		}, op.errors...),
+		MaxBodyBytes: maxBody, BodyReadTimeout: bodyWithin,
+	}
+}
+
+type principalKey struct{}
+
+// authorize admits callers who are known and hold the permission.
+func (s *Server) authorize(permission access.Permission) func(huma.Context, func(huma.Context)) {
+	return func(ctx huma.Context, next func(huma.Context)) {
+		p, err := s.authenticate(ctx.Context(), ctx.Header("Authorization"))
+		if err == nil && !p.Can(permission) {
+			err = fault.New(fault.Forbidden, "permission.missing", "This needs the permission %s, which your role does not have.", permission)
+		}
+		if err != nil {
+			abort(humagin.Unwrap(ctx), s.failed(ctx.Context(), err))
+			return
+		}
+		requestOf(ctx.Context()).user = p.UserID.String()
+		next(huma.WithValue(ctx, principalKey{}, p))
+	}
+}
+
+// bearerToken takes the token out of an Authorization header.
+func bearerToken(header string) (string, error) {
+	scheme, token, _ := strings.Cut(header, " ")
+	token = strings.TrimSpace(token)
+	if !strings.EqualFold(scheme, "Bearer") || token == "" {
+		return "", fault.New(fault.Unauthenticated, "token.missing",
+			"Log in and send the access token as \"Authorization: Bearer <token>\".")
+	}
+	return token, nil
+}

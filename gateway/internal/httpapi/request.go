@@ -1,0 +1,193 @@
+package httpapi
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"runtime/debug"
+	"strconv"
+	"time"
+
+	"github.com/gin-gonic/gin"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/tarento/copilot/pkg/fault"
+)
+
+// request is what is known about the request that a context belongs to. It lives on the request's goroutine.
+type request struct {
+	id  string
+	log *slog.Logger
+	// user is who makes it, once that is known; for the access log.
+	user string
+	ip   string
+	// agent is the client's User-Agent.
+	agent string
+}
+
+type requestKey struct{}
+
+// requestOf returns the request of a context; one that belongs to none gets an empty one.
+func requestOf(ctx context.Context) *request {
+	if r, ok := ctx.Value(requestKey{}).(*request); ok {
+		return r
+	}
+	return &request{log: slog.New(slog.DiscardHandler)}
+}
+
+const (
+	headerRequestID = "X-Request-ID"
+	maxRequestID    = 128
+)
+
+// identify gives the request its id, the client's own when it is sane, and its logger.
+func (s *Server) identify(c *gin.Context) {
+	id := c.GetHeader(headerRequestID)
+	if !saneRequestID(id) {
+		id = rand.Text()
+	}
+	r := &request{id: id, log: s.log.With("request_id", id), ip: c.ClientIP(), agent: clip(c.Request.UserAgent(), 256)}
+	c.Request = c.Request.WithContext(context.WithValue(c.Request.Context(), requestKey{}, r))
+	c.Header(headerRequestID, id)
+	c.Next()
+}
+
+func saneRequestID(id string) bool {
+	if id == "" || len(id) > maxRequestID {
+		return false
+	}
+	for i := range len(id) {
+		if !isIDByte(id[i]) {
+			return false
+		}
+	}
+	return true
+}
+
+func isIDByte(b byte) bool {
+	return b >= 'a' && b <= 'z' || b >= 'A' && b <= 'Z' || b >= '0' && b <= '9' || b == '-' || b == '_' || b == '.' || b == ':'
+}
+
+func clip(s string, n int) string { return s[:min(n, len(s))] }
+
+// requestMetrics count what was asked and how it went, by route and never by path.
+type requestMetrics struct {
+	seconds *prometheus.HistogramVec
+	open    prometheus.Gauge
+}
+
+func newRequestMetrics(reg prometheus.Registerer) *requestMetrics {
+	m := &requestMetrics{
+		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name:    "copilot_http_request_seconds",
+			Help:    "Time from a request to the end of its answer; streams count when they end.",
+			Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60},
+		}, []string{"method", "route", "status"}),
+		open: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "copilot_http_requests_open", Help: "Requests that are being answered, streams included.",
+		}),
+	}
+	reg.MustRegister(m.seconds, m.open)
+	return m
+}
+
+// record logs and counts each request. Query strings are left out, because tokens have been seen in them.
+func (s *Server) record(c *gin.Context) {
+	start := time.Now()
+	s.metrics.open.Inc()
+	c.Next()
+	s.metrics.open.Dec()
+	took, status, route := time.Since(start), c.Writer.Status(), c.FullPath()
+	if route == "" {
+		route = "none"
+	}
+	s.metrics.seconds.WithLabelValues(method(c.Request.Method), route, strconv.Itoa(status)).Observe(took.Seconds())
+	r := requestOf(c.Request.Context())
+	level := slog.LevelInfo
+	if status >= http.StatusInternalServerError {
+		level = slog.LevelError
+	}
+	r.log.LogAttrs(c.Request.Context(), level, "request",
+		slog.String("method", c.Request.Method), slog.String("path", c.Request.URL.Path), slog.String("route", route),
+		slog.Int("status", status), slog.Int("bytes", max(0, c.Writer.Size())),
+		slog.Float64("ms", float64(took.Microseconds())/1000), slog.String("ip", r.ip), slog.String("user_id", r.user))
+}
+
+// method bounds the label: clients may invent methods.
+func method(m string) string {
+	switch m {
+	case http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete, http.MethodOptions:
+		return m
+	default:
+		return "other"
+	}
+}
+
+// survive turns a panic into a 500 that tells nothing; the log tells everything.
+func survive(c *gin.Context) {
+	defer func() {
+		value := recover()
+		if value == nil {
+			return
+		}
+		if err, ok := value.(error); ok && err == http.ErrAbortHandler { //nolint:errorlint // net/http compares it so, too
+			panic(value)
+		}
+		ctx := c.Request.Context()
+		requestOf(ctx).log.ErrorContext(ctx, "handler panicked", "panic", fmt.Sprint(value), "stack", string(debug.Stack()))
+		abort(c, newProblem(fault.Internal, codeInternal, fault.Of(errPanic).Message))
+	}()
+	c.Next()
+}
+
+var errPanic = fmt.Errorf("handler panicked") //nolint:perfsprint // a sentinel without a cause
+
+// answerWithin is how long a client may take to read an answer. Streams set a deadline of their own for each event.
+const answerWithin = 75 * time.Second
+
+// pace keeps slow clients from holding connections: the answer must be read within its time, and a body's deadline, which the
+// operation sets, ends with the body. Otherwise the deadline would end the request while it waits for a job.
+func pace(c *gin.Context) {
+	control := http.NewResponseController(c.Writer)
+	// A writer without deadlines, as in some tests, has no slow client either.
+	_ = control.SetWriteDeadline(time.Now().Add(answerWithin))
+	if c.Request.Body != nil && c.Request.Body != http.NoBody {
+		c.Request.Body = &pacedBody{ReadCloser: c.Request.Body, control: control}
+	}
+	c.Next()
+}
+
+// pacedBody lifts the connection's read deadline when the body was read whole.
+type pacedBody struct {
+	io.ReadCloser
+	control *http.ResponseController
+	// idle renews the deadline with every read, when it is set: a large body may take long as long as it moves.
+	idle time.Duration
+}
+
+// Read implements io.Reader.
+func (b *pacedBody) Read(p []byte) (int, error) {
+	if b.idle > 0 {
+		_ = b.control.SetReadDeadline(time.Now().Add(b.idle))
+	}
+	n, err := b.ReadCloser.Read(p)
+	if err == io.EOF { //nolint:errorlint // readers return io.EOF itself
+		_ = b.control.SetReadDeadline(time.Time{})
+	}
+	return n, err
+}
+
+// secure sets what browsers should know about every answer.
+func secure(c *gin.Context) {
+	h := c.Writer.Header()
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("X-Frame-Options", "DENY")
+	h.Set("Referrer-Policy", "no-referrer")
+	h.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
+	h.Set("Cross-Origin-Resource-Policy", "same-origin")
+	h.Set("Cache-Control", "no-store")
+	c.Next()
+}

@@ -1,0 +1,176 @@
+package httpapi
+
+import (
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"reflect"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humagin"
+	"github.com/gin-gonic/gin"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/tarento/copilot/gateway/internal/account"
+	"github.com/tarento/copilot/gateway/internal/jobs"
+	"github.com/tarento/copilot/gateway/internal/stream"
+	"github.com/tarento/copilot/pkg/blob"
+	"github.com/tarento/copilot/pkg/bus"
+	"github.com/tarento/copilot/pkg/fault"
+	"github.com/tarento/copilot/pkg/store"
+	"github.com/tarento/copilot/pkg/telemetry"
+)
+
+// Config is what can be set about the API.
+type Config struct {
+	// Version is the release that answers say they come from.
+	Version string
+	// MaxUpload is the largest file that is taken, in bytes.
+	MaxUpload int64
+	// DefaultModel is the language model of agents that name none.
+	DefaultModel string
+	// TrustedProxies are the addresses and networks whose X-Forwarded-For is believed; nobody's by default.
+	TrustedProxies []string
+	CORS           CORS
+}
+
+// Parts are what the API works with.
+type Parts struct {
+	Store    *store.Store
+	Bus      *bus.Bus
+	Blobs    blob.Store
+	Hub      *stream.Hub
+	Jobs     *jobs.Service
+	Accounts *account.Service
+	Guard    *Guard
+	// Ready says whether what the API cannot do without is there, Wanted about what it can.
+	Ready   *telemetry.Readiness
+	Wanted  *telemetry.Readiness
+	Log     *slog.Logger
+	Metrics prometheus.Registerer
+}
+
+// Server is the API as an http.Handler. It is safe for concurrent use.
+type Server struct {
+	Parts
+
+	cfg      Config
+	log      *slog.Logger
+	metrics  *requestMetrics
+	router   *gin.Engine
+	api      huma.API
+	openapi  document
+	openyaml document
+}
+
+// New builds the API with all its operations.
+func New(cfg Config, parts Parts) (*Server, error) {
+	gin.SetMode(gin.ReleaseMode)
+	s := &Server{Parts: parts, cfg: cfg, log: parts.Log, metrics: newRequestMetrics(parts.Metrics), router: gin.New()}
+	s.router.HandleMethodNotAllowed = true
+	if err := s.router.SetTrustedProxies(cfg.TrustedProxies); err != nil {
+		return nil, fmt.Errorf("httpapi: read the trusted proxies: %w", err)
+	}
+	s.router.Use(s.identify, s.record, survive, secure, s.share, pace)
+	s.router.NoRoute(func(c *gin.Context) {
+		abort(c, newProblem(fault.NotFound, "route.not_found", "There is nothing at this path. The operations are listed at /docs."))
+	})
+	s.router.NoMethod(func(c *gin.Context) {
+		p := newProblem(fault.NotFound, "route.method_not_allowed", "This path does not take "+method(c.Request.Method)+".")
+		p.Type, p.Title, p.Status = "urn:copilot:problem:method-not-allowed", "Method not allowed", http.StatusMethodNotAllowed
+		abort(c, p)
+	})
+	s.api = humagin.New(s.router, s.describe())
+	s.operations()
+	s.system()
+	if err := s.docs(); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// ServeHTTP implements http.Handler.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.router.ServeHTTP(w, r) }
+
+// operations registers every operation of the API.
+func (s *Server) operations() {
+	s.authOperations()
+	s.agentConfigOperations()
+	s.agentOperations()
+	s.conversationOperations()
+	s.messageOperations()
+	s.documentOperations()
+	s.uploadOperations()
+	s.searchOperations()
+	s.embeddingOperations()
+	s.jobOperations()
+	s.jobEventOperations()
+}
+
+// describe is what the OpenAPI document says beside the operations.
+func (s *Server) describe() huma.Config {
+	registry := huma.NewMapRegistry("#/components/schemas/", huma.DefaultSchemaNamer)
+	registry.RegisterTypeAlias(reflect.TypeFor[huma.ErrorModel](), reflect.TypeFor[Problem]())
+	return huma.Config{
+		OpenAPI: &huma.OpenAPI{
+			OpenAPI: "3.1.0",
+			Info: &huma.Info{
+				Title: "Co-Pilot API", Version: s.cfg.Version,
+				Description: "Run agents, ingest documents and search them. Work that takes long is a job: the answer is 202 with " +
+					"the job, which can be polled, waited for (`Prefer: wait=30`) or followed as server-sent events.\n\n" +
+					"Errors are RFC 9457 problem documents. A POST that creates work takes an `Idempotency-Key`.",
+				License: &huma.License{Name: "Apache-2.0", Identifier: "Apache-2.0"},
+			},
+			Servers: []*huma.Server{{URL: "/", Description: "This gateway"}},
+			Tags:    tags(),
+			Components: &huma.Components{
+				Schemas: registry,
+				SecuritySchemes: map[string]*huma.SecurityScheme{bearer: {
+					Type: "http", Scheme: "bearer", BearerFormat: "JWT", Description: "The access token that login and refresh answer.",
+				}},
+			},
+		},
+		Formats:       map[string]huma.Format{"application/json": huma.DefaultJSONFormat, "json": huma.DefaultJSONFormat},
+		DefaultFormat: "application/json",
+		Transformers:  []huma.Transformer{completeProblem},
+	}
+}
+
+// The tags, which group the operations in the documentation.
+const (
+	tagAuth          = "auth"
+	tagAgentConfigs  = "agent-configs"
+	tagAgents        = "agents"
+	tagConversations = "conversations"
+	tagDocuments     = "documents"
+	tagEmbeddings    = "embeddings"
+	tagJobs          = "jobs"
+)
+
+func tags() []*huma.Tag {
+	return []*huma.Tag{
+		{Name: tagAuth, Description: "Accounts and tokens"},
+		{Name: tagAgentConfigs, Description: "Agents as they are configured"},
+		{Name: tagAgents, Description: "Agents at work"},
+		{Name: tagConversations, Description: "Conversations and their messages"},
+		{Name: tagDocuments, Description: "Documents and how to find passages in them"},
+		{Name: tagEmbeddings, Description: "Vectors for texts"},
+		{Name: tagJobs, Description: "Work that was accepted, and how it goes"},
+	}
+}
+
+// finish renders the OpenAPI document, once all operations are known.
+func (s *Server) finish() error {
+	spec, err := json.Marshal(s.api.OpenAPI())
+	if err != nil {
+		return fmt.Errorf("httpapi: render the OpenAPI document: %w", err)
+	}
+	yaml, err := s.api.OpenAPI().YAML()
+	if err != nil {
+		return fmt.Errorf("httpapi: render the OpenAPI document: %w", err)
+	}
+	s.openapi = newDocument("application/json", spec)
+	s.openyaml = newDocument("application/yaml", yaml)
+	return nil
+}

@@ -1,0 +1,37 @@
+package httpapi
+
+import (
+	"maps"
+	"net/http"
+	"time"
+
+	"github.com/gin-gonic/gin"
+)
+
+// system serves what stands outside of the API proper: who answers, and how it is.
+func (s *Server) system() {
+	s.router.GET("/", func(c *gin.Context) {
+		c.JSON(http.StatusOK, gin.H{
+			"name": "Co-Pilot API", "version": s.cfg.Version,
+			"links": gin.H{
+				"api": base, "docs": "/docs", "openapi": "/openapi.json", "health": "/health", "ready": "/readyz",
+			},
+		})
+	})
+	s.router.GET("/health", func(c *gin.Context) {
+		c.JSON(http.StatusOK, gin.H{
+			"status": "healthy", "version": s.cfg.Version, "timestamp": time.Now().UTC().Format(time.RFC3339),
+		})
+	})
+	s.router.GET("/livez", func(c *gin.Context) { c.JSON(http.StatusOK, gin.H{"status": "alive"}) })
+	s.router.GET("/readyz", func(c *gin.Context) {
+		parts, ready := s.Ready.State(c.Request.Context(), s.log)
+		wanted, _ := s.Wanted.State(c.Request.Context(), s.log)
+		maps.Copy(parts, wanted)
+		status, code := "ready", http.StatusOK
+		if !ready {
+			status, code = "unavailable", http.StatusServiceUnavailable
+		}
+		c.JSON(code, gin.H{"status": status, "parts": parts})
+	})
+}

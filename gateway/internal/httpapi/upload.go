@@ -1,0 +1,335 @@
+package httpapi
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"io"
+	"mime"
+	"mime/multipart"
+	"net/http"
+	"path"
+	"strconv"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humagin"
+	"github.com/google/uuid"
+
+	"github.com/tarento/copilot/events"
+	"github.com/tarento/copilot/gateway/internal/rbac"
+	"github.com/tarento/copilot/pkg/access"
+	"github.com/tarento/copilot/pkg/fault"
+	"github.com/tarento/copilot/pkg/store"
+)
+
+const (
+	// uploadIdle is how long an upload may stand still.
+	uploadIdle = 30 * time.Second
+	// formRoom is what a form may hold beside the file.
+	formRoom = 1 << 20
+	// maxField bounds one field of the form, maxParts how many there may be.
+	maxField = 64 << 10
+	maxParts = 32
+)
+
+// uploadInput takes the request itself, because the file must not pass through memory.
+type uploadInput struct {
+	submitting
+
+	request *http.Request
+}
+
+// Resolve implements huma.Resolver.
+func (in *uploadInput) Resolve(ctx huma.Context) []error {
+	in.request = humagin.Unwrap(ctx).Request
+	return nil
+}
+
+func (s *Server) uploadOperations() {
+	secured(s, access.DocumentsUpload, operation{
+		id: "upload-document", method: http.MethodPost, path: "/documents/upload", tag: tagDocuments, accepts: true, long: true,
+		summary: "Upload a document",
+		about: "PDF, DOCX, HTML, Markdown or plain text, at most " + size(s.cfg.MaxUpload) + ". The job reads it, cuts it into " +
+			"passages and indexes them; then search and agents find it.",
+		errors: []int{
+			http.StatusBadRequest, http.StatusNotFound, http.StatusRequestEntityTooLarge, http.StatusUnsupportedMediaType,
+		},
+	}, s.upload)
+	text := func(about string) *huma.Schema { return &huma.Schema{Type: huma.TypeString, Description: about} }
+	s.api.OpenAPI().Paths[base+"/documents/upload"].Post.RequestBody = &huma.RequestBody{
+		Required: true,
+		Content: map[string]*huma.MediaType{"multipart/form-data": {Schema: &huma.Schema{
+			Type: huma.TypeObject, Required: []string{"file"},
+			Properties: map[string]*huma.Schema{
+				"file":          {Type: huma.TypeString, Format: "binary", Description: "The file"},
+				"title":         text("The file's name when it is left out"),
+				"description":   text("What it is about"),
+				"document_type": text("A kind of your own, to filter by"),
+				"tags":          text("Separated by commas, or several fields"),
+				"is_public":     {Type: huma.TypeBoolean, Description: "Visible to the whole organization, not only to the project"},
+				"project_id":    {Type: huma.TypeString, Format: "uuid", Description: "The project it belongs to"},
+			},
+		}}},
+	}
+}
+
+// uploaded is what came with the form. It is also what tells two uploads apart.
+type uploaded struct {
+	Title, Description, DocumentType string
+	Tags                             []string
+	IsPublic                         bool
+	ProjectID                        *uuid.UUID
+	FileName, MediaType, Hash        string
+	Size                             int64
+
+	id  uuid.UUID
+	key string
+}
+
+func (s *Server) upload(ctx context.Context, p *rbac.Principal, in *uploadInput) (_ *acceptedOutput, err error) {
+	id, err := uuid.NewV7()
+	if err != nil {
+		return nil, err
+	}
+	u := &uploaded{id: id, key: p.Tenant.String() + "/documents/" + id.String()}
+	taken := false
+	defer func() {
+		if !taken {
+			s.discard(ctx, u.key)
+		}
+	}()
+	if err := s.receive(ctx, in.request, u); err != nil {
+		return nil, err
+	}
+	once, err := in.once("POST /documents/upload", u)
+	if err != nil {
+		return nil, err
+	}
+	sub, err := s.Jobs.Submit(ctx, p, once, func(tx *store.Tx) (store.NewJob, error) { return u.submit(tx, p) })
+	if err != nil {
+		return nil, err
+	}
+	taken = !sub.Replayed
+	return s.accept(ctx, p, sub, in.Prefer)
+}
+
+// discard removes a file that no document came of. The request may be over already.
+func (s *Server) discard(ctx context.Context, key string) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+	defer cancel()
+	if err := s.Blobs.Delete(ctx, key); err != nil {
+		requestOf(ctx).log.WarnContext(ctx, "file without a document left behind", "key", key, "error", err)
+	}
+}
+
+// submit writes the document and builds the job that ingests it.
+func (u *uploaded) submit(tx *store.Tx, p *rbac.Principal) (store.NewJob, error) {
+	if err := usesProject(tx, p, u.ProjectID); err != nil {
+		return store.NewJob{}, err
+	}
+	err := tx.Documents().Create(&store.Document{
+		ID: u.id, ProjectID: u.ProjectID, CreatedBy: &p.UserID, Title: u.Title, Description: u.Description,
+		DocumentType: u.DocumentType, FileName: u.FileName, FilePath: u.key, FileSize: u.Size, MIMEType: u.MediaType,
+		ContentHash: u.Hash, IsPublic: u.IsPublic, Tags: u.Tags,
+	})
+	if err != nil {
+		return store.NewJob{}, err
+	}
+	return store.NewJob{
+		Kind: events.KindDocumentIngest, Class: events.ClassBulk, ProjectID: u.ProjectID, DocumentID: &u.id,
+		Input: events.DocumentIngestInput{
+			DocumentID: u.id.String(), BlobKey: u.key, FileName: u.FileName, MediaType: u.MediaType,
+		},
+	}, nil
+}
+
+// receive reads the form. The file goes to the blob store as it arrives.
+func (s *Server) receive(ctx context.Context, r *http.Request, u *uploaded) error {
+	if r.ContentLength > s.cfg.MaxUpload+formRoom {
+		return s.tooLarge()
+	}
+	if body, ok := r.Body.(*pacedBody); ok {
+		body.idle = uploadIdle
+	}
+	r.Body = http.MaxBytesReader(nil, r.Body, s.cfg.MaxUpload+formRoom)
+	form, err := r.MultipartReader()
+	if err != nil {
+		return fault.Wrap(err, fault.Unsupported, "request.unsupported_media_type",
+			"This operation takes multipart/form-data with the file in the field \"file\".")
+	}
+	for range maxParts {
+		part, err := form.NextPart()
+		if errors.Is(err, io.EOF) {
+			return u.check()
+		}
+		if err == nil {
+			err = s.receivePart(ctx, part, u)
+		}
+		if err != nil {
+			return s.readFailure(err)
+		}
+	}
+	return fault.New(fault.Malformed, "upload.too_many_fields", "The form has more than %d fields.", maxParts)
+}
+
+// readFailure tells what was wrong with reading the form.
+func (s *Server) readFailure(err error) error {
+	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
+		return s.tooLarge()
+	}
+	if _, ok := errors.AsType[*fault.Error](err); ok {
+		return err
+	}
+	if _, ok := errors.AsType[*Problem](err); ok {
+		return err
+	}
+	if errors.Is(err, io.ErrUnexpectedEOF) || strings.Contains(err.Error(), "multipart: ") {
+		return fault.Wrap(err, fault.Malformed, "upload.malformed", "The form breaks off or cannot be read. Send it again, whole.")
+	}
+	return err
+}
+
+func (s *Server) tooLarge() error {
+	return fault.New(fault.TooLarge, "document.too_large", "The file is larger than the %s that are allowed. Split it.", size(s.cfg.MaxUpload))
+}
+
+func (s *Server) receivePart(ctx context.Context, part *multipart.Part, u *uploaded) error {
+	if part.FormName() == "file" {
+		return s.receiveFile(ctx, part, u)
+	}
+	text, err := io.ReadAll(io.LimitReader(part, maxField+1))
+	if err != nil {
+		return err
+	}
+	if len(text) > maxField || !utf8.Valid(text) {
+		return invalid("body."+clip(part.FormName(), 50), "expected text of at most "+size(maxField))
+	}
+	return u.set(part.FormName(), string(text))
+}
+
+func (s *Server) receiveFile(ctx context.Context, part *multipart.Part, u *uploaded) error {
+	if u.FileName != "" {
+		return invalid("body.file", "expected one file")
+	}
+	u.FileName = fileName(part.FileName())
+	u.MediaType, _, _ = mime.ParseMediaType(part.Header.Get("Content-Type"))
+	if !readableFile(u.FileName, u.MediaType) {
+		return fault.New(fault.Unsupported, "document.unsupported",
+			"Files of this type are not read. Upload PDF, DOCX, HTML, Markdown or plain text.")
+	}
+	hash := sha256.New()
+	limited := &io.LimitedReader{R: part, N: s.cfg.MaxUpload + 1}
+	n, err := s.Blobs.Put(ctx, u.key, io.TeeReader(limited, hash))
+	switch {
+	case err != nil:
+		return err
+	case limited.N == 0:
+		return s.tooLarge()
+	case n == 0:
+		return fault.New(fault.Invalid, "document.empty", "The file is empty. Check it and upload it again.")
+	}
+	u.Size, u.Hash = n, hex.EncodeToString(hash.Sum(nil))
+	return nil
+}
+
+// fileName is the last element of what the client calls the file.
+func fileName(sent string) string {
+	name := path.Base(strings.ReplaceAll(strings.ToValidUTF8(sent, "_"), `\`, "/"))
+	name = strings.Map(func(r rune) rune {
+		if r < ' ' || r == 0x7f {
+			return -1
+		}
+		return r
+	}, name)
+	if name == "." || name == "/" || name == "" {
+		return "unnamed"
+	}
+	for len(name) > 255 {
+		_, last := utf8.DecodeLastRuneInString(name)
+		name = name[:len(name)-last]
+	}
+	return name
+}
+
+// readableFile is a cheap check that saves clients from waiting for a refusal; the parser looks at the bytes.
+func readableFile(name, mediaType string) bool {
+	switch strings.ToLower(path.Ext(name)) {
+	case ".pdf", ".docx", ".html", ".htm", ".xhtml", ".md", ".markdown", ".mdown", ".txt", ".text", ".log", ".rst":
+		return true
+	default:
+	}
+	switch mediaType {
+	case "application/pdf", "application/x-pdf", "application/xhtml+xml",
+		"application/vnd.openxmlformats-officedocument.wordprocessingml.document",
+		"text/html", "text/markdown", "text/x-markdown", "text/plain":
+		return true
+	default:
+		return false
+	}
+}
+
+// set takes one field of the form. Fields that are not known are an error, because they are typing mistakes.
+func (u *uploaded) set(name, value string) error {
+	switch name {
+	case "title":
+		u.Title = strings.TrimSpace(value)
+	case "description":
+		u.Description = value
+	case "document_type":
+		u.DocumentType = strings.TrimSpace(value)
+	case "tags":
+		for tag := range strings.SplitSeq(value, ",") {
+			if tag = strings.TrimSpace(tag); tag != "" {
+				u.Tags = append(u.Tags, tag)
+			}
+		}
+	case "is_public":
+		on, err := strconv.ParseBool(value)
+		if err != nil {
+			return invalid("body.is_public", "expected true or false")
+		}
+		u.IsPublic = on
+	case "project_id":
+		if value == "" {
+			return nil
+		}
+		id, err := uuid.Parse(value)
+		if err != nil {
+			return invalid("body.project_id", "expected the id of a project")
+		}
+		u.ProjectID = &id
+	default:
+		return invalid("body."+clip(name, 50), "unexpected field")
+	}
+	return nil
+}
+
+// check completes the form and refuses what does not fit.
+func (u *uploaded) check() error {
+	if u.FileName == "" {
+		return fault.New(fault.Malformed, "upload.no_file", "The form has no file. Send it in the field \"file\".")
+	}
+	if u.Title == "" {
+		u.Title = u.FileName
+	}
+	switch {
+	case utf8.RuneCountInString(u.Title) > 500:
+		return invalid("body.title", "expected at most 500 characters")
+	case utf8.RuneCountInString(u.Description) > 5000:
+		return invalid("body.description", "expected at most 5000 characters")
+	case len(u.DocumentType) > 100:
+		return invalid("body.document_type", "expected at most 100 characters")
+	case len(u.Tags) > 50:
+		return invalid("body.tags", "expected at most 50 tags")
+	}
+	for _, tag := range u.Tags {
+		if len(tag) > 100 {
+			return invalid("body.tags", "expected tags of at most 100 characters")
+		}
+	}
+	return nil
+}
