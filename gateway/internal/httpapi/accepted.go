@@ -14,8 +14,9 @@ import (
 	"github.com/tarento/copilot/gateway/internal/rbac"
 )
 
-// submitting are the headers of every operation that makes a job.
-type submitting struct {
+// Submitting are the headers of every operation that makes a job. Like every struct that inputs embed, it is exported: huma leaves
+// the others out without a word.
+type Submitting struct {
 	IdempotencyKey string `header:"Idempotency-Key" maxLength:"255" pattern:"^[!-~]+$" patternDescription:"visible ASCII" doc:"Makes the request safe to repeat: the same key gets the same job, for 24 hours"`
 	Prefer         string `header:"Prefer" maxLength:"255" example:"wait=10" doc:"wait=N holds the answer for up to N seconds (at most 30) until the job has ended"`
 }
@@ -82,7 +83,7 @@ func preferredWait(prefer string) time.Duration {
 
 // once builds the idempotency of a request: the operation with the ids in its path says where the key counts, the input whether
 // two requests are the same.
-func (h submitting) once(operation string, input any) (jobs.Once, error) {
+func (h Submitting) once(operation string, input any) (jobs.Once, error) {
 	if h.IdempotencyKey == "" {
 		return jobs.Once{}, nil
 	}

@@ -190,7 +190,8 @@ func (n *NewAgentConfig) row() (*store.AgentConfig, error) {
 
 type createAgentConfigInput struct{ Body NewAgentConfig }
 
-type agentConfigInput struct {
+// AgentConfigInput names an agent.
+type AgentConfigInput struct {
 	ID uuid.UUID `path:"id" format:"uuid" doc:"The agent's id"`
 }
 
@@ -202,7 +203,7 @@ type createdAgentConfigOutput struct {
 }
 
 type listAgentConfigsInput struct {
-	skipped
+	Skipped
 
 	Search    string    `query:"search" maxLength:"200" doc:"Only agents with this in name or description"`
 	AgentType string    `query:"agent_type" enum:"rfp,jira,documentation,hr,finance,document_analyzer,chat_agent,custom" doc:"Only agents of this type"`
@@ -258,10 +259,10 @@ func (s *Server) listAgentConfigs(
 	if err != nil {
 		return nil, err
 	}
-	return skippedPage(in.skipped, rows, total, showAgentConfig), nil
+	return skippedPage(in.Skipped, rows, total, showAgentConfig), nil
 }
 
-func (s *Server) getAgentConfig(ctx context.Context, p *rbac.Principal, in *agentConfigInput) (*agentConfigOutput, error) {
+func (s *Server) getAgentConfig(ctx context.Context, p *rbac.Principal, in *AgentConfigInput) (*agentConfigOutput, error) {
 	var row *store.AgentConfig
 	err := s.Store.InTenant(ctx, p.Tenant, func(tx *store.Tx) (err error) {
 		row, err = tx.AgentConfigs().Get(in.ID)

@@ -21,8 +21,8 @@ type NewRun struct {
 }
 
 type runAgentInput struct {
-	submitting
-	agentConfigInput
+	Submitting
+	AgentConfigInput
 
 	Body NewRun
 }

@@ -50,7 +50,8 @@ type NewConversation struct {
 
 type createConversationInput struct{ Body NewConversation }
 
-type conversationInput struct {
+// ConversationInput names a conversation.
+type ConversationInput struct {
 	ID uuid.UUID `path:"id" format:"uuid" doc:"The conversation's id"`
 }
 
@@ -62,7 +63,7 @@ type createdConversationOutput struct {
 }
 
 type listConversationsInput struct {
-	skipped
+	Skipped
 
 	Search        string    `query:"search" maxLength:"200" doc:"Only conversations with this in title or description"`
 	ProjectID     uuid.UUID `query:"project_id" format:"uuid" doc:"Only conversations of this project; who may read those of the project sees everybody's"`
@@ -134,10 +135,10 @@ func (s *Server) listConversations(
 	if err != nil {
 		return nil, err
 	}
-	return skippedPage(in.skipped, rows, total, showConversation), nil
+	return skippedPage(in.Skipped, rows, total, showConversation), nil
 }
 
-func (s *Server) getConversation(ctx context.Context, p *rbac.Principal, in *conversationInput) (*conversationOutput, error) {
+func (s *Server) getConversation(ctx context.Context, p *rbac.Principal, in *ConversationInput) (*conversationOutput, error) {
 	var row *store.Conversation
 	err := s.Store.InTenant(ctx, p.Tenant, func(tx *store.Tx) (err error) {
 		row, err = readable(tx, p, in.ID)

@@ -60,7 +60,7 @@ type documentInput struct {
 type documentOutput struct{ Body Document }
 
 type listDocumentsInput struct {
-	skipped
+	Skipped
 
 	DocumentType     string                 `query:"document_type" maxLength:"100" doc:"Only documents of this type"`
 	ProcessingStatus store.ProcessingStatus `query:"processing_status" enum:"pending,processing,completed,failed" doc:"Only documents that have come this far"`
@@ -99,7 +99,7 @@ func (s *Server) listDocuments(ctx context.Context, p *rbac.Principal, in *listD
 	if err != nil {
 		return nil, err
 	}
-	return skippedPage(in.skipped, rows, total, showDocument), nil
+	return skippedPage(in.Skipped, rows, total, showDocument), nil
 }
 
 func (s *Server) getDocument(ctx context.Context, p *rbac.Principal, in *documentInput) (*documentOutput, error) {

@@ -18,7 +18,7 @@ type NewEmbeddings struct {
 }
 
 type createEmbeddingsInput struct {
-	submitting
+	Submitting
 
 	Body NewEmbeddings
 }

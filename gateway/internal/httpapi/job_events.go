@@ -29,7 +29,7 @@ const (
 )
 
 type jobEventsInput struct {
-	jobInput
+	JobInput
 
 	LastEventID string `header:"Last-Event-ID" maxLength:"64" doc:"The id of the last event that was seen; the stream goes on after it"`
 	After       string `query:"last_event_id" maxLength:"64" doc:"The same, for clients that cannot set headers"`

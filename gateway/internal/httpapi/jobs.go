@@ -97,8 +97,8 @@ func utc(t *time.Time) *time.Time {
 	return &u
 }
 
-// jobInput names a job.
-type jobInput struct {
+// JobInput names a job.
+type JobInput struct {
 	ID uuid.UUID `path:"id" format:"uuid" doc:"The job's id"`
 }
 
@@ -110,14 +110,14 @@ type jobOutput struct {
 }
 
 type getJobInput struct {
-	jobInput
+	JobInput
 
 	Wait   int    `query:"wait" minimum:"0" maximum:"30" doc:"Hold the answer for up to so many seconds until the job has ended"`
 	Prefer string `header:"Prefer" maxLength:"255" example:"wait=10" doc:"wait=N does the same as ?wait=N"`
 }
 
 type listJobsInput struct {
-	cursored
+	Cursored
 
 	Kind       events.Kind   `query:"kind" enum:"agent.run,document.ingest,embedding.create" doc:"Only jobs of this kind"`
 	Status     events.Status `query:"status" enum:"queued,running,waiting,succeeded,failed,cancelled" doc:"Only jobs in this status"`
@@ -194,7 +194,7 @@ func (s *Server) listJobs(ctx context.Context, p *rbac.Principal, in *listJobsIn
 	if err != nil {
 		return nil, err
 	}
-	return cursoredPage(in.cursored, list, more,
+	return cursoredPage(in.Cursored, list, more,
 		func(j **store.Job) uuid.UUID { return (*j).ID },
 		func(j **store.Job) Job { return showJob(*j) }), nil
 }
@@ -221,7 +221,7 @@ func (s *Server) getJob(ctx context.Context, p *rbac.Principal, in *getJobInput)
 	return out, nil
 }
 
-func (s *Server) cancelJob(ctx context.Context, p *rbac.Principal, in *jobInput) (*jobOutput, error) {
+func (s *Server) cancelJob(ctx context.Context, p *rbac.Principal, in *JobInput) (*jobOutput, error) {
 	job, err := s.Jobs.Cancel(ctx, p, in.ID)
 	if err != nil {
 		return nil, err
@@ -229,7 +229,7 @@ func (s *Server) cancelJob(ctx context.Context, p *rbac.Principal, in *jobInput)
 	return &jobOutput{Body: showJob(job)}, nil
 }
 
-func (s *Server) listSteps(ctx context.Context, p *rbac.Principal, in *jobInput) (*stepsOutput, error) {
+func (s *Server) listSteps(ctx context.Context, p *rbac.Principal, in *JobInput) (*stepsOutput, error) {
 	steps, err := s.Jobs.Steps(ctx, p, in.ID)
 	if err != nil {
 		return nil, err

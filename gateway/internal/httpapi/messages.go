@@ -49,8 +49,8 @@ type NewMessage struct {
 func (n *NewMessage) runs() bool { return n.Role != store.RoleSystem && (n.Run == nil || *n.Run) }
 
 type createMessageInput struct {
-	submitting
-	conversationInput
+	Submitting
+	ConversationInput
 
 	Body NewMessage
 }
@@ -66,8 +66,8 @@ type createMessageOutput struct {
 }
 
 type listMessagesInput struct {
-	cursored
-	conversationInput
+	Cursored
+	ConversationInput
 }
 
 func (s *Server) messageOperations() {
@@ -111,11 +111,11 @@ func (s *Server) listMessages(ctx context.Context, p *rbac.Principal, in *listMe
 	if err != nil {
 		return nil, err
 	}
-	return cursoredPage(in.cursored, rows, more, func(m *store.Message) uuid.UUID { return m.ID }, showMessage), nil
+	return cursoredPage(in.Cursored, rows, more, func(m *store.Message) uuid.UUID { return m.ID }, showMessage), nil
 }
 
 type messageInput struct {
-	conversationInput
+	ConversationInput
 
 	MessageID uuid.UUID `path:"message_id" format:"uuid" doc:"The message's id"`
 }

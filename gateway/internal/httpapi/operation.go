@@ -38,15 +38,13 @@ const (
 	base = "/api/v1"
 	// allowed is how long an operation may take that is not long: what a caller may wait for a job, and some.
 	allowed = 60 * time.Second
-	// bodyWithin is how long a JSON body may take to arrive.
-	bodyWithin = 10 * time.Second
-	maxBody    = 1 << 20
-	bearer     = "bearer"
+	maxBody = 1 << 20
+	bearer  = "bearer"
 )
 
 // public registers an operation that anybody may call.
 func public[I, O any](s *Server, op operation, handle func(context.Context, *I) (*O, error)) {
-	register(s, op.huma(), op.long, handle)
+	register(s, op.huma(s.cfg.BodyWithin), op.long, handle)
 }
 
 // secured registers an operation for callers who hold the permission; the empty permission is held by whoever is logged in.
@@ -54,7 +52,7 @@ func public[I, O any](s *Server, op operation, handle func(context.Context, *I) 
 func secured[I, O any](
 	s *Server, permission access.Permission, op operation, handle func(context.Context, *rbac.Principal, *I) (*O, error),
 ) {
-	h := op.huma()
+	h := op.huma(s.cfg.BodyWithin)
 	h.Security = []map[string][]string{{bearer: {}}}
 	h.Errors = append(h.Errors, http.StatusUnauthorized)
 	h.Description = strings.TrimSpace(h.Description + "\n\nNeeds to be logged in.")
@@ -115,7 +113,7 @@ func (s *Server) failed(ctx context.Context, err error) *Problem {
 	return p
 }
 
-func (op operation) huma() huma.Operation {
+func (op operation) huma(bodyWithin time.Duration) huma.Operation {
 	status := op.status
 	if status == 0 {
 		status = http.StatusOK

@@ -21,29 +21,29 @@ type Page[T any] struct {
 // pageOutput is the answer with a page.
 type pageOutput[T any] struct{ Body Page[T] }
 
-// skipped are the parameters of a collection that is read by skip and limit.
-type skipped struct {
+// Skipped are the parameters of a collection that is read by skip and limit.
+type Skipped struct {
 	Skip  int `query:"skip" minimum:"0" maximum:"100000" default:"0" doc:"How many items to leave out"`
 	Limit int `query:"limit" minimum:"1" maximum:"100" default:"20" doc:"How many items to answer at most"`
 }
 
-func (p skipped) page() store.Page { return store.Page{Skip: p.Skip, Limit: p.Limit} }
+func (p Skipped) page() store.Page { return store.Page{Skip: p.Skip, Limit: p.Limit} }
 
 // skippedPage builds the answer of a collection that is read by skip and limit.
-func skippedPage[R, T any](p skipped, rows []R, total int64, show func(*R) T) *pageOutput[T] {
+func skippedPage[R, T any](p Skipped, rows []R, total int64, show func(*R) T) *pageOutput[T] {
 	return &pageOutput[T]{Page[T]{
 		Data: shown(rows, show), Limit: p.Limit, Skip: &p.Skip, Total: &total, HasMore: int64(p.Skip+len(rows)) < total,
 	}}
 }
 
-// cursored are the parameters of a collection that is read by cursor.
-type cursored struct {
+// Cursored are the parameters of a collection that is read by cursor.
+type Cursored struct {
 	Limit  int    `query:"limit" minimum:"1" maximum:"100" default:"20" doc:"How many items to answer at most"`
 	Cursor string `query:"cursor" maxLength:"64" doc:"The next_cursor of the page before"`
 }
 
 // position returns the id of the last item that was seen; nil at the beginning.
-func (p cursored) position() (*uuid.UUID, error) {
+func (p Cursored) position() (*uuid.UUID, error) {
 	if p.Cursor == "" {
 		return nil, nil //nolint:nilnil // no position and no error is the beginning
 	}
@@ -62,7 +62,7 @@ func (p cursored) position() (*uuid.UUID, error) {
 func cursor(last uuid.UUID) string { return base64.RawURLEncoding.EncodeToString(last[:]) }
 
 // cursoredPage builds the answer of a collection that is read by cursor.
-func cursoredPage[R, T any](p cursored, rows []R, more bool, id func(*R) uuid.UUID, show func(*R) T) *pageOutput[T] {
+func cursoredPage[R, T any](p Cursored, rows []R, more bool, id func(*R) uuid.UUID, show func(*R) T) *pageOutput[T] {
 	page := Page[T]{Data: shown(rows, show), Limit: p.Limit, HasMore: more}
 	if more && len(rows) > 0 {
 		page.NextCursor = cursor(id(&rows[len(rows)-1]))

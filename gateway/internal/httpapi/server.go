@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net/http"
 	"reflect"
+	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humagin"
@@ -28,6 +29,8 @@ type Config struct {
 	Version string
 	// MaxUpload is the largest file that is taken, in bytes.
 	MaxUpload int64
+	// BodyWithin is how long a JSON body may take to arrive.
+	BodyWithin time.Duration
 	// DefaultModel is the language model of agents that name none.
 	DefaultModel string
 	// TrustedProxies are the addresses and networks whose X-Forwarded-For is believed; nobody's by default.

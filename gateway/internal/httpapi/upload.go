@@ -38,7 +38,7 @@ const (
 
 // uploadInput takes the request itself, because the file must not pass through memory.
 type uploadInput struct {
-	submitting
+	Submitting
 
 	request *http.Request
 }
