@@ -149,7 +149,7 @@ func (p *platform) build(listener net.Listener) ([]lifecycle.Service, error) {
 		"postgres": p.store.Ready, "engine": p.engine.Ready, "nats": p.bus.Ready, "blobs": p.blobs.Ready,
 	})
 	api, err := httpapi.New(httpapi.Config{
-		Version: version(), MaxUpload: p.cfg.MaxUpload, DefaultModel: p.cfg.DefaultModel,
+		Version: version(), MaxUpload: p.cfg.MaxUpload, BodyWithin: p.cfg.BodyTimeout, DefaultModel: p.cfg.DefaultModel,
 		TrustedProxies: p.cfg.TrustedProxies, CORS: httpapi.CORS{Origins: p.cfg.CORSOrigins},
 	}, httpapi.Parts{
 		Store: p.store, Bus: p.bus, Blobs: p.blobs, Hub: hub, Jobs: jobs.New(p.store, hub, p.bus), Accounts: accounts,

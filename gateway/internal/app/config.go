@@ -24,11 +24,12 @@ type Config struct {
 	RedisURL      secret.Text `env:"REDIS_URL,required"                           desc:"Redis, for rate limits. While it is away, nothing is limited."`
 	BlobDir       string      `env:"BLOB_DIR,required"                            desc:"Folder of uploaded files, the same as the ingest workers'."`
 
-	MaxUpload      int64    `env:"MAX_UPLOAD_BYTES" envDefault:"104857600"        desc:"Largest file that may be uploaded, in bytes."`
-	DefaultModel   string   `env:"DEFAULT_LLM_MODEL" envDefault:"gemini-2.5-flash" desc:"Language model of agents that name none."`
-	DispatchDepth  int      `env:"DISPATCH_DEPTH"   envDefault:"64"               desc:"Jobs of one kind that lie with the broker at most; a little more than the free slots of all workers of that kind."`
-	CORSOrigins    []string `env:"CORS_ORIGINS"                                   desc:"Origins of web pages that may call the API, separated by commas; * allows all, empty none."`
-	TrustedProxies []string `env:"TRUSTED_PROXIES"                                desc:"Addresses and networks whose X-Forwarded-For is believed, separated by commas."`
+	MaxUpload      int64         `env:"MAX_UPLOAD_BYTES" envDefault:"104857600"        desc:"Largest file that may be uploaded, in bytes."`
+	BodyTimeout    time.Duration `env:"BODY_READ_TIMEOUT" envDefault:"10s" desc:"How long a JSON body may take to arrive. Uploads may take longer, as long as they move."`
+	DefaultModel   string        `env:"DEFAULT_LLM_MODEL" envDefault:"gemini-2.5-flash" desc:"Language model of agents that name none."`
+	DispatchDepth  int           `env:"DISPATCH_DEPTH"   envDefault:"64"               desc:"Jobs of one kind that lie with the broker at most; a little more than the free slots of all workers of that kind."`
+	CORSOrigins    []string      `env:"CORS_ORIGINS"                                   desc:"Origins of web pages that may call the API, separated by commas; * allows all, empty none."`
+	TrustedProxies []string      `env:"TRUSTED_PROXIES"                                desc:"Addresses and networks whose X-Forwarded-For is believed, separated by commas."`
 
 	Auth Auth
 	Log  telemetry.LogConfig
@@ -67,6 +68,8 @@ func (c Config) Validate() error {
 		return config.Invalid("MAX_UPLOAD_BYTES", "must be positive")
 	case c.MaxConns < 2:
 		return config.Invalid("DATABASE_MAX_CONNS", "must be at least 2")
+	case c.BodyTimeout <= 0:
+		return config.Invalid("BODY_READ_TIMEOUT", "must be positive")
 	case c.Drain <= 0:
 		return config.Invalid("DRAIN_TIMEOUT", "must be positive")
 	case c.DispatchDepth < 1:
