@@ -1,0 +1,304 @@
+package dispatch_test
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/goleak"
+
+	"github.com/tarento/copilot/events"
+	"github.com/tarento/copilot/gateway/internal/dispatch"
+	"github.com/tarento/copilot/pkg/bus"
+	"github.com/tarento/copilot/pkg/store"
+	"github.com/tarento/copilot/pkg/storetest"
+	"github.com/tarento/copilot/pkg/tenant"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+const (
+	patience = 20 * time.Second
+	kind     = events.KindEmbeddingCreate
+)
+
+// world is a database and a NATS namespace of its own, with as many dispatchers as a test starts.
+type world struct {
+	t         *testing.T
+	ctx       context.Context //nolint:containedctx // the test's, with a deadline
+	db        *storetest.DB
+	store     *store.Store
+	engine    *store.Engine
+	bus       *bus.Bus
+	namespace string
+	tenant    tenant.ID
+}
+
+func newWorld(t *testing.T) *world {
+	t.Helper()
+	url := natsURL(t)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	t.Cleanup(cancel)
+	w := &world{
+		t: t, ctx: ctx, db: storetest.NewSeeded(t), namespace: "t" + strings.ReplaceAll(uuid.NewString(), "-", ""),
+	}
+	var err error
+	if w.tenant, err = tenant.Parse("01900000-0000-7000-8000-000000000a00"); err != nil {
+		t.Fatal(err)
+	}
+	if w.bus, err = bus.Connect(bus.Config{URL: url, Namespace: w.namespace, Log: slog.New(slog.DiscardHandler)}); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = w.bus.Close() })
+	if w.store, err = store.Open(ctx, store.Config{URL: w.db.AppURL, MaxConns: 3, Committed: w.bus.Committed}); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = w.store.Close() })
+	if w.engine, err = store.OpenEngine(ctx, store.Config{URL: w.db.EngineURL, MaxConns: 5, Committed: w.bus.Committed}); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = w.engine.Close() })
+	return w
+}
+
+func natsURL(t *testing.T) string {
+	t.Helper()
+	url := os.Getenv("TEST_NATS_URL")
+	if url == "" {
+		t.Fatal("TEST_NATS_URL is not set: run `make test`, or go run ./deploy/devstack/cmd/devstack exec -- go test ./...")
+	}
+	return url
+}
+
+// dispatcher runs a dispatcher until the test ends or the returned function is called.
+func (w *world) dispatcher(cfg dispatch.Config) (stop func()) {
+	ctx, cancel := context.WithCancel(w.ctx)
+	done := make(chan struct{})
+	d := dispatch.New(cfg, w.engine, w.store, w.bus, slog.New(slog.DiscardHandler), prometheus.NewRegistry())
+	go func() {
+		defer close(done)
+		_ = d.Run(ctx)
+	}()
+	stop = func() { cancel(); <-done }
+	w.t.Cleanup(stop)
+	return stop
+}
+
+func (w *world) submit(n store.NewJob) uuid.UUID {
+	w.t.Helper()
+	n.Kind, n.Input = kind, struct{}{}
+	var id uuid.UUID
+	err := w.store.InTenant(w.ctx, w.tenant, func(tx *store.Tx) error {
+		job, err := tx.Jobs().Submit(n)
+		if err == nil {
+			id = job.ID
+		}
+		return err
+	})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return id
+}
+
+// receive takes the next dispatched job from the broker and acknowledges it.
+func (w *world) receive() events.Dispatch {
+	w.t.Helper()
+	var got []events.Dispatch
+	for len(got) == 0 {
+		if w.ctx.Err() != nil {
+			w.t.Fatal("nothing was dispatched")
+		}
+		consumer, err := w.bus.Consume(w.ctx, kind, 100)
+		if err != nil {
+			if _, err := w.bus.EnsureTopology(w.ctx); err != nil {
+				w.t.Fatal(err)
+			}
+			continue
+		}
+		err = consumer.Fetch(w.ctx, 1, 200*time.Millisecond, func(d bus.Delivery) {
+			got = append(got, d.Dispatch)
+			_ = d.Done()
+		})
+		if err != nil && !errors.Is(err, bus.ErrGone) {
+			w.t.Fatal(err)
+		}
+	}
+	return got[0]
+}
+
+func (w *world) claim(id string) *store.Job {
+	w.t.Helper()
+	job, err := w.engine.Claim(w.ctx, uuid.MustParse(id), "test", time.Minute)
+	if err != nil || job == nil {
+		w.t.Fatal("nothing to claim: ", err)
+	}
+	return job
+}
+
+func (w *world) sql(query string, args ...any) {
+	w.t.Helper()
+	conn, err := pgx.Connect(w.ctx, w.db.OwnerURL)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	defer func() { _ = conn.Close(w.ctx) }()
+	if _, err := conn.Exec(w.ctx, query, args...); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+func (w *world) untilEnded(id uuid.UUID) (job *store.Job) {
+	w.t.Helper()
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		err := w.store.InTenant(w.ctx, w.tenant, func(tx *store.Tx) (err error) {
+			job, err = tx.Jobs().Get(id)
+			return err
+		})
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		if job.Status.Terminal() {
+			return job
+		}
+		select {
+		case <-tick.C:
+		case <-w.ctx.Done():
+			w.t.Fatalf("the job never ended; it is %s", job.Status)
+		}
+	}
+}
+
+func TestACommittedJobReachesTheBrokerAtOnce(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	// The tick is so long that only the nudge can be what wakes the leader.
+	w.dispatcher(dispatch.Config{Tick: time.Hour})
+	first := w.submit(store.NewJob{})
+	if got := w.receive(); got.JobID != first.String() || got.Number != 1 || got.TenantID != w.tenant.String() {
+		t.Errorf("received %+v", got)
+	}
+	second := w.submit(store.NewJob{})
+	if got := w.receive(); got.JobID != second.String() {
+		t.Errorf("received %+v", got)
+	}
+}
+
+func TestAScheduledJobIsDispatchedWhenItsTimeComes(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.dispatcher(dispatch.Config{Tick: time.Hour})
+	at := time.Now().Add(700 * time.Millisecond)
+	w.submit(store.NewJob{RunAt: at})
+	w.receive()
+	if early := time.Until(at); early > 0 {
+		t.Errorf("dispatched %s early", early)
+	}
+}
+
+func TestJobsThatWereWithAStreamThatVanishedAreDispatchedAgain(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.dispatcher(dispatch.Config{Tick: 50 * time.Millisecond, Lost: time.Hour})
+	ids := map[string]bool{w.submit(store.NewJob{}).String(): true, w.submit(store.NewJob{}).String(): true}
+	w.untilDispatched(2)
+
+	nc, err := nats.Connect(natsURL(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := js.DeleteStream(w.ctx, w.bus.Subjects().JobsStream()); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		got := w.receive()
+		if !ids[got.JobID] || got.Number != 2 {
+			t.Errorf("received %+v", got)
+		}
+		delete(ids, got.JobID)
+	}
+}
+
+// untilDispatched waits until n jobs are with the broker.
+func (w *world) untilDispatched(n int) {
+	w.t.Helper()
+	conn, err := pgx.Connect(w.ctx, w.db.OwnerURL)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	defer func() { _ = conn.Close(w.ctx) }()
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for range tick.C {
+		var got int
+		if err := conn.QueryRow(w.ctx, "SELECT count(*) FROM jobs WHERE dispatched_at IS NOT NULL").Scan(&got); err != nil {
+			w.t.Fatal(err)
+		}
+		if got == n {
+			return
+		}
+	}
+}
+
+func TestAJobWhoseMessageIsLostIsDispatchedAgainAfterAWhile(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.dispatcher(dispatch.Config{Tick: 20 * time.Millisecond, Lost: 100 * time.Millisecond})
+	w.submit(store.NewJob{})
+	if got := w.receive(); got.Number != 1 {
+		t.Errorf("received %+v", got)
+	}
+	// Nobody claims it.
+	if got := w.receive(); got.Number != 2 {
+		t.Errorf("received %+v", got)
+	}
+}
+
+func TestAJobOfADeadWorkerRunsAgainUntilItsAttemptsAreUsedUp(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.dispatcher(dispatch.Config{Tick: 20 * time.Millisecond})
+	id := w.submit(store.NewJob{MaxAttempts: 2})
+	for attempt := 1; attempt <= 2; attempt++ {
+		if job := w.claim(w.receive().JobID); job.Attempt != attempt {
+			t.Fatalf("attempt %d, want %d", job.Attempt, attempt)
+		}
+		w.sql("UPDATE jobs SET lease_expires_at = now() - interval '1 second' WHERE id = $1", id)
+	}
+	if job := w.untilEnded(id); job.Status != events.StatusFailed || !job.Dead || *job.ErrorCode != "worker.lost" {
+		t.Errorf("the job is %s, dead %v", job.Status, job.Dead)
+	}
+}
+
+func TestAnotherDispatcherTakesOverWhenTheLeaderStops(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	stop := w.dispatcher(dispatch.Config{Tick: 50 * time.Millisecond})
+	w.submit(store.NewJob{})
+	w.receive()
+	w.dispatcher(dispatch.Config{Tick: 50 * time.Millisecond})
+	stop()
+	id := w.submit(store.NewJob{})
+	for {
+		// The first job was never claimed, so the new leader may dispatch it again before the second.
+		if w.receive().JobID == id.String() {
+			return
+		}
+	}
+}
