@@ -127,6 +127,12 @@ func (p *docxPackage) read(ctx context.Context, name string, fn func(*xmlReader)
 	if f.Flags&1 != 0 {
 		return encryptedFault("The document is protected by a password. Remove the password and upload it again.")
 	}
+	packed := int64(f.CompressedSize64) //nolint:gosec // a directory entry cannot claim more than the file has
+	limit := min(max(ratioFreeBytes, packed*maxRatio), p.left)
+	// A bomb that says what it is need not be unpacked to find out; one that lies is counted below.
+	if f.UncompressedSize64 > uint64(max(limit, 0)) {
+		return bombFault("The document unpacks to far more data than a document holds.")
+	}
 	part, err := f.Open()
 	if err != nil {
 		return brokenDOCX(err)
@@ -136,13 +142,11 @@ func (p *docxPackage) read(ctx context.Context, name string, fn func(*xmlReader)
 			err = brokenDOCX(closeErr)
 		}
 	}()
-	packed := int64(f.CompressedSize64) //nolint:gosec // a directory entry cannot claim more than the file has
-	limit := max(ratioFreeBytes, packed*maxRatio)
 	counted := readerFunc(func(buf []byte) (int, error) {
 		n, readErr := part.Read(buf)
 		limit -= int64(n)
 		p.left -= int64(n)
-		if limit < 0 || p.left < 0 {
+		if limit < 0 {
 			return 0, bombFault("The document unpacks to far more data than a document holds.")
 		}
 		return n, readErr //nolint:wrapcheck // passed through as it is: io.EOF must stay io.EOF
