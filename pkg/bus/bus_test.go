@@ -1,0 +1,234 @@
+package bus_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"os"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"go.uber.org/goleak"
+
+	"github.com/tarento/copilot/events"
+	"github.com/tarento/copilot/pkg/bus"
+	"github.com/tarento/copilot/pkg/fault"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+const patience = 20 * time.Second
+
+// connect opens a connection in a namespace; an empty one makes a new namespace.
+func connect(t *testing.T, namespace string) (b *bus.Bus, in string) {
+	t.Helper()
+	url := os.Getenv("TEST_NATS_URL")
+	if url == "" {
+		t.Fatal("TEST_NATS_URL is not set: run `make test`, or go run ./deploy/devstack/cmd/devstack exec -- go test ./...")
+	}
+	if namespace == "" {
+		namespace = "t" + strings.ReplaceAll(uuid.NewString(), "-", "")
+	}
+	b, err := bus.Connect(bus.Config{URL: url, Namespace: namespace, Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := b.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return b, namespace
+}
+
+func bulk(int) events.Class { return events.ClassBulk }
+
+func jobs(n int) []events.Dispatch {
+	out := make([]events.Dispatch, n)
+	for i := range out {
+		out[i] = events.Dispatch{JobID: "job" + strconv.Itoa(i), TenantID: "t", Kind: events.KindAgentRun, Number: 1}
+	}
+	return out
+}
+
+func consumer(t *testing.T, b *bus.Bus, kind events.Kind) *bus.Consumer {
+	t.Helper()
+	if _, err := b.EnsureTopology(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	c, err := b.Consume(t.Context(), kind, 100)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+func TestEachDispatchReachesOneWorkerOfItsKind(t *testing.T) {
+	t.Parallel()
+	b, _ := connect(t, "")
+	agents, others := consumer(t, b, events.KindAgentRun), consumer(t, b, events.KindDocumentIngest)
+	if refused, err := b.Dispatch(t.Context(), bulk, jobs(20)); err != nil || refused != nil {
+		t.Fatal(refused, err)
+	}
+	seen := map[string]int{}
+	take := func(d bus.Delivery) {
+		seen[d.JobID]++
+		if err := d.Done(); err != nil {
+			t.Error(err)
+		}
+	}
+	for len(seen) < 20 {
+		if err := agents.Fetch(t.Context(), 5, patience, take); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for id, n := range seen {
+		if n != 1 {
+			t.Errorf("%s was delivered %d times", id, n)
+		}
+	}
+	err := others.Fetch(t.Context(), 1, 100*time.Millisecond, func(d bus.Delivery) { t.Errorf("another kind's worker got %s", d.JobID) })
+	if err != nil {
+		t.Error(err)
+	}
+}
+
+func TestADispatchThatIsSentTwiceArrivesOnceAndItsRepetitionAgain(t *testing.T) {
+	t.Parallel()
+	b, _ := connect(t, "")
+	c := consumer(t, b, events.KindAgentRun)
+	first := jobs(1)
+	second := []events.Dispatch{{JobID: first[0].JobID, TenantID: "t", Kind: events.KindAgentRun, Number: 2}}
+	for _, batch := range [][]events.Dispatch{first, first, second} {
+		if _, err := b.Dispatch(t.Context(), bulk, batch); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var numbers []int
+	err := c.Fetch(t.Context(), 3, 300*time.Millisecond, func(d bus.Delivery) {
+		numbers = append(numbers, d.Number)
+		_ = d.Done()
+	})
+	if err != nil || len(numbers) != 2 || numbers[0] != 1 || numbers[1] != 2 {
+		t.Errorf("delivered %v, %v", numbers, err)
+	}
+}
+
+func TestADispatchWithoutAStreamIsRefused(t *testing.T) {
+	t.Parallel()
+	b, _ := connect(t, "")
+	refused, err := b.Dispatch(t.Context(), bulk, jobs(3))
+	if err == nil || len(refused) != 3 {
+		t.Errorf("refused %v, %v", refused, err)
+	}
+	if created, err := b.JobsCreated(t.Context()); err != nil || !created.IsZero() {
+		t.Errorf("the stream was created at %v, %v", created, err)
+	}
+}
+
+func TestRequestsAreSharedAmongResponders(t *testing.T) {
+	t.Parallel()
+	client, namespace := connect(t, "")
+	ctx, cancel := context.WithCancel(t.Context())
+	stopped := make(chan error, 2)
+	for range 2 {
+		server, _ := connect(t, namespace)
+		go func() {
+			stopped <- server.Respond(ctx, server.Subjects().Search(), "search", 2, func(_ context.Context, data []byte) any {
+				var req events.SearchRequest
+				if err := json.Unmarshal(data, &req); err != nil {
+					return err.Error()
+				}
+				return events.SearchReply{Hits: []events.SearchHit{{Text: req.Query}}}
+			})
+		}()
+	}
+	for i := 0; i < 10; {
+		var reply events.SearchReply
+		err := client.Request(t.Context(), client.Subjects().Search(), events.SearchRequest{Query: "q" + strconv.Itoa(i)}, &reply)
+		if fault.Is(err, fault.Unavailable) {
+			continue // nobody has subscribed yet
+		}
+		if err != nil || len(reply.Hits) != 1 || reply.Hits[0].Text != "q"+strconv.Itoa(i) {
+			t.Fatalf("answered %+v, %v", reply, err)
+		}
+		i++
+	}
+	cancel()
+	for range 2 {
+		if err := <-stopped; err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+func TestARequestThatNobodyAnswersSaysSo(t *testing.T) {
+	t.Parallel()
+	b, _ := connect(t, "")
+	var reply events.SearchReply
+	if err := b.Request(t.Context(), b.Subjects().Search(), events.SearchRequest{}, &reply); !fault.Is(err, fault.Unavailable) {
+		t.Errorf("without a responder: %v", err)
+	}
+	serving, stop := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		_ = b.Respond(serving, b.Subjects().Search(), "search", 1, func(context.Context, []byte) any { <-serving.Done(); return nil })
+	}()
+	for {
+		ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+		err := b.Request(ctx, b.Subjects().Search(), events.SearchRequest{}, &reply)
+		cancel()
+		if fault.Is(err, fault.Timeout) {
+			break
+		}
+		if !fault.Is(err, fault.Unavailable) {
+			t.Fatalf("with a slow responder: %v", err)
+		}
+	}
+	stop()
+	<-done
+}
+
+func TestCommittedEventsArriveInOrderAndWakeTheDispatcher(t *testing.T) {
+	t.Parallel()
+	b, _ := connect(t, "")
+	seqs, nudged := make(chan int64, 10), make(chan struct{}, 10)
+	err := errors.Join(
+		b.Subscribe(t.Context(), b.Subjects().AllEvents(), func(subject string, data []byte) {
+			var e events.Event
+			if err := json.Unmarshal(data, &e); err != nil || b.Subjects().JobOf(subject) != e.JobID {
+				t.Errorf("%s carried %s", subject, data)
+			}
+			seqs <- e.Seq
+		}),
+		b.Subscribe(t.Context(), b.Subjects().Nudge(), func(string, []byte) { nudged <- struct{}{} }),
+	)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var committed []events.Event
+	for seq := range int64(5) {
+		committed = append(committed, events.Event{JobID: "j", TenantID: "t", Seq: seq + 1, Type: events.TypeJobState, Data: json.RawMessage(`{}`)})
+	}
+	b.Committed(committed)
+	for want := range int64(5) {
+		select {
+		case got := <-seqs:
+			if got != want+1 {
+				t.Errorf("event %d came when %d was due", got, want+1)
+			}
+		case <-time.After(patience):
+			t.Fatal("an event did not arrive")
+		}
+	}
+	select {
+	case <-nudged:
+	case <-time.After(patience):
+		t.Fatal("the dispatcher was not woken")
+	}
+}
