@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/tarento/copilot/pkg/fault"
@@ -71,8 +72,13 @@ func (b *Batcher) Embed(ctx context.Context, texts []string, task string) ([][]f
 	b.queue = append(b.queue, mine...)
 	b.mu.Unlock()
 
-	// Whoever waits also works: it makes calls, also for others, until its own texts are done.
+	// Whoever waits also works: it starts calls, also for others, as long as texts of its own are in the queue. It does not make
+	// them itself, so that it can leave at once when its job is cancelled.
 	for {
+		var free chan struct{}
+		if b.queued(o) {
+			free = b.slots
+		}
 		select {
 		case <-ctx.Done():
 			return nil, gemini.Usage{}, ctx.Err()
@@ -85,16 +91,12 @@ func (b *Batcher) Embed(ctx context.Context, texts []string, task string) ([][]f
 				vectors[i] = t.vector
 			}
 			return vectors, usage, nil
-		case b.slots <- struct{}{}:
-			b.work(ctx)
-			<-b.slots
-			if !b.queued(o) {
-				// The rest of the order is in other callers' hands.
-				select {
-				case <-ctx.Done():
-				case <-o.settled:
-				}
-			}
+		case free <- struct{}{}:
+			batch := b.next()
+			go func() {
+				defer func() { <-b.slots }()
+				b.work(ctx, batch)
+			}()
 		}
 	}
 }
@@ -110,15 +112,25 @@ func (b *Batcher) queued(o *order) bool {
 	return false
 }
 
-// work makes one call with what waits.
-func (b *Batcher) work(ctx context.Context) {
-	batch := b.next()
+// work makes one call with a batch. The call is everybody's whose texts are in it, so it does not end with the one who started
+// it, but when nobody waits for it any more.
+func (b *Batcher) work(ctx context.Context, batch []*text) {
 	if len(batch) == 0 {
 		return
 	}
-	// The call is everybody's whose texts are in it, so it must not end with the one who happens to make it.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), callTimeout)
 	defer cancel()
+	owners := byOwner(batch)
+	var waiting atomic.Int64
+	waiting.Store(int64(len(owners)))
+	for _, texts := range owners {
+		stop := context.AfterFunc(texts[0].owner.ctx, func() {
+			if waiting.Add(-1) == 0 {
+				cancel()
+			}
+		})
+		defer stop() //nolint:revive // one for each owner, and all end with the call
+	}
 	b.call(ctx, batch)
 }
 

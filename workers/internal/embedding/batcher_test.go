@@ -165,3 +165,31 @@ func TestACallerThatLeavesTakesNobodyWithIt(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+// endless is an Embedder that answers only when its call is given up, and tells when it began and ended.
+type endless struct{ began, ended chan struct{} }
+
+func (e endless) Embed(ctx context.Context, _ string, _ []string, _ string, _ int) ([][]float32, gemini.Usage, error) {
+	close(e.began)
+	<-ctx.Done()
+	close(e.ended)
+	return nil, gemini.Usage{}, ctx.Err()
+}
+
+func TestCallThatNobodyWaitsForIsGivenUp(t *testing.T) {
+	t.Parallel()
+	e := endless{began: make(chan struct{}), ended: make(chan struct{})}
+	b := embedding.NewBatcher(e, "m", 1, 1)
+	ctx, leave := context.WithCancel(t.Context())
+	left := make(chan error, 1)
+	go func() {
+		_, _, err := b.Embed(ctx, numbers(0, 5), "document")
+		left <- err
+	}()
+	<-e.began
+	leave()
+	if err := <-left; !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v, want the caller to leave", err)
+	}
+	<-e.ended
+}
