@@ -44,6 +44,7 @@ type session struct {
 	standIns  []string
 	client    *http.Client
 
+	began    bool // something was started
 	done     stack
 	files    []io.Closer
 	fail     context.CancelCauseFunc
@@ -60,7 +61,9 @@ func (s *session) serve(ctx, forced context.Context, ready func(context.Context)
 		err = errors.Join(err, s.done.closeAll(forced))
 		s.watchers.Wait()
 		s.client.CloseIdleConnections()
-		s.console.Phase("stopped", "everything that was started has ended", time.Since(closing))
+		if s.began {
+			s.console.Phase("stopped", "everything that was started has ended", time.Since(closing))
+		}
 	}()
 	if err := s.up(ctx); err != nil {
 		return err
@@ -83,6 +86,7 @@ func (s *session) up(ctx context.Context) error {
 	if err := s.phase("build", "programs in "+s.bin, func() error { return s.build(ctx) }); err != nil {
 		return err
 	}
+	s.began = true
 	built := time.Now()
 	for _, e := range allEngines() {
 		if err := s.startEngine(ctx, e); err != nil {
@@ -179,8 +183,28 @@ func (s *session) checkPorts(ctx context.Context) error {
 			wants = append(wants, p.want(s.options.ports[p.name]))
 		}
 	}
-	return ports.Check(ctx, wants)
+	err := ports.Check(ctx, wants)
+	if err == nil || !s.folder.Killed() {
+		return err
+	}
+	s.console.Warn("the last launcher was killed; waiting for what it had started to end")
+	limit := time.After(orphanLimit)
+	for {
+		select {
+		case <-limit:
+			return err
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-time.After(readyPause):
+		}
+		if err = ports.Check(ctx, wants); err == nil {
+			return nil
+		}
+	}
 }
+
+// orphanLimit is how long the programs of a launcher that was killed may hold on to their ports.
+const orphanLimit = programGrace
 
 // startEngine starts one engine, or takes the server that the environment names instead.
 func (s *session) startEngine(ctx context.Context, e engine) error {

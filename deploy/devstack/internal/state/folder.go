@@ -33,8 +33,9 @@ func (e *LockedError) Error() string {
 
 // Folder is a state folder in the hands of this process. Make it with Open; it must be closed.
 type Folder struct {
-	path string
-	lock *os.File
+	path   string
+	lock   *os.File
+	killed bool
 }
 
 // Open makes the folder unless it exists, and takes it. It returns a *LockedError when another launcher has it.
@@ -47,36 +48,40 @@ func Open(path string) (*Folder, error) {
 	if err := os.MkdirAll(path, 0o711); err != nil { //nolint:gosec // see above; files in it are 0600
 		return nil, fmt.Errorf("make the state folder: %w", err)
 	}
-	lock, err := take(filepath.Join(path, lockName))
+	lock, killed, err := take(filepath.Join(path, lockName))
 	if err != nil {
 		return nil, err
 	}
-	return &Folder{path: path, lock: lock}, nil
+	return &Folder{path: path, lock: lock, killed: killed}, nil
 }
 
-// take locks the file and writes our process number into it. The system gives the lock back when the process ends, however
-// it ends.
-func take(path string) (*os.File, error) {
+// take locks the file and writes our process number into it, and reports whether there still was another one. The system
+// gives the lock back when the process ends, however it ends; only Close takes the number out.
+func take(path string) (_ *os.File, killed bool, err error) {
 	lock, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
-		return nil, fmt.Errorf("open the state folder's lock: %w", err)
+		return nil, false, fmt.Errorf("open the state folder's lock: %w", err)
 	}
 	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
 		defer func() { _ = lock.Close() }()
 		if !errors.Is(err, syscall.EWOULDBLOCK) {
-			return nil, fmt.Errorf("lock the state folder: %w", err)
+			return nil, false, fmt.Errorf("lock the state folder: %w", err)
 		}
-		return nil, &LockedError{Path: filepath.Dir(path), PID: holder(lock)}
+		return nil, false, &LockedError{Path: filepath.Dir(path), PID: holder(lock)}
 	}
+	killed = holder(lock) != 0
 	err = lock.Truncate(0)
 	if err == nil {
 		_, err = lock.WriteAt([]byte(strconv.Itoa(os.Getpid())+"\n"), 0)
 	}
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("write the state folder's lock: %w", err), lock.Close())
+		return nil, false, errors.Join(fmt.Errorf("write the state folder's lock: %w", err), lock.Close())
 	}
-	return lock, nil
+	return lock, killed, nil
 }
+
+// Killed reports whether the last launcher on the folder ended without closing it. What it had started may still be ending.
+func (f *Folder) Killed() bool { return f.killed }
 
 // holder returns the process number in the lock file; zero when there is none, since it only helps people.
 func holder(lock io.Reader) int {
@@ -124,7 +129,7 @@ func (f *Folder) Log(name string) (*os.File, error) {
 
 // Close gives the folder back.
 func (f *Folder) Close() error {
-	if err := f.lock.Close(); err != nil {
+	if err := errors.Join(f.lock.Truncate(0), f.lock.Close()); err != nil {
 		return fmt.Errorf("unlock the state folder: %w", err)
 	}
 	return nil

@@ -46,7 +46,23 @@ func TestOneLauncherHasTheFolder(t *testing.T) {
 	if err := first.Close(); err != nil {
 		t.Fatal(err)
 	}
-	open(t, path)
+	if open(t, path).Killed() {
+		t.Error("a launcher that closed the folder is said to have been killed")
+	}
+}
+
+func TestALauncherThatWasKilledIsNoticed(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "state")
+	if err := open(t, path).Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(path, "lock"), []byte("4711\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if !open(t, path).Killed() {
+		t.Error("a lock file with a process number but without a lock went unnoticed")
+	}
 }
 
 func TestSecretsAreMadeOnceAndKeptFromOthers(t *testing.T) {
