@@ -178,7 +178,7 @@ func (g *gateway) sql(statement string, args ...any) {
 	}
 }
 
-// viewer adds an account with the Viewer role and a membership in the seeded project.
+// person adds an account with a role and a membership in the seeded project.
 func (g *gateway) person(name, role string) string {
 	g.t.Helper()
 	g.sql(`WITH added AS (
@@ -312,6 +312,13 @@ func (g *gateway) request(t *testing.T, as, method, path string, body any, heade
 		req.Header.Set(headers[i], headers[i+1])
 	}
 	return req
+}
+
+// tokenFor makes sure that calls as somebody have a token, for tests that call in parallel.
+func (g *gateway) tokenFor(as string) {
+	if as != "" {
+		g.token(as)
+	}
 }
 
 // token logs in once per account. It is called from the test's own goroutine.
