@@ -48,8 +48,9 @@ type Citation struct {
 	DocumentID string `json:"document_id"`
 	ChunkID    string `json:"chunk_id"`
 	Title      string `json:"title"`
-	// Page counts from 1; zero where the format has no pages.
+	// Page and EndPage are where the passage begins and ends, from 1; zero where the format has no pages.
 	Page    int    `json:"page,omitempty"`
+	EndPage int    `json:"end_page,omitempty"`
 	Heading string `json:"heading,omitempty"`
 	Text    string `json:"text"`
 }

@@ -48,7 +48,7 @@ func messages() map[string]any {
 		"agent.run.result": events.AgentRunResult{
 			Content: "CHF 310 [1].", MessageID: "m", Model: "gemini-2.5-flash", FinishReason: "stop", Iterations: 2,
 			Citations: []events.Citation{{
-				Mark: "[1]", DocumentID: "d", ChunkID: "k", Title: "Policy", Page: 3, Heading: "Hotels", Text: "CHF 310",
+				Mark: "[1]", DocumentID: "d", ChunkID: "k", Title: "Policy", Page: 3, EndPage: 4, Heading: "Hotels", Text: "CHF 310",
 			}},
 			Usage: events.Usage{Model: "gemini-2.5-flash", InputTokens: 10, OutputTokens: 20},
 		},

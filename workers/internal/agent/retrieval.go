@@ -99,7 +99,7 @@ func (p *passages) add(hits []events.SearchHit) map[string]any {
 			p.markOf[hit.ChunkID] = n
 			p.byMark = append(p.byMark, events.Citation{
 				Mark: mark(n), DocumentID: hit.DocumentID, ChunkID: hit.ChunkID, Title: hit.Title,
-				Page: hit.Location.Page, Heading: hit.Location.Heading, Text: hit.Text,
+				Page: hit.Location.Page, EndPage: hit.Location.EndPage, Heading: hit.Location.Heading, Text: hit.Text,
 			})
 		}
 		shown[i] = passage{mark(n), hit.Title, hit.Location.Page, hit.Location.Heading, hit.Text}

@@ -13,8 +13,8 @@ type Chunk struct {
 	Text string
 	// Page and EndPage are the pages on which the chunk starts and ends, at most one apart; 0 in a document without pages.
 	Page, EndPage int
-	// Headings are the headings that the chunk stands under where it starts, outermost first. The chunk's own first heading
-	// is among them. It is shared and must not be changed.
+	// Headings are the headings that most of the chunk stands under, outermost first, headings within the chunk included. It
+	// is shared and must not be changed.
 	Headings []string
 	// Start and End are byte offsets in the document's text. Chunks may overlap; starts and ends only ever grow.
 	Start, End int
@@ -210,13 +210,27 @@ func (s *splitter) chunk(index int, units, before []unit) Chunk {
 	}
 }
 
-// headings returns the path of the first unit that is not a heading; in a chunk of headings only, that of the last with
-// itself.
+// headings returns the path under which most of the text stands, the first of equals: small sections share a chunk, and a citation
+// should name the one that it rests on. In a chunk of headings only it is that of the last with itself.
 func headings(units []unit) []string {
+	var most []string
+	weight := 0
 	for i := range units {
-		if !units[i].heading {
-			return units[i].path
+		if units[i].heading {
+			continue
 		}
+		sum := 0
+		for j := range units {
+			if !units[j].heading && samePath(units[i].path, units[j].path) {
+				sum += units[j].weight
+			}
+		}
+		if sum > weight {
+			most, weight = units[i].path, sum
+		}
+	}
+	if weight > 0 {
+		return most
 	}
 	last := &units[len(units)-1]
 	return append(last.path[:len(last.path):len(last.path)], last.title)

@@ -110,6 +110,9 @@ func TestSplit(t *testing.T) {
 			if len(chunks) != 1 {
 				t.Errorf("got %q", texts(chunks))
 			}
+			if want := []string{"All", "Right"}; !reflect.DeepEqual(chunks[0].Headings, want) { // where most of the text stands
+				t.Errorf("under %q, want %q", chunks[0].Headings, want)
+			}
 		}},
 		{"a heading goes with the text below it", small, func(b *parse.Builder) {
 			b.Heading(1, "All", 0)
