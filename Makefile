@@ -16,7 +16,7 @@ DEVSTACK := bin/devstack
 GOLANGCI := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 
 # The race detector needs a C compiler; without one the tests still run.
-RACE = $(shell command -v $$($(GO) env CC) >/dev/null 2>&1 && echo -race)
+RACE = $(shell test "$$($(GO) env CGO_ENABLED)" = 1 && echo -race)
 TEST_TIMEOUT ?= 9m
 TESTFLAGS ?=
 
@@ -109,7 +109,7 @@ postgres: ## Make sure that Postgres binaries are there (through apt when possib
 
 .PHONY: compiler
 compiler: toolchain
-	@if ! command -v "$$($(GO) env CC)" >/dev/null; then \
+	@if [ "$$($(GO) env CGO_ENABLED)" != 1 ]; then \
 		$(call apt_install,gcc libc6-dev,tests run without the race detector); \
 	fi
 
