@@ -15,6 +15,8 @@ const (
 	marginLines = 3
 	// maxMarginLine is the longest line, in bytes, that may be one.
 	maxMarginLine = 150
+	// marginZone is the part of the printed height, at either end, in which they are.
+	marginZone = 0.12
 )
 
 // marginKey identifies lines that are the same on many pages: same place, same words, other numbers.
@@ -32,11 +34,12 @@ type numberKey struct {
 // dropMargins removes headers, footers and page numbers, which would cut sentences in two and fill the index.
 func dropMargins(pages []pdfPage) {
 	repeated, numbers, filled := map[marginKey]int{}, map[numberKey]int{}, 0
+	zones := zonesOf(pages)
 	for i := range pages {
 		if len(pages[i].lines) > 0 {
 			filled++
 		}
-		top, low := marginCandidates(pages[i].lines)
+		top, low := zones.candidates(pages[i].lines)
 		seen := map[marginKey]bool{}
 		for _, line := range append(slices.Clone(top), low...) {
 			if key := keyOf(pages[i].lines[line]); !seen[key] {
@@ -57,7 +60,7 @@ func dropMargins(pages []pdfPage) {
 		often = max(10, filled/5)
 	}
 	for i := range pages {
-		top, low := marginCandidates(pages[i].lines)
+		top, low := zones.candidates(pages[i].lines)
 		drop := map[int]bool{}
 		for _, line := range append(slices.Clone(top), low...) {
 			if repeated[keyOf(pages[i].lines[line])] >= often {
@@ -87,8 +90,23 @@ func without(lines []pdfLine, drop map[int]bool) []pdfLine {
 	return kept
 }
 
-// marginCandidates returns the indexes of the topmost lines, from the top, and of the lowest, from below.
-func marginCandidates(lines []pdfLine) (top, low []int) {
+// zones are the heights above and below which headers and footers are.
+type zones struct{ above, below float64 }
+
+// zonesOf measures the printed height over all pages.
+func zonesOf(pages []pdfPage) zones {
+	lowest, highest := math.Inf(1), math.Inf(-1)
+	for i := range pages {
+		for _, line := range pages[i].lines {
+			lowest, highest = math.Min(lowest, line.bottom), math.Max(highest, line.bottom)
+		}
+	}
+	zone := marginZone * (highest - lowest)
+	return zones{above: highest - zone, below: lowest + zone}
+}
+
+// candidates returns the indexes of the topmost lines, from the top, and of the lowest, from below.
+func (z zones) candidates(lines []pdfLine) (top, low []int) {
 	order := make([]int, len(lines))
 	for i := range order {
 		order[i] = i
@@ -99,10 +117,10 @@ func marginCandidates(lines []pdfLine) (top, low []int) {
 		n = 1
 	}
 	for i := range n {
-		if l := order[i]; len(lines[l].text) <= maxMarginLine {
+		if l := order[i]; len(lines[l].text) <= maxMarginLine && lines[l].bottom >= z.above {
 			top = append(top, l)
 		}
-		if l := order[len(order)-1-i]; len(order) > 1 && len(lines[l].text) <= maxMarginLine {
+		if l := order[len(order)-1-i]; len(order) > 1 && len(lines[l].text) <= maxMarginLine && lines[l].bottom <= z.below {
 			low = append(low, l)
 		}
 	}

@@ -7,8 +7,11 @@ import (
 	"fmt"
 )
 
-// stopGlobal is the exported global that stops a module made by interruptible: set it to anything but 0.
+// stopGlobal is the exported global that stops a stoppable module: set it to anything but 0.
 const stopGlobal = "copilot.stop"
+
+// yieldEvery is how many turns of loops a stoppable module makes before it lets Go run: some tenths of a millisecond.
+const yieldEvery = 1 << 16
 
 // Sections of a WebAssembly module, and the kinds of things that are imported and exported.
 const (
@@ -23,9 +26,13 @@ const (
 
 var errModule = errors.New("WebAssembly module is malformed or uses an instruction that is not known")
 
-// stoppable rewrites a WebAssembly module so that it can be stopped from outside: at the head of every loop it checks a
-// global, and traps once that is set. wazero offers the same (WithCloseOnContextDone) by leaving the compiled code at every
-// turn of every loop, at two to four times the run time; this costs a load and a branch.
+// stoppable rewrites a WebAssembly module so that it can be stopped from outside, and stops nobody else: at the head of every
+// loop it counts, and after so many turns it gives way to Go and then traps if the switch is set.
+//
+// Giving way matters as much as the switch. Compiled WebAssembly cannot be preempted, so a garbage collection that begins
+// meanwhile would hold the whole process, timers included, until the call returns. wazero offers both
+// (WithCloseOnContextDone) by leaving the compiled code at every turn of every loop, at two to four times the run time; this
+// costs a few per cent.
 func stoppable(module []byte) (out []byte, err error) {
 	defer func() {
 		if v := recover(); v != nil {
@@ -50,15 +57,16 @@ func stoppable(module []byte) (out []byte, err error) {
 		case sectionGlobal:
 			count := section.uint()
 			globals += count
-			body = binary.AppendUvarint(nil, count+1)
+			body = binary.AppendUvarint(nil, count+2)
 			body = append(body, section.in[section.at:]...)
-			body = append(body, typeI32, 1, 0x41, 0, 0x0b) // mutable, initially i32.const 0
+			body = append(body, typeI32, 1, 0x41, 0, 0x0b) // the switch: mutable, initially i32.const 0
+			body = append(body, typeI32, 1, 0x41, 1, 0x0b) // the turns left
 		case sectionExport:
 			body = binary.AppendUvarint(nil, section.uint()+1)
 			body = append(body, section.in[section.at:]...)
 			body = binary.AppendUvarint(body, uint64(len(stopGlobal)))
 			body = append(append(body, stopGlobal...), externGlobal)
-			body = binary.AppendUvarint(body, globals-1+1)
+			body = binary.AppendUvarint(body, globals)
 		case sectionCode:
 			body = stoppableCode(section, globals)
 		}
@@ -100,11 +108,28 @@ func importedGlobals(r wasmReader) uint64 {
 	return globals
 }
 
-// stoppableCode rewrites all functions of a code section; stop is the index of the global.
+// check is what a stoppable module does at the head of a loop.
+func check(stop, turns uint64) []byte {
+	global := func(out []byte, opcode byte, index uint64) []byte {
+		return binary.AppendUvarint(append(out, opcode), index)
+	}
+	const get, set = 0x23, 0x24
+	out := global(nil, get, turns)
+	out = append(out, 0x41, 1, 0x6b) // i32.const 1, i32.sub
+	out = global(out, set, turns)
+	out = global(out, get, turns)
+	out = append(out, 0x45, 0x04, 0x40)                 // i32.eqz, if
+	out = append(out, 0x41, 0, 0x40, 0, 0x1a)           // memory.grow by 0, which is done in Go; drop
+	out = append(out, 0x41, 0x80, 0x80, yieldEvery>>14) // i32.const yieldEvery
+	out = global(out, set, turns)
+	out = global(out, get, stop)
+	return append(out, 0x04, 0x40, 0x00, 0x0b, 0x0b) // if, unreachable, end; end
+}
+
+// stoppableCode rewrites all functions of a code section; stop is the index of the switch, and after it comes the counter.
 func stoppableCode(section wasmReader, stop uint64) []byte {
-	check := binary.AppendUvarint([]byte{0x23}, stop) // global.get stop
-	check = append(check, 0x04, 0x40, 0x00, 0x0b)     // if; unreachable; end
-	count := section.uint()                           // of functions
+	check := check(stop, stop+1)
+	count := section.uint() // of functions
 	out := make([]byte, 0, len(section.in)+len(section.in)/8)
 	out = binary.AppendUvarint(out, count)
 	function := make([]byte, 0, 64<<10)
@@ -141,8 +166,11 @@ func (r *wasmReader) byte() byte {
 }
 
 func (r *wasmReader) bytes(n uint64) []byte {
+	if n > uint64(len(r.in)-r.at) {
+		panic("cut off")
+	}
 	start := r.at
-	r.at += int(n) //nolint:gosec // out of range, it panics on the next line
+	r.at += int(n) //nolint:gosec // less than the length
 	return r.in[start:r.at]
 }
 

@@ -3,6 +3,7 @@ package parse
 import (
 	"bytes"
 	"context"
+	"runtime"
 	"testing"
 	"time"
 
@@ -10,12 +11,13 @@ import (
 	"github.com/tetratelabs/wazero/api"
 )
 
-// spinning is a module with a global, whose function "spin" never returns: (loop (br 0)).
+// spinning is a module with a memory and a global, whose function "spin" never returns: (loop (br 0)).
 func spinning() []byte {
 	return bytes.Join([][]byte{
 		[]byte("\x00asm\x01\x00\x00\x00"),
 		{1, 4, 1, 0x60, 0, 0},                             // types: func()
 		{3, 2, 1, 0},                                      // one function of it
+		{5, 3, 1, 0, 1},                                   // a memory of one page
 		{6, 6, 1, typeI32, 0, 0x41, 7, 0x0b},              // a constant global
 		{7, 8, 1, 4, 's', 'p', 'i', 'n', 0, 0},            // its export
 		{10, 9, 1, 7, 0, 0x03, 0x40, 0x0c, 0, 0x0b, 0x0b}, // loop br 0 end end
@@ -29,9 +31,9 @@ func TestAStoppableModuleStopsInTheMiddleOfALoop(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	runtime := wazero.NewRuntime(ctx)
-	defer func() { _ = runtime.Close(ctx) }()
-	instance, err := runtime.Instantiate(ctx, module)
+	machine := wazero.NewRuntime(ctx)
+	defer func() { _ = machine.Close(ctx) }()
+	instance, err := machine.Instantiate(ctx, module)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -49,6 +51,7 @@ func TestAStoppableModuleStopsInTheMiddleOfALoop(t *testing.T) {
 		t.Fatalf("ended by itself: %v", err)
 	case <-time.After(50 * time.Millisecond):
 	}
+	runtime.GC() // would hang on code that does not give way
 	global.Set(1)
 	select {
 	case err := <-done:
