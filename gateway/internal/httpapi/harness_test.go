@@ -59,6 +59,7 @@ type gateway struct {
 	engine *store.Engine
 	bus    *bus.Bus
 	log    *logBuffer
+	ops    string
 	http   *http.Client
 	tokens map[string]string
 	stop   func()
@@ -81,9 +82,10 @@ func start(t *testing.T, settings ...string) *gateway {
 		t: t, db: storetest.NewSeeded(t), blobs: t.TempDir(), log: &logBuffer{}, tokens: map[string]string{},
 		http: &http.Client{Transport: &http.Transport{}, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }},
 	}
+	g.ops = freeAddress(t)
 	namespace := "test" + strings.ReplaceAll(uuid.NewString(), "-", "")
 	environ := map[string]string{
-		"OPS_ADDR": "127.0.0.1:0", "ENVIRONMENT": "test", "DATABASE_URL": g.db.AppURL, "ENGINE_DATABASE_URL": g.db.EngineURL,
+		"OPS_ADDR": g.ops, "ENVIRONMENT": "test", "DATABASE_URL": g.db.AppURL, "ENGINE_DATABASE_URL": g.db.EngineURL,
 		"DATABASE_MAX_CONNS": "5", "NATS_URL": env(t, "TEST_NATS_URL"), "NATS_NAMESPACE": namespace,
 		"REDIS_URL": env(t, "TEST_REDIS_URL"), "BLOB_DIR": g.blobs, "JWT_SECRET": strings.Repeat("test secret ", 4),
 		"BCRYPT_COST": "4", "MAX_UPLOAD_BYTES": "65536", "DRAIN_TIMEOUT": "5s", "LOG_LEVEL": "debug",
@@ -125,6 +127,36 @@ func start(t *testing.T, settings ...string) *gateway {
 		return resp.StatusCode == http.StatusOK
 	})
 	return g
+}
+
+// freeAddress is one that nobody listens on right now.
+func freeAddress(t *testing.T) string {
+	t.Helper()
+	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}
+
+// metrics reads the operations address; empty while nobody listens there.
+func (g *gateway) metrics() string {
+	g.t.Helper()
+	req, err := http.NewRequestWithContext(g.t.Context(), http.MethodGet, "http://"+g.ops+"/metrics", nil)
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	resp, err := g.http.Do(req)
+	if err != nil {
+		return ""
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	return string(text)
 }
 
 // platform connects what the test itself needs to play the workers.
