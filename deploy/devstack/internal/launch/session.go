@@ -100,7 +100,9 @@ func (s *session) up(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	s.console.Entry("addresses", env)
+	if s.durable {
+		s.console.Entry("addresses", env)
+	}
 	if err := s.phase("programs", "gateway and workers ready", func() error { return s.startPrograms(ctx) }); err != nil {
 		return err
 	}
@@ -143,9 +145,10 @@ func (s *session) open() error {
 	if err != nil {
 		return err
 	}
-	cache, err := folder.Dir("cache")
-	if err != nil {
-		return err
+	// What is compiled from a library is no state, and takes seconds to make: every system of the repository shares it.
+	cache := filepath.Join(s.bin, "cache")
+	if err := os.MkdirAll(cache, 0o700); err != nil {
+		return fmt.Errorf("make the folder for what programs compile: %w", err)
 	}
 	s.variables = map[string]string{
 		varNamespace: "copilot",
