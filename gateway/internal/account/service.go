@@ -1,8 +1,8 @@
 package account
 
 import (
+	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -223,7 +223,8 @@ func (s *Service) Refresh(ctx context.Context, spent string, c Client) (Session,
 		if err != nil {
 			return err
 		}
-		if done.Outcome != store.TokenRotated && done.Outcome != store.TokenReplayed || string(done.Successor.TokenHash) != string(nextHash) {
+		good := done.Outcome == store.TokenRotated || done.Outcome == store.TokenReplayed
+		if !good || !bytes.Equal(done.Successor.TokenHash, nextHash) {
 			// Nothing is undone: a family that was revoked just now must stay so.
 			refused = true
 			return nil
@@ -330,14 +331,11 @@ func principal(claimed auth.Access, user *store.Principal) (*rbac.Principal, err
 	for i, name := range user.Permissions {
 		p.Permissions[i] = access.Permission(name)
 	}
-	var errs []error
 	for i, text := range user.Projects {
-		id, err := uuid.Parse(text)
-		p.Projects[i] = id
-		errs = append(errs, err)
-	}
-	if err := errors.Join(errs...); err != nil {
-		return nil, fmt.Errorf("account: read the projects: %w", err)
+		var err error
+		if p.Projects[i], err = uuid.Parse(text); err != nil {
+			return nil, fmt.Errorf("account: read the projects: %w", err)
+		}
 	}
 	return p, nil
 }

@@ -61,7 +61,7 @@ func Serve(ctx context.Context, cfg Config, listener net.Listener, log *slog.Log
 		return errors.Join(err, listener.Close())
 	}
 	defer func() { err = errors.Join(err, p.closers.Close(context.WithoutCancel(ctx))) }()
-	services, err := p.build(listener)
+	services, err := p.build(listener) //nolint:contextcheck // nothing is done yet, only put together
 	if err != nil {
 		return errors.Join(err, listener.Close())
 	}

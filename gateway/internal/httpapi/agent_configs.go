@@ -29,8 +29,9 @@ type LLMConfig struct {
 type plainLLMConfig LLMConfig
 
 // UnmarshalJSON implements json.Unmarshaler.
-func (c *LLMConfig) UnmarshalJSON(data []byte) error {
-	return decodeOpen(data, (*plainLLMConfig)(c), &c.rest, "model", "temperature", "top_p", "max_tokens")
+func (c *LLMConfig) UnmarshalJSON(data []byte) (err error) {
+	c.rest, err = decodeOpen(data, (*plainLLMConfig)(c), "model", "temperature", "top_p", "max_tokens")
+	return err
 }
 
 // MarshalJSON implements json.Marshaler.
@@ -49,8 +50,9 @@ type ToolConfig struct {
 type plainToolConfig ToolConfig
 
 // UnmarshalJSON implements json.Unmarshaler.
-func (c *ToolConfig) UnmarshalJSON(data []byte) error {
-	return decodeOpen(data, (*plainToolConfig)(c), &c.rest, "name", "enabled")
+func (c *ToolConfig) UnmarshalJSON(data []byte) (err error) {
+	c.rest, err = decodeOpen(data, (*plainToolConfig)(c), "name", "enabled")
+	return err
 }
 
 // MarshalJSON implements json.Marshaler.
@@ -136,7 +138,7 @@ type NewAgentConfig struct {
 	Description    string         `json:"description,omitempty" maxLength:"5000"`
 	ProjectID      *uuid.UUID     `json:"project_id,omitempty" format:"uuid" doc:"Without it the agent serves the whole organization"`
 	AgentType      string         `json:"agent_type,omitempty" default:"custom" enum:"rfp,jira,documentation,hr,finance,document_analyzer,chat_agent,custom"`
-	LLMConfig      LLMConfig      `json:"llm_config,omitempty"`
+	LLMConfig      LLMConfig      `json:"llm_config,omitzero" required:"false"`
 	ToolsConfig    []ToolConfig   `json:"tools_config,omitempty" maxItems:"50"`
 	LLMModel       string         `json:"llm_model,omitempty" maxLength:"100"`
 	Temperature    *float64       `json:"temperature,omitempty" minimum:"0" maximum:"2"`

@@ -63,7 +63,8 @@ func (s *Server) runnable(tx *store.Tx, p *rbac.Principal, id uuid.UUID) (*store
 		return nil, fault.New(fault.Conflict, "agent.inactive", "This agent is deactivated. Choose another one or have it activated.")
 	}
 	if !p.RunsAgent(agent.ProjectID) {
-		return nil, fault.New(fault.Forbidden, "agent.not_allowed", "You may not run this agent: your role or your projects do not allow it.")
+		return nil, fault.New(fault.Forbidden, "agent.not_allowed",
+			"You may not run this agent: your role or your projects do not allow it.")
 	}
 	return agent, nil
 }

@@ -39,12 +39,15 @@ const (
 	stranger = "admin@startup.io"
 	password = "SecurePassword123!"
 
+	adminID     = "01900000-0000-7000-8000-000000000a21"
 	acmeOrg     = "01900000-0000-7000-8000-000000000a00"
 	acmeProject = "01900000-0000-7000-8000-000000000a31"
 	acmeAgent   = "01900000-0000-7000-8000-000000000a41"
 	otherAgent  = "01900000-0000-7000-8000-000000000b41"
 	nothing     = "01900000-0000-7000-8000-00000000dead"
 )
+
+const jwtSecret = "a secret of the tests, long enough to sign with"
 
 // patience bounds what a test waits for.
 const patience = 20 * time.Second
@@ -87,7 +90,7 @@ func start(t *testing.T, settings ...string) *gateway {
 	environ := map[string]string{
 		"OPS_ADDR": g.ops, "ENVIRONMENT": "test", "DATABASE_URL": g.db.AppURL, "ENGINE_DATABASE_URL": g.db.EngineURL,
 		"DATABASE_MAX_CONNS": "5", "NATS_URL": env(t, "TEST_NATS_URL"), "NATS_NAMESPACE": namespace,
-		"REDIS_URL": env(t, "TEST_REDIS_URL"), "BLOB_DIR": g.blobs, "JWT_SECRET": strings.Repeat("test secret ", 4),
+		"REDIS_URL": env(t, "TEST_REDIS_URL"), "BLOB_DIR": g.blobs, "JWT_SECRET": jwtSecret,
 		"BCRYPT_COST": "4", "MAX_UPLOAD_BYTES": "65536", "DRAIN_TIMEOUT": "5s", "LOG_LEVEL": "debug",
 		"LOGINS_PER_ACCOUNT": "0", "LOGINS_PER_ADDRESS": "0", "REGISTRATIONS_PER_ADDRESS": "0",
 	}
@@ -143,7 +146,7 @@ func freeAddress(t *testing.T) string {
 // metrics reads the operations address; empty while nobody listens there.
 func (g *gateway) metrics() string {
 	g.t.Helper()
-	req, err := http.NewRequestWithContext(g.t.Context(), http.MethodGet, "http://"+g.ops+"/metrics", nil)
+	req, err := http.NewRequestWithContext(g.t.Context(), http.MethodGet, "http://"+g.ops+"/metrics", http.NoBody)
 	if err != nil {
 		g.t.Fatal(err)
 	}

@@ -70,7 +70,7 @@ func (s *Server) followJob(ctx context.Context, p *rbac.Principal, in *jobEvents
 	if err != nil {
 		return nil, err
 	}
-	return &eventStreamOutput{Body: func(ctx huma.Context) {
+	return &eventStreamOutput{Body: func(ctx huma.Context) { //nolint:contextcheck // it carries the same context
 		defer sub.Close()
 		ctx.SetHeader("Content-Type", "text/event-stream")
 		ctx.SetHeader("Cache-Control", "no-store")
@@ -107,7 +107,7 @@ func (w *eventWriter) follow(ctx context.Context, sub *stream.Subscription, expi
 		case err == nil:
 			err = w.send(fmt.Sprintf("id: %s\nevent: %s\ndata: %s\n\n", item.Position, item.Event.Type, item.Event.Data))
 			if err != nil {
-				return nil //nolint:nilerr // the client is gone, which is its right
+				return nil
 			}
 		case errors.Is(err, io.EOF), errors.Is(err, errClientGone), ctx.Err() != nil:
 			return nil

@@ -93,7 +93,7 @@ func TestCancelEndsAJobAndItsPartsAndTellsTheWorkers(t *testing.T) {
 	}
 	g.call(member, "POST", "/v1/jobs/"+parent.ID+"/cancel", nil).wants(404)
 	g.call(admin, "POST", "/v1/jobs/"+parent.ID+"/cancel", nil).wants(200).has(`"status":"cancelled"`)
-	want := append(ids, parent.ID)
+	want := append([]string{parent.ID}, ids...)
 	for len(want) > 0 {
 		timeout := time.NewTimer(patience)
 		select {
@@ -211,7 +211,7 @@ func TestEventStreamTellsTheWholeJobAndResumes(t *testing.T) {
 	id := g.call(member, "POST", runs, `{"user_input":"x"}`).wants(202).job().ID
 	path := "/v1/jobs/" + id + "/events"
 	frames, resp := g.follow(member, path)
-	if resp.StatusCode != 200 || resp.Header.Get("Content-Type") != "text/event-stream" ||
+	if resp.StatusCode != http.StatusOK || resp.Header.Get("Content-Type") != "text/event-stream" ||
 		resp.Header.Get("Cache-Control") != "no-store" || resp.Header.Get("X-Accel-Buffering") != "no" {
 		t.Fatalf("%d %v", resp.StatusCode, resp.Header)
 	}
@@ -230,7 +230,7 @@ func TestEventStreamTellsTheWholeJobAndResumes(t *testing.T) {
 	for _, f := range seen {
 		types = append(types, f.event)
 	}
-	if got := strings.Join(types, " "); got != "job.state job.state step.started text.delta job.progress job.state" {
+	if got := strings.Join(types, ","); got != "job.state,job.state,step.started,text.delta,job.progress,job.state" {
 		t.Fatalf("saw %s", got)
 	}
 	var delta events.TextDelta
@@ -257,7 +257,7 @@ func TestEventStreamTellsTheWholeJobAndResumes(t *testing.T) {
 
 func TestEventStreamEndsWithTheToken(t *testing.T) {
 	t.Parallel()
-	g := start(t, "ACCESS_TOKEN_TTL", "2s")
+	g := start(t, "ACCESS_TOKEN_TTL", "1s")
 	id := g.embed(admin, 1)[0]
 	delete(g.tokens, admin)
 	frames, _ := g.follow(admin, "/v1/jobs/"+id+"/events")

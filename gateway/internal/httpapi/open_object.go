@@ -6,18 +6,18 @@ import (
 	"maps"
 )
 
-// decodeOpen fills known from an object and puts the fields that known does not have into rest.
-func decodeOpen(data []byte, known any, rest *map[string]any, names ...string) error {
+// decodeOpen fills known from an object and returns the fields that are not named, which known does not have.
+func decodeOpen(data []byte, known any, names ...string) (rest map[string]any, err error) {
 	if err := json.Unmarshal(data, known); err != nil {
-		return fmt.Errorf("decode object: %w", err)
+		return nil, fmt.Errorf("decode object: %w", err)
 	}
-	if err := json.Unmarshal(data, rest); err != nil {
-		return fmt.Errorf("decode object: %w", err)
+	if err := json.Unmarshal(data, &rest); err != nil {
+		return nil, fmt.Errorf("decode object: %w", err)
 	}
 	for _, name := range names {
-		delete(*rest, name)
+		delete(rest, name)
 	}
-	return nil
+	return rest, nil
 }
 
 // encodeOpen writes the fields of known and those of rest as one object; where both have a field, known wins.

@@ -135,7 +135,8 @@ func (s *Server) authorize(permission access.Permission) func(huma.Context, func
 	return func(ctx huma.Context, next func(huma.Context)) {
 		p, err := s.authenticate(ctx.Context(), ctx.Header("Authorization"))
 		if err == nil && !p.Can(permission) {
-			err = fault.New(fault.Forbidden, "permission.missing", "This needs the permission %s, which your role does not have.", permission)
+			err = fault.New(fault.Forbidden, "permission.missing",
+				"This needs the permission %s, which your role does not have.", permission)
 		}
 		if err != nil {
 			abort(humagin.Unwrap(ctx), s.failed(ctx.Context(), err))

@@ -16,7 +16,7 @@ import (
 )
 
 // Problem is the body of every answer that is not a success: a problem document of RFC 9457.
-type Problem struct {
+type Problem struct { //nolint:errname // it is first of all what stands on the wire
 	Type      string       `json:"type" format:"uri" example:"urn:copilot:problem:not-found" doc:"Kind of problem; stable"`
 	Title     string       `json:"title" example:"Not found" doc:"The kind in words; the same for every problem of a type"`
 	Status    int          `json:"status" example:"404" doc:"The HTTP status"`

@@ -3,6 +3,7 @@ package httpapi
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -143,7 +144,7 @@ func survive(c *gin.Context) {
 	c.Next()
 }
 
-var errPanic = fmt.Errorf("handler panicked") //nolint:perfsprint // a sentinel without a cause
+var errPanic = errors.New("handler panicked")
 
 // answerWithin is how long a client may take to read an answer. Streams set a deadline of their own for each event.
 const answerWithin = 75 * time.Second
@@ -174,7 +175,7 @@ func (b *pacedBody) Read(p []byte) (int, error) {
 		_ = b.control.SetReadDeadline(time.Now().Add(b.idle))
 	}
 	n, err := b.ReadCloser.Read(p)
-	if err == io.EOF { //nolint:errorlint // readers return io.EOF itself
+	if err == io.EOF {
 		_ = b.control.SetReadDeadline(time.Time{})
 	}
 	return n, err

@@ -22,7 +22,7 @@ type Query struct {
 	Mode     events.SearchMode `json:"mode,omitempty" enum:"hybrid,semantic,keyword" default:"hybrid" doc:"By meaning, by words, or both"`
 	Limit    int               `json:"limit,omitempty" minimum:"1" maximum:"50" default:"10" doc:"How many passages to answer at most"`
 	MinScore float64           `json:"min_score,omitempty" doc:"Leave out passages that score less; scores depend on the mode"`
-	Filters  QueryFilters      `json:"filters,omitempty"`
+	Filters  QueryFilters      `json:"filters,omitzero" required:"false"`
 }
 
 // QueryFilters narrow a search. Several values of one filter widen it, several filters narrow it.

@@ -195,7 +195,8 @@ func (s *Server) readFailure(err error) error {
 }
 
 func (s *Server) tooLarge() error {
-	return fault.New(fault.TooLarge, "document.too_large", "The file is larger than the %s that are allowed. Split it.", size(s.cfg.MaxUpload))
+	return fault.New(fault.TooLarge, "document.too_large",
+		"The file is larger than the %s that are allowed. Split it.", size(s.cfg.MaxUpload))
 }
 
 func (s *Server) receivePart(ctx context.Context, part *multipart.Part, u *uploaded) error {

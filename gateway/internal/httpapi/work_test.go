@@ -284,7 +284,12 @@ func TestSearchAsksTheWorkersWithinTheCallersReach(t *testing.T) {
 			}}}
 		})
 	}()
-	t.Cleanup(func() { cancel(); <-answered })
+	t.Cleanup(func() {
+		cancel()
+		if err := <-answered; err != nil {
+			t.Error(err)
+		}
+	})
 	g.eventually("the worker answers", func() bool { return g.call(admin, "POST", "/v1/documents/search", `{"query":"x"}`).status == 200 })
 	if first := <-asked; !first.Scope.All || first.Mode != events.SearchHybrid || first.Limit != 10 || first.TenantID != acmeOrg {
 		t.Errorf("the Admin's search asked %+v", first)

@@ -1,0 +1,79 @@
+package app_test
+
+import (
+	"bytes"
+	"errors"
+	"flag"
+	"strings"
+	"testing"
+
+	"go.uber.org/goleak"
+
+	"github.com/tarento/copilot/gateway/internal/app"
+	"github.com/tarento/copilot/pkg/config"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func environ(settings ...string) map[string]string {
+	e := map[string]string{
+		"DATABASE_URL": "postgres://nobody:sesame@127.0.0.1:1/none", "ENGINE_DATABASE_URL": "postgres://nobody:sesame@127.0.0.1:1/none",
+		"NATS_URL": "nats://127.0.0.1:1", "REDIS_URL": "redis://127.0.0.1:1/0", "BLOB_DIR": "/nowhere",
+		"JWT_SECRET": strings.Repeat("s", 32), "HTTP_ADDR": "127.0.0.1:0",
+	}
+	for i := 0; i < len(settings); i += 2 {
+		e[settings[i]] = settings[i+1]
+	}
+	return e
+}
+
+func TestSettingsThatDoNotFitAreNamed(t *testing.T) {
+	t.Parallel()
+	for variable, value := range map[string]string{
+		"ENVIRONMENT": "playground", "MAX_UPLOAD_BYTES": "0", "DATABASE_MAX_CONNS": "1", "DRAIN_TIMEOUT": "0s", "DISPATCH_DEPTH": "0",
+		"JWT_SECRET": "short", "JWT_PREVIOUS_SECRET": "short", "ACCESS_TOKEN_TTL": "1ms", "REFRESH_TOKEN_TTL": "1s", "BCRYPT_COST": "3",
+		"BODY_READ_TIMEOUT": "0s", "LOG_FORMAT": "poem",
+	} {
+		var out bytes.Buffer
+		err := app.Run(t.Context(), nil, environ(variable, value), app.Streams{Out: &out, Err: &out})
+		if _, ok := errors.AsType[*config.Error](err); !ok || !strings.Contains(err.Error(), variable) {
+			t.Errorf("%s=%s: %v", variable, value, err)
+		}
+		if err != nil && strings.Contains(err.Error(), "sesame") {
+			t.Errorf("the error holds a secret: %v", err)
+		}
+	}
+	err := app.Run(t.Context(), nil, environ("ENVIRONMENT", "production", "BCRYPT_COST", "4"), app.Streams{})
+	if err == nil || !strings.Contains(err.Error(), "BCRYPT_COST") {
+		t.Errorf("production with cheap passwords: %v", err)
+	}
+}
+
+func TestReferenceIsPrinted(t *testing.T) {
+	t.Parallel()
+	var out, errs bytes.Buffer
+	s := app.Streams{Out: &out, Err: &errs}
+	if err := app.Run(t.Context(), []string{"config-doc"}, nil, s); err != nil || !strings.Contains(out.String(), "| `JWT_SECRET` |") {
+		t.Errorf("config-doc: %v %s", err, &out)
+	}
+	if err := app.Run(t.Context(), []string{"-h"}, nil, s); !errors.Is(err, flag.ErrHelp) || !strings.Contains(errs.String(), "JWT_SECRET") {
+		t.Errorf("-h: %v %s", err, &errs)
+	}
+	if err := app.Run(t.Context(), []string{"fly"}, nil, s); err == nil || !strings.Contains(err.Error(), "fly") {
+		t.Errorf("an unknown argument: %v", err)
+	}
+}
+
+func TestFailedStartClosesWhatItOpened(t *testing.T) {
+	t.Parallel()
+	var out bytes.Buffer
+	s := app.Streams{Out: &out, Err: &out}
+	// The folder cannot be made, because a file stands where it should be.
+	err := app.Run(t.Context(), nil, environ("BLOB_DIR", "/dev/null/blobs"), s)
+	if err == nil || !strings.Contains(err.Error(), "blob") {
+		t.Errorf("without a folder: %v", err)
+	}
+	if err := app.Run(t.Context(), nil, environ("HTTP_ADDR", "nowhere:none"), s); err == nil {
+		t.Error("started on an address that is none")
+	}
+}
