@@ -11,6 +11,7 @@ import (
 	"mime/multipart"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -89,7 +90,7 @@ func TestBadRequestsAreRefusedWithWordsThatHelp(t *testing.T) {
 		{name: "a body that is missing", request: raw(runs, "application/json", ""), status: 400, code: "request.malformed", says: "body"},
 		{name: "a body without what is needed", request: post(runs, map[string]string{}), status: 422, code: "request.invalid", says: "errors"},
 		{name: "an upload that is no form", request: post(upload, map[string]string{"title": "x"}), status: 415, code: "request.unsupported_media_type", says: "multipart/form-data"},
-		{name: "an upload of 0 bytes", request: raw(upload, "multipart/form-data; boundary=x", ""), status: 400, code: "upload.no_file", says: "file"},
+		{name: "an upload of 0 bytes", request: raw(upload, "multipart/form-data; boundary=x", ""), status: 400, code: "upload.malformed", says: "again"},
 		{name: "an upload that breaks off", request: raw(upload, "multipart/form-data; boundary=x", "--x\r\nContent-Disposition: form-data; name=\"file\"; filename=\"a.txt\"\r\n\r\nhalf"), status: 400, code: "upload.malformed", says: "again"},
 		{name: "an upload without a file", request: raw(upload, "multipart/form-data; boundary=x", "--x\r\nContent-Disposition: form-data; name=\"title\"\r\n\r\nNo file\r\n--x--\r\n"), status: 400, code: "upload.no_file", says: "file"},
 		{name: "a file that is empty", upload: &file{name: "empty.pdf", media: "application/pdf"}, status: 422, code: "document.empty", says: "empty"},
@@ -205,7 +206,8 @@ func TestBadDocumentsFailWithAReasonAndHarmNobody(t *testing.T) {
 		{"a PDF that is broken", file{name: "broken.pdf", media: "application/pdf", data: append([]byte("%PDF-1.7\n"), bytes.Repeat([]byte{0x9f, 0x13, '\n'}, 5000)...)}, "document.unreadable", "damaged"},
 		{"a PDF under a password", lockedPDF(), "document.encrypted", "password"},
 		{"a PDF without a word", bigPDFWithoutText(), "document.no_text", "OCR"},
-		{"a DOCX that is a zip bomb", zipBomb(t, 1<<30), "document.bomb", "far more data"},
+		{"a DOCX that is a zip bomb", zipBomb(t, 1<<10, 0), "document.bomb", "far more data"},
+		{"a DOCX that is a zip bomb and denies it", zipBomb(t, 1<<10, 10_000), "", ""},
 		{"a DOCX that is a PDF", file{name: "report.docx", media: docxMedia, data: whole.data[:4096]}, "", ""},
 		{"a DOCX that breaks off", file{name: "half.docx", media: docxMedia, data: policy(t).data[:20_000]}, "", ""},
 		{"a text that is a program", file{name: "notes.txt", media: "text/plain", data: bytes.Repeat([]byte{0x7f, 'E', 'L', 'F', 0, 1, 2, 0xff}, 500)}, "document.binary", "text"},
@@ -339,6 +341,18 @@ func TestLoginTellsNobodyWhoHasAnAccount(t *testing.T) {
 			t.Fatalf("a known account answers %s, an unknown one %s", one, other)
 		}
 	}
+	t.Run("and lets nobody guess for long", func(t *testing.T) {
+		strict := s.clientOf(s.startGateway(map[string]string{"LOGINS_PER_ACCOUNT": "1"}))
+		strict.t = t
+		var got answer
+		for range 4 {
+			got = strict.post("/api/v1/auth/login", map[string]string{"username": s.name, "password": "not this one"})
+		}
+		p := got.wants(http.StatusTooManyRequests).problem()
+		if seconds, err := strconv.Atoi(got.header.Get("Retry-After")); err != nil || seconds < 1 || seconds > 120 {
+			t.Errorf("Retry-After is %q: %+v", got.header.Get("Retry-After"), p)
+		}
+	})
 	slices.Sort(known)
 	slices.Sort(unknown)
 	if a, b := known[tries/2], unknown[tries/2]; a > 3*b || b > 3*a {

@@ -37,11 +37,7 @@ func TestCancelledRunFreesItsWorkerWithinASecond(t *testing.T) {
 	if ended := c.await(next.ID, time.Minute); runResult(t, ended).Content != "The next in the queue." {
 		t.Errorf("the next run says %s", ended.Result)
 	}
-	var idle time.Duration
-	s.db.scan("SELECT b.started_at - a.finished_at FROM jobs a, jobs b WHERE a.id = $1 AND b.id = $2", []any{first.ID, next.ID}, &idle)
-	if idle < 0 || idle > stopsWithin {
-		t.Errorf("the next job began %s after the cancel, want at most %s", idle, stopsWithin)
-	}
+	assertNext(t, s, first.ID, next.ID)
 	if now := s.db.job(first.ID); now.LastSeq != record.LastSeq || now.Status != events.StatusCancelled {
 		t.Errorf("the cancelled job was %+v and is %+v now", record, now)
 	}
@@ -64,6 +60,16 @@ func TestCancelledRunFreesItsWorkerWithinASecond(t *testing.T) {
 	s.db.verify()
 }
 
+// assertNext fails the test unless the one slot of the cancelled job's worker had the next job soon.
+func assertNext(t *testing.T, s *stack, cancelled, next string) {
+	t.Helper()
+	var idle time.Duration
+	s.db.scan("SELECT b.started_at - a.finished_at FROM jobs a, jobs b WHERE a.id = $1 AND b.id = $2", []any{cancelled, next}, &idle)
+	if idle < 0 || idle > stopsWithin {
+		t.Errorf("the next job began %s after the cancel, want at most %s", idle, stopsWithin)
+	}
+}
+
 func TestCancelledIngestTakesItsPartsAlong(t *testing.T) {
 	t.Parallel()
 	s := newStack(t, setup{
@@ -78,13 +84,10 @@ func TestCancelledIngestTakesItsPartsAlong(t *testing.T) {
 	})
 	after := c.embed("Something else entirely.")
 	c.post("/api/v1/jobs/"+j.ID+"/cancel", nil).wants(http.StatusOK)
-	cancelled := time.Now()
 	if ended := c.await(after.ID, time.Minute); ended.Status != events.StatusSucceeded {
 		t.Errorf("the job behind it ended as %+v", ended)
 	}
-	if took := time.Since(cancelled); took > 10*time.Second {
-		t.Errorf("the job behind it took %s: the cancelled call was waited for", took)
-	}
+	assertNext(t, s, j.ID, after.ID)
 	for _, part := range s.db.children(j.ID) {
 		if part.Status != events.StatusCancelled {
 			t.Errorf("a part is %+v, want it cancelled", part)

@@ -3,9 +3,13 @@ package e2e_test
 import (
 	"archive/zip"
 	"bytes"
+	"compress/flate"
+	"errors"
 	"fmt"
+	"hash/crc32"
 	"io"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -92,40 +96,84 @@ func writePDF(objects []string, trailer string) []byte {
 	return b.Bytes()
 }
 
-// zipBomb is a small DOCX file whose text unpacks to n bytes.
-func zipBomb(t *testing.T, n int64) file {
+// zipBomb is a small DOCX file whose text unpacks to n MiB. Its directory says so, or with a claim says that size instead.
+func zipBomb(t *testing.T, mebibytes int, claim uint64) file {
 	t.Helper()
 	var b bytes.Buffer
 	z := zip.NewWriter(&b)
-	for _, entry := range []struct {
-		name string
-		text io.Reader
-	}{
-		{"[Content_Types].xml", strings.NewReader(`<?xml version="1.0"?><Types xmlns="http://schemas.openxmlformats.org/package/2006/` +
-			`content-types"><Override PartName="/word/document.xml" ContentType="application/vnd.openxmlformats-officedocument.` +
-			`wordprocessingml.document.main+xml"/></Types>`)},
-		{"_rels/.rels", strings.NewReader(`<?xml version="1.0"?><Relationships xmlns="http://schemas.openxmlformats.org/package/2006/` +
-			`relationships"><Relationship Id="rId1" Type="http://schemas.openxmlformats.org/officeDocument/2006/relationships/` +
-			`officeDocument" Target="word/document.xml"/></Relationships>`)},
-		{"word/document.xml", io.MultiReader(
-			strings.NewReader(`<?xml version="1.0"?><w:document xmlns:w="http://schemas.openxmlformats.org/wordprocessingml/2006/main">`+
-				`<w:body><w:p><w:r><w:t>`),
-			io.LimitReader(monotone('a'), n),
-			strings.NewReader(`</w:t></w:r></w:p></w:body></w:document>`),
-		)},
+	for name, text := range map[string]string{
+		"[Content_Types].xml": `<?xml version="1.0"?><Types xmlns="http://schemas.openxmlformats.org/package/2006/content-types">` +
+			`<Override PartName="/word/document.xml" ContentType="application/vnd.openxmlformats-officedocument.wordprocessingml.` +
+			`document.main+xml"/></Types>`,
+		"_rels/.rels": `<?xml version="1.0"?><Relationships xmlns="http://schemas.openxmlformats.org/package/2006/relationships">` +
+			`<Relationship Id="rId1" Type="http://schemas.openxmlformats.org/officeDocument/2006/relationships/officeDocument" ` +
+			`Target="word/document.xml"/></Relationships>`,
 	} {
-		w, err := z.Create(entry.name)
+		w, err := z.Create(name)
 		if err == nil {
-			_, err = io.Copy(w, entry.text)
+			_, err = io.WriteString(w, text)
 		}
 		if err != nil {
 			t.Fatal(err)
 		}
 	}
-	if err := z.Close(); err != nil {
+	packed, header := deflateMonotone(t, mebibytes,
+		`<?xml version="1.0"?><w:document xmlns:w="http://schemas.openxmlformats.org/wordprocessingml/2006/main"><w:body><w:p><w:r><w:t>`,
+		`</w:t></w:r></w:p></w:body></w:document>`)
+	header.Name = "word/document.xml"
+	if claim > 0 {
+		header.UncompressedSize64 = claim
+	}
+	w, err := z.CreateRaw(header)
+	if err == nil {
+		_, err = w.Write(packed)
+	}
+	if err == nil {
+		err = z.Close()
+	}
+	if err != nil {
 		t.Fatal(err)
 	}
 	return file{name: "bomb.docx", media: docxMedia, data: b.Bytes()}
+}
+
+// deflateMonotone packs many MiB of one letter between a head and a foot without going through them: each MiB but the first
+// packs to the same bytes.
+func deflateMonotone(t *testing.T, mebibytes int, head, foot string) (packed []byte, header *zip.FileHeader) {
+	t.Helper()
+	var b bytes.Buffer
+	w, err := flate.NewWriter(&b, flate.BestCompression)
+	if err != nil {
+		t.Fatal(err)
+	}
+	letters := bytes.Repeat([]byte("a"), 1<<20)
+	sum := crc32.NewIEEE()
+	write := func(text []byte) []byte {
+		b.Reset()
+		_, err := w.Write(text)
+		if err = errors.Join(err, w.Flush()); err != nil {
+			t.Fatal(err)
+		}
+		return slices.Clone(b.Bytes())
+	}
+	sum.Write([]byte(head))
+	packed = append(write([]byte(head)), write(letters)...)
+	again := write(letters)
+	for range mebibytes {
+		sum.Write(letters)
+	}
+	packed = append(packed, bytes.Repeat(again, mebibytes-1)...)
+	sum.Write([]byte(foot))
+	packed = append(packed, write([]byte(foot))...)
+	b.Reset()
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	packed = append(packed, b.Bytes()...)
+	return packed, &zip.FileHeader{
+		Method: zip.Deflate, CRC32: sum.Sum32(), CompressedSize64: uint64(len(packed)),
+		UncompressedSize64: uint64(len(head) + mebibytes<<20 + len(foot)),
+	}
 }
 
 // monotone reads as its letter for ever.
@@ -133,8 +181,6 @@ type monotone byte
 
 // Read implements io.Reader.
 func (m monotone) Read(p []byte) (int, error) {
-	for i := range p {
-		p[i] = byte(m)
-	}
+	copy(p, bytes.Repeat([]byte{byte(m)}, len(p)))
 	return len(p), nil
 }

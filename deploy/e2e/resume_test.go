@@ -30,6 +30,9 @@ func TestStreamThatIsCutAnywhereGoesOnWithTheExactRest(t *testing.T) {
 	if once.text != longAnswer {
 		t.Fatalf("the uninterrupted stream tells %q", once.text)
 	}
+	if pieces := len(decode[events.TextDelta](t, whole.seenSoFar())); pieces < 20 {
+		t.Fatalf("the text came in %d pieces: there was nothing to cut", pieces)
+	}
 	for cut, seen := range live {
 		compare(t, fmt.Sprintf("cut after %d events while it ran", cut), seen, once)
 	}
