@@ -1,0 +1,9 @@
+// Package floor holds what the system is measured against: the least that could do its work. It promises nothing that the system
+// promises (no tenants, no permissions, no events, no leases, no retries), so it shows what those promises cost.
+//
+//   - Inserting: a bare Gin handler that verifies a JWT and inserts one row with pgx.
+//   - Running: the same handler, which then publishes the row's id to JetStream and waits; a bare worker, in a process of its own,
+//     takes it, marks the row as running, marks it as done, and says so over core NATS.
+//
+// Both commit as durably as the system does, to the same Postgres and the same NATS.
+package floor

@@ -1,0 +1,153 @@
+package floor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/gin-gonic/gin"
+	"github.com/golang-jwt/jwt/v5"
+	"github.com/google/uuid"
+	"github.com/nats-io/nats.go"
+)
+
+// The paths of the API. Ready answers 204 once everything is connected.
+const (
+	PathReady  = "/ready"
+	PathInsert = "/insert"
+	PathRun    = "/run"
+)
+
+// Serve answers the API until ctx ends.
+func Serve(ctx context.Context, c Config) error {
+	if c.Address == "" || c.Secret == "" {
+		return errors.New("floor: " + VarAddress + " and " + VarSecret + " must be set")
+	}
+	e, err := c.open(ctx)
+	if err != nil {
+		return err
+	}
+	defer e.close()
+	a := &api{config: c, engines: e, parser: jwt.NewParser(jwt.WithValidMethods([]string{"HS256"}), jwt.WithExpirationRequired())}
+	if _, err := e.nats.Subscribe(c.done("*"), a.ended); err != nil {
+		return fmt.Errorf("floor: subscribe: %w", err)
+	}
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", c.Address)
+	if err != nil {
+		return fmt.Errorf("floor: %w", err)
+	}
+	server := &http.Server{Handler: a.router(), ReadHeaderTimeout: 10 * time.Second}
+	defer context.AfterFunc(ctx, func() { _ = server.Close() })()
+	if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("floor: serve: %w", err)
+	}
+	return nil
+}
+
+// api is the bare handlers.
+type api struct {
+	*engines
+
+	config Config
+	parser *jwt.Parser
+	// waiting has the channel of each request that waits for its job, by the job's id.
+	waiting sync.Map
+}
+
+func (a *api) router() http.Handler {
+	gin.SetMode(gin.ReleaseMode)
+	router := gin.New()
+	router.GET(PathReady, func(g *gin.Context) { g.Status(http.StatusNoContent) })
+	signed := router.Group("", a.authenticate)
+	signed.POST(PathInsert, a.insert)
+	signed.POST(PathRun, a.run)
+	return router
+}
+
+// user is where authenticate keeps who calls.
+const user = "user"
+
+// authenticate verifies the token.
+func (a *api) authenticate(g *gin.Context) {
+	token, _ := strings.CutPrefix(g.GetHeader("Authorization"), "Bearer ")
+	var claims jwt.RegisteredClaims
+	_, err := a.parser.ParseWithClaims(token, &claims, func(*jwt.Token) (any, error) { return []byte(a.config.Secret), nil })
+	if err != nil {
+		g.AbortWithStatusJSON(http.StatusUnauthorized, gin.H{"error": err.Error()})
+		return
+	}
+	g.Set(user, claims.Subject)
+}
+
+// job is what the handlers take: the same body as the system's POST embeddings.
+type job struct {
+	Texts []string `binding:"required,min=1,max=100" json:"texts"`
+}
+
+// row inserts the job and returns its id.
+func (a *api) row(g *gin.Context) (string, error) {
+	var in job
+	if err := g.ShouldBindJSON(&in); err != nil {
+		return "", fmt.Errorf("read the body: %w", err)
+	}
+	id, err := uuid.NewV7()
+	if err != nil {
+		return "", fmt.Errorf("make an id: %w", err)
+	}
+	_, err = a.pool.Exec(g.Request.Context(), "INSERT INTO floor.jobs (id, created_by, kind, input) VALUES ($1, $2, $3, $4)",
+		id.String(), g.GetString(user), "embedding.create", in)
+	if err != nil {
+		return "", fmt.Errorf("insert: %w", err)
+	}
+	return id.String(), nil
+}
+
+// insert answers as soon as the row is committed.
+func (a *api) insert(g *gin.Context) {
+	id, err := a.row(g)
+	if err != nil {
+		refuse(g, err)
+		return
+	}
+	g.JSON(http.StatusAccepted, gin.H{"id": id, "status": "queued"})
+}
+
+// run answers when a worker has done the job.
+func (a *api) run(g *gin.Context) {
+	id, err := a.row(g)
+	if err != nil {
+		refuse(g, err)
+		return
+	}
+	ended := make(chan struct{}, 1)
+	a.waiting.Store(id, ended)
+	defer a.waiting.Delete(id)
+	if _, err := a.stream.Publish(g.Request.Context(), a.config.work(), []byte(id)); err != nil {
+		refuse(g, fmt.Errorf("publish: %w", err))
+		return
+	}
+	select {
+	case <-ended:
+		g.JSON(http.StatusOK, gin.H{"id": id, "status": "succeeded"})
+	case <-g.Request.Context().Done():
+	}
+}
+
+// ended wakes the request that waits for a job.
+func (a *api) ended(m *nats.Msg) {
+	if waiting, ok := a.waiting.Load(a.config.doneOf(m.Subject)); ok {
+		select {
+		case waiting.(chan struct{}) <- struct{}{}: //nolint:forcetypeassert // nothing else is stored
+		default: // told already: JetStream may deliver twice
+		}
+	}
+}
+
+func refuse(g *gin.Context, err error) {
+	g.AbortWithStatusJSON(http.StatusInternalServerError, gin.H{"error": err.Error()})
+}

@@ -1,0 +1,172 @@
+package load
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+)
+
+// Request is what every connection of a closed load sends, again and again.
+type Request struct {
+	// Address is the server's host and port.
+	Address string
+	// Path is what is posted to.
+	Path string
+	// Token is the bearer token; empty sends none.
+	Token string
+	// Body is the JSON that is posted.
+	Body []byte
+	// Want is the status of every answer. Another one ends the load.
+	Want int
+}
+
+// Result is what one load came to.
+type Result struct {
+	// Latencies has one entry for each answer, in no order.
+	Latencies []time.Duration
+	// Took is how long it took to get them.
+	Took time.Duration
+}
+
+// PerSecond is the rate of answers; zero for the zero Result.
+func (r Result) PerSecond() float64 {
+	if r.Took <= 0 {
+		return 0
+	}
+	return float64(len(r.Latencies)) / r.Took.Seconds()
+}
+
+// Closed posts the request over so many keep-alive connections for that long, on each the next as soon as the last is answered. A
+// request under way when the time is over is waited for and counted. The first connection that fails, gets an answer
+// other than Want or sees ctx end stops all of them, and its error is returned.
+func Closed(ctx context.Context, r Request, connections int, lasting time.Duration) (Result, error) {
+	ctx, fail := context.WithCancelCause(ctx)
+	defer fail(nil)
+	wire, err := r.wire(ctx)
+	if err != nil {
+		return Result{}, err
+	}
+	lanes, err := open(ctx, r, connections)
+	defer hangUp(lanes)
+	if err != nil {
+		return Result{}, err
+	}
+	defer context.AfterFunc(ctx, func() { hangUp(lanes) })()
+	for _, l := range lanes {
+		l.wire = wire
+	}
+	var wg sync.WaitGroup
+	start := time.Now()
+	for _, l := range lanes {
+		wg.Go(func() {
+			if err := l.drive(start.Add(lasting)); err != nil {
+				fail(fmt.Errorf("post %s: %w", r.Path, err))
+			}
+		})
+	}
+	wg.Wait()
+	result := Result{Took: time.Since(start)}
+	if err := context.Cause(ctx); err != nil {
+		return Result{}, err
+	}
+	for _, l := range lanes {
+		result.Latencies = append(result.Latencies, l.latencies...)
+	}
+	return result, nil
+}
+
+// open connects to the server. It returns the connections that were made also when it fails.
+func open(ctx context.Context, r Request, connections int) ([]*lane, error) {
+	lanes := make([]*lane, 0, connections)
+	for i := range connections {
+		conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", r.Address)
+		if err != nil {
+			return lanes, fmt.Errorf("open connection %d of %d: %w", i+1, connections, err)
+		}
+		lanes = append(lanes, &lane{conn: conn, answers: bufio.NewReader(conn), want: r.Want})
+	}
+	return lanes, nil
+}
+
+// hangUp closes the connections; closing one twice does no harm.
+func hangUp(lanes []*lane) {
+	for _, l := range lanes {
+		_ = l.conn.Close()
+	}
+}
+
+// wire is the request as bytes.
+func (r Request) wire(ctx context.Context) ([]byte, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+r.Address+r.Path, bytes.NewReader(r.Body))
+	if err != nil {
+		return nil, fmt.Errorf("prepare the request: %w", err)
+	}
+	req.Header.Set("Content-Type", "application/json")
+	req.Header.Set("Accept", "application/json")
+	if r.Token != "" {
+		req.Header.Set("Authorization", "Bearer "+r.Token)
+	}
+	var raw bytes.Buffer
+	if err := req.Write(&raw); err != nil {
+		return nil, fmt.Errorf("prepare the request: %w", err)
+	}
+	return raw.Bytes(), nil
+}
+
+// lane is one connection of a closed load.
+type lane struct {
+	conn      net.Conn
+	answers   *bufio.Reader
+	wire      []byte
+	want      int
+	latencies []time.Duration
+}
+
+// drive sends requests until the deadline has passed.
+func (l *lane) drive(deadline time.Time) error {
+	for start := time.Now(); start.Before(deadline); {
+		if err := l.exchange(); err != nil {
+			return err
+		}
+		end := time.Now()
+		l.latencies = append(l.latencies, end.Sub(start))
+		start = end
+	}
+	return nil
+}
+
+// exchange sends one request and reads its answer.
+func (l *lane) exchange() error {
+	if _, err := l.conn.Write(l.wire); err != nil {
+		return err
+	}
+	resp, err := http.ReadResponse(l.answers, nil)
+	if err != nil {
+		return fmt.Errorf("read the answer: %w", err)
+	}
+	defer func() { _ = resp.Body.Close() }()
+	if resp.StatusCode != l.want {
+		return refusal(resp)
+	}
+	if _, err := io.Copy(io.Discard, resp.Body); err != nil {
+		return fmt.Errorf("read the answer: %w", err)
+	}
+	if resp.Close {
+		return errors.New("the server does not keep the connection alive")
+	}
+	return nil
+}
+
+// refusal says what came instead of the wanted answer.
+func refusal(resp *http.Response) error {
+	const enough = 1 << 10
+	text, _ := io.ReadAll(io.LimitReader(resp.Body, enough)) // what can be read is better than nothing
+	return fmt.Errorf("status %d: %s", resp.StatusCode, bytes.TrimSpace(text))
+}

@@ -1,0 +1,224 @@
+package system
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/tarento/copilot/deploy/bench/internal/floor"
+	"github.com/tarento/copilot/events"
+)
+
+// System is some of the system's programs, running. Start one at a Site; it must be stopped.
+type System struct {
+	// Client speaks to the gateway as the seeded administrator of a tenant.
+	*Client
+
+	site      *Site
+	name      string // tells the system apart wherever engines are shared
+	secret    string
+	processes []*process
+	floor     floor.Config
+	http      *http.Client
+}
+
+// The seeded user who does the work.
+const (
+	username = "admin@acme.com"
+	password = "SecurePassword123!" //nolint:gosec // of the demonstration data, told to everybody
+)
+
+// Start starts the programs, waits until all are ready, and logs in. Gateway must be among them.
+func (s *Site) Start(ctx context.Context, programs ...string) (sys *System, err error) {
+	sys = &System{
+		site: s, name: fmt.Sprintf("%s-%d", s.template, s.systems.Add(1)), secret: rand.Text() + rand.Text(),
+		http: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 256}},
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, sys.Stop(context.WithoutCancel(ctx)))
+		}
+	}()
+	if err := s.engines.statement(ctx, fmt.Sprintf("CREATE DATABASE %s TEMPLATE %s", quote(sys.name), quote(s.template))); err != nil {
+		return sys, fmt.Errorf("copy the database: %w", err)
+	}
+	ready := make(map[*process]string)
+	for _, name := range programs {
+		env, ops, err := sys.environment(ctx, name)
+		if err != nil {
+			return sys, err
+		}
+		p, err := start(ctx, name, s.program(name), env)
+		if err != nil {
+			return sys, err
+		}
+		sys.processes = append(sys.processes, p)
+		ready[p] = "http://" + ops + "/readyz"
+	}
+	for _, p := range sys.processes {
+		if err := p.awaitReady(ctx, sys.http, ready[p]); err != nil {
+			return sys, err
+		}
+	}
+	if err := sys.login(ctx, username, password); err != nil {
+		return sys, fmt.Errorf("log in: %w\n%s", err, sys.log(Gateway))
+	}
+	return sys, nil
+}
+
+// environment is all that a program gets to see, and where it serves its health.
+func (s *System) environment(ctx context.Context, program string) (env []string, ops string, err error) {
+	var app, engine string
+	for role, address := range map[string]*string{"copilot_app": &app, "copilot_engine": &engine} {
+		if *address, err = s.site.engines.database(s.name, role); err != nil {
+			return nil, "", err
+		}
+	}
+	if ops, err = freeAddress(ctx); err != nil {
+		return nil, "", err
+	}
+	e := s.site.engines
+	env = []string{
+		"ENVIRONMENT=development", "LOG_LEVEL=warn", "LOG_FORMAT=json", "OPS_ADDR=" + ops,
+		"DATABASE_URL=" + app, "ENGINE_DATABASE_URL=" + engine,
+		"NATS_URL=" + e.NATS, "NATS_NAMESPACE=" + s.name, "REDIS_URL=" + e.Redis,
+	}
+	for _, name := range []string{"PATH", "HOME", "TMPDIR"} {
+		if value := os.Getenv(name); value != "" {
+			env = append(env, name+"="+value)
+		}
+	}
+	blobs := "BLOB_DIR=" + filepath.Join(s.site.dir, "blobs", s.name)
+	model := []string{"GEMINI_API_KEY=" + s.name, "GEMINI_BASE_URL=" + e.Gemini}
+	switch program {
+	case Gateway:
+		listen, err := freeAddress(ctx)
+		if err != nil {
+			return nil, "", err
+		}
+		s.Client = &Client{Address: listen, http: s.http}
+		env = append(env, blobs, "JWT_SECRET="+s.secret, "HTTP_ADDR="+listen)
+	case IngestWorker:
+		env = append(env, blobs, "CACHE_DIR="+filepath.Join(s.site.dir, "cache"))
+	case AgentWorker:
+		env = append(env, model...)
+	case EmbeddingWorker:
+		env = append(append(env, model...), "QDRANT_URL="+e.Qdrant, "QDRANT_PREFIX="+s.name)
+	}
+	return env, ops, nil
+}
+
+// StartFloor starts the floor beside the system: on the same servers, in the same database, taking the same tokens. It returns
+// the address of its API. Stop ends it too.
+func (s *System) StartFloor(ctx context.Context) (address string, err error) {
+	owner, err := s.site.engines.database(s.name, "")
+	if err != nil {
+		return "", err
+	}
+	if err := onDatabase(ctx, owner, func(conn *pgx.Conn) error { return floor.Prepare(ctx, conn) }); err != nil {
+		return "", err
+	}
+	if address, err = freeAddress(ctx); err != nil {
+		return "", err
+	}
+	s.floor = floor.Config{DatabaseURL: owner, NATSURL: s.site.engines.NATS, Namespace: s.name, Address: address, Secret: s.secret}
+	for _, role := range []string{"serve", "work"} {
+		p, err := start(ctx, "floor "+role, s.site.program(floorProgram), s.floor.Environ(), role)
+		if err != nil {
+			return "", err
+		}
+		s.processes = append(s.processes, p)
+	}
+	served := s.processes[len(s.processes)-2]
+	return address, served.awaitReady(ctx, s.http, "http://"+address+floor.PathReady)
+}
+
+// pid is the process id of a program of the system; zero when it was not started.
+func (s *System) pid(program string) int {
+	for _, p := range s.processes {
+		if p.name == program {
+			return p.cmd.Process.Pid
+		}
+	}
+	return 0
+}
+
+// log is the last of what a program wrote.
+func (s *System) log(program string) string {
+	for _, p := range s.processes {
+		if p.name == program {
+			return p.log.last(20)
+		}
+	}
+	return ""
+}
+
+// Explain adds to an error what the programs wrote last, all of them being set to write of trouble only.
+func (s *System) Explain(err error) error {
+	if err == nil {
+		return nil
+	}
+	var said strings.Builder
+	for _, p := range s.processes {
+		if text := p.log.last(5); text != "" {
+			fmt.Fprintf(&said, "\n%s: %s", p.name, text)
+		}
+	}
+	return fmt.Errorf("%w%s", err, said.String())
+}
+
+// Stop ends the programs, the gateway first, and removes its database and its streams.
+func (s *System) Stop(ctx context.Context) error {
+	var problems []error
+	byRank := slices.SortedStableFunc(slices.Values(s.processes), func(a, b *process) int { return rank(a) - rank(b) })
+	for _, p := range byRank {
+		problems = append(problems, p.end())
+	}
+	s.http.CloseIdleConnections()
+	problems = append(problems, s.deleteStreams(ctx), s.site.drop(ctx, s.name))
+	return errors.Join(problems...)
+}
+
+func rank(p *process) int {
+	if p.name == Gateway {
+		return 0
+	}
+	return 1
+}
+
+// deleteStreams gives NATS back what the system's streams have reserved.
+func (s *System) deleteStreams(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	conn, err := nats.Connect(s.site.engines.NATS)
+	if err != nil {
+		return fmt.Errorf("connect to NATS to clean up: %w", err)
+	}
+	defer conn.Close()
+	js, err := jetstream.New(conn)
+	if err != nil {
+		return fmt.Errorf("open JetStream to clean up: %w", err)
+	}
+	subjects := events.NewSubjects(s.name)
+	streams := []string{subjects.JobsStream(), subjects.EventsStream()}
+	if s.floor.Namespace != "" {
+		streams = append(streams, s.floor.Stream())
+	}
+	for _, stream := range streams {
+		if err := js.DeleteStream(ctx, stream); err != nil && !errors.Is(err, jetstream.ErrStreamNotFound) {
+			return fmt.Errorf("delete stream %s: %w", stream, err)
+		}
+	}
+	return nil
+}
