@@ -164,12 +164,6 @@ func (db *database) children(parent string) []jobRow {
 	return list[jobRow](db, "SELECT "+jobColumns+" FROM jobs WHERE parent_id = $1 ORDER BY id", parent)
 }
 
-// open counts the jobs that have not ended.
-func (db *database) open() int {
-	db.t.Helper()
-	return db.count("SELECT count(*) FROM jobs WHERE finished_at IS NULL")
-}
-
 // awaitAllEnded returns when no job is open.
 func (db *database) awaitAllEnded(within time.Duration) {
 	db.t.Helper()

@@ -60,9 +60,9 @@ func fenced(text, info string) []string {
 
 func TestFencedFindsBlocksByTheirInfoString(t *testing.T) {
 	t.Parallel()
-	text := "# Title\n```sh\nmake run\n```\ntext\n```sh curl\ncurl one\ncurl two\n```\n```\nplain\n```\n```sh curl\ncurl three\n```\n"
+	text := "# Title\n```sh\nmake run\n```\ntext\n```sh curl\necho one\necho two\n```\n```\nplain\n```\n```sh curl\necho three\n```\n"
 	got := fenced(text, "sh curl")
-	if len(got) != 2 || got[0] != "curl one\ncurl two\n" || got[1] != "curl three\n" {
+	if len(got) != 2 || got[0] != "echo one\necho two\n" || got[1] != "echo three\n" {
 		t.Errorf("got %q", got)
 	}
 }
