@@ -19,8 +19,8 @@ type LLMConfig struct {
 	_ struct{} `additionalProperties:"true"`
 
 	Model       string   `json:"model,omitempty" maxLength:"100" example:"gemini-2.5-flash" doc:"The model; the platform's default when empty"`
-	Temperature *float64 `json:"temperature,omitempty" minimum:"0" maximum:"2" example:"0.7" doc:"How freely it writes"`
-	TopP        *float64 `json:"top_p,omitempty" minimum:"0" maximum:"1" example:"0.9" doc:"Which share of the likely words it considers"`
+	Temperature *float64 `json:"temperature,omitempty" nullable:"true" minimum:"0" maximum:"2" example:"0.7" doc:"How freely it writes"`
+	TopP        *float64 `json:"top_p,omitempty" nullable:"true" minimum:"0" maximum:"1" example:"0.9" doc:"Which share of the likely words it considers"`
 	MaxTokens   int      `json:"max_tokens,omitempty" minimum:"1" maximum:"1000000" example:"2048" doc:"How long an answer may be"`
 
 	rest map[string]any
@@ -42,7 +42,7 @@ type ToolConfig struct {
 	_ struct{} `additionalProperties:"true"`
 
 	Name    string `json:"name" enum:"search_documents" doc:"The tool"`
-	Enabled *bool  `json:"enabled,omitempty" default:"true" doc:"Whether the agent may use it"`
+	Enabled *bool  `json:"enabled,omitempty" nullable:"true" default:"true" doc:"Whether the agent may use it"`
 
 	rest map[string]any
 }
@@ -136,12 +136,12 @@ func enabled(tools []ToolConfig) []string {
 type NewAgentConfig struct {
 	Name           string         `json:"name" minLength:"1" maxLength:"200"`
 	Description    string         `json:"description,omitempty" maxLength:"5000"`
-	ProjectID      *uuid.UUID     `json:"project_id,omitempty" format:"uuid" doc:"Without it the agent serves the whole organization"`
+	ProjectID      *uuid.UUID     `json:"project_id,omitempty" nullable:"true" format:"uuid" doc:"Without it the agent serves the whole organization"`
 	AgentType      string         `json:"agent_type,omitempty" default:"custom" enum:"rfp,jira,documentation,hr,finance,document_analyzer,chat_agent,custom"`
 	LLMConfig      LLMConfig      `json:"llm_config,omitzero" required:"false"`
 	ToolsConfig    []ToolConfig   `json:"tools_config,omitempty" maxItems:"50"`
 	LLMModel       string         `json:"llm_model,omitempty" maxLength:"100"`
-	Temperature    *float64       `json:"temperature,omitempty" minimum:"0" maximum:"2"`
+	Temperature    *float64       `json:"temperature,omitempty" nullable:"true" minimum:"0" maximum:"2"`
 	MaxTokens      int            `json:"max_tokens,omitempty" minimum:"1" maximum:"1000000"`
 	Tools          []string       `json:"tools,omitempty" enum:"search_documents" maxItems:"50"`
 	SystemPrompt   string         `json:"system_prompt,omitempty" maxLength:"100000"`

@@ -78,8 +78,8 @@ type Registration struct {
 	Username         string  `json:"username" minLength:"3" maxLength:"64" pattern:"^[A-Za-z0-9][A-Za-z0-9._-]*$" patternDescription:"letters, digits, dots, dashes and underscores" example:"ada"`
 	Password         string  `json:"password" minLength:"8" maxLength:"72" writeOnly:"true" doc:"At least 8 characters, at most 72 bytes"`
 	FullName         string  `json:"full_name,omitempty" maxLength:"200" example:"Ada Lovelace"`
-	OrganizationID   *string `json:"organization_id,omitempty" format:"uuid" doc:"Join this organization, if it takes registrations"`
-	OrganizationName *string `json:"organization_name,omitempty" minLength:"1" maxLength:"200" doc:"Found a new organization and become its Admin"`
+	OrganizationID   *string `json:"organization_id,omitempty" nullable:"true" format:"uuid" doc:"Join this organization, if it takes registrations"`
+	OrganizationName *string `json:"organization_name,omitempty" nullable:"true" minLength:"1" maxLength:"200" doc:"Found a new organization and become its Admin"`
 }
 
 type registerInput struct{ Body Registration }

@@ -42,8 +42,8 @@ func showConversation(c *store.Conversation) Conversation {
 type NewConversation struct {
 	Title         string         `json:"title,omitempty" maxLength:"500" example:"Travel policy"`
 	Description   string         `json:"description,omitempty" maxLength:"5000"`
-	AgentConfigID *uuid.UUID     `json:"agent_config_id,omitempty" format:"uuid" doc:"The agent that answers; without it, messages are only kept"`
-	ProjectID     *uuid.UUID     `json:"project_id,omitempty" format:"uuid" doc:"The agent's project when it is left out"`
+	AgentConfigID *uuid.UUID     `json:"agent_config_id,omitempty" nullable:"true" format:"uuid" doc:"The agent that answers; without it, messages are only kept"`
+	ProjectID     *uuid.UUID     `json:"project_id,omitempty" nullable:"true" format:"uuid" doc:"The agent's project when it is left out"`
 	Context       map[string]any `json:"context,omitempty"`
 	ConvMetadata  map[string]any `json:"conv_metadata,omitempty"`
 }

@@ -41,7 +41,7 @@ func showMessage(m *store.Message) Message {
 type NewMessage struct {
 	Content     string         `json:"content" minLength:"1" maxLength:"200000" example:"What does the travel policy say about taxis?"`
 	Role        string         `json:"role,omitempty" enum:"user,system" default:"user" doc:"A system message is kept and not answered"`
-	Run         *bool          `json:"run,omitempty" default:"true" doc:"Whether the agent answers a user message"`
+	Run         *bool          `json:"run,omitempty" nullable:"true" default:"true" doc:"Whether the agent answers a user message"`
 	MsgMetadata map[string]any `json:"msg_metadata,omitempty"`
 }
 

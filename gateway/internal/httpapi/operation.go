@@ -84,6 +84,9 @@ func secured[I, O any](
 // register adds the operation to the router and the OpenAPI document, with what all handlers share: a time limit, and errors
 // that become problems and reach the log.
 func register[I, O any](s *Server, op huma.Operation, long bool, handle func(context.Context, *I) (*O, error)) {
+	if _, takesBody := reflect.TypeFor[I]().FieldByName("Body"); takesBody {
+		op.Errors = append(op.Errors, http.StatusBadRequest, http.StatusRequestEntityTooLarge, http.StatusUnsupportedMediaType)
+	}
 	slices.Sort(op.Errors)
 	op.Errors = slices.Compact(op.Errors)
 	huma.Register(s.api, op, func(ctx context.Context, in *I) (*O, error) {

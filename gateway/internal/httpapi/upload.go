@@ -165,6 +165,8 @@ func (s *Server) receive(ctx context.Context, r *http.Request, u *uploaded) erro
 		part, err := form.NextPart()
 		// A form that breaks off between two parts gives a wrapped io.EOF.
 		if err == io.EOF { //nolint:errorlint // only the closing boundary gives io.EOF itself
+			// What may follow the boundary is read, so that the server can notice when the client leaves.
+			_, _ = io.Copy(io.Discard, io.LimitReader(r.Body, maxField))
 			return u.check()
 		}
 		if err == nil {

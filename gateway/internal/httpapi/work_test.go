@@ -251,10 +251,13 @@ func TestAgentConfigTakesFlatAndNestedNames(t *testing.T) {
 		g.call(member, "GET", strings.TrimPrefix(a.header.Get("Location"), "/api"), nil).wants(200).has(`"agent_type":"hr"`)
 		g.call(stranger, "GET", strings.TrimPrefix(a.header.Get("Location"), "/api"), nil).wants(404)
 	}
+	g.call(admin, "POST", "/v1/agent-configs",
+		`{"name":"Null","project_id":null,"temperature":null,"llm_config":{"temperature":null,"top_p":null},"tools":null,"tools_config":null}`).
+		wants(201).has(`"project_id":null`, `"tools":[]`, `"temperature":null`)
 	nested.has(`"top_k":7`, `"depth":2`, `"knowledge_bases":["kb"]`)
 	g.call(admin, "GET", "/v1/agent-configs?limit=2", nil).wants(200).
-		has(`"total":3`, `"has_more":true`, `"skip":0`, `"limit":2`, "Nested").lacks("Analyzer")
-	g.call(admin, "GET", "/v1/agent-configs?skip=2", nil).wants(200).has("Document Analyzer", `"has_more":false`)
+		has(`"total":4`, `"has_more":true`, `"skip":0`, `"limit":2`, "Nested").lacks("Analyzer")
+	g.call(admin, "GET", "/v1/agent-configs?skip=3", nil).wants(200).has("Document Analyzer", `"has_more":false`)
 	g.call(admin, "GET", "/v1/agent-configs?search=nest&agent_type=hr&is_active=true", nil).wants(200).has(`"total":1`)
 	g.call(stranger, "GET", "/v1/agent-configs", nil).wants(200).has(`"total":1`).lacks("Nested")
 }
