@@ -1,6 +1,8 @@
 package chunk
 
 import (
+	"slices"
+
 	"github.com/tarento/copilot/workers/internal/ingest/parse"
 )
 
@@ -170,8 +172,9 @@ func (s *splitter) mergeSmall(spans []span) []span {
 	for _, next := range spans {
 		if len(merged) > 0 {
 			last := &merged[len(merged)-1]
+			first, both := &s.units[next.from], s.sum(span{last.from, next.to})
 			small := s.sum(next) < s.limits.target/8 || s.sum(*last) < s.limits.target/8
-			if small && !s.units[next.from].top && s.fits(last.from, next.to-1, s.sum(span{last.from, next.to})) && s.units[next.from].prefix == 0 {
+			if small && !first.top && first.prefix == 0 && s.fits(last.from, next.to-1, both) {
 				last.to = next.to
 				continue
 			}
@@ -233,7 +236,7 @@ func headings(units []unit) []string {
 		return most
 	}
 	last := &units[len(units)-1]
-	return append(last.path[:len(last.path):len(last.path)], last.title)
+	return append(slices.Clip(last.path), last.title)
 }
 
 // overlap returns where a chunk starts when the end of the text before it is repeated: at the first of as many whole

@@ -278,8 +278,13 @@ func TestContradictingConfigurationsAreResolved(t *testing.T) {
 	b.Paragraph(sentences(40), 0)
 	doc := b.Document()
 	for _, cfg := range []Config{
-		{}, {TargetTokens: 100, MaxTokens: 10}, {MaxTokens: 5}, {MaxTokens: 1}, {TargetTokens: 1, OverlapTokens: 100},
-		{TargetTokens: -1, MaxTokens: -1, OverlapTokens: -1}, {TargetTokens: 50, MaxTokens: 60, OverlapTokens: 1000},
+		{},
+		{TargetTokens: 100, MaxTokens: 10},
+		{MaxTokens: 5},
+		{MaxTokens: 1},
+		{TargetTokens: 1, OverlapTokens: 100},
+		{TargetTokens: -1, MaxTokens: -1, OverlapTokens: -1},
+		{TargetTokens: 50, MaxTokens: 60, OverlapTokens: 1000},
 	} {
 		checkInvariants(t, doc, cfg, Split(doc, cfg))
 	}

@@ -80,7 +80,7 @@ func (b *budgetReader) ReadAt(p []byte, off int64) (int, error) {
 			return 0, errBudget
 		}
 	}
-	return b.content.ReadAt(p, off) //nolint:wrapcheck // passed through as it is: io.EOF must stay io.EOF
+	return b.content.ReadAt(p, off) // passed through as it is: io.EOF must stay io.EOF
 }
 
 // spent reports whether a read was refused.
@@ -127,7 +127,7 @@ func (p *docxPackage) read(ctx context.Context, name string, fn func(*xmlReader)
 	if f.Flags&1 != 0 {
 		return encryptedFault("The document is protected by a password. Remove the password and upload it again.")
 	}
-	packed := int64(f.CompressedSize64) //nolint:gosec // a directory entry cannot claim more than the file has
+	packed := int64(f.CompressedSize64)
 	limit := min(max(ratioFreeBytes, packed*maxRatio), p.left)
 	// A bomb that says what it is need not be unpacked to find out; one that lies is counted below.
 	if f.UncompressedSize64 > uint64(max(limit, 0)) {
@@ -149,7 +149,7 @@ func (p *docxPackage) read(ctx context.Context, name string, fn func(*xmlReader)
 		if limit < 0 {
 			return 0, bombFault("The document unpacks to far more data than a document holds.")
 		}
-		return n, readErr //nolint:wrapcheck // passed through as it is: io.EOF must stay io.EOF
+		return n, readErr // passed through as it is: io.EOF must stay io.EOF
 	})
 	d := &xmlReader{decoder: xml.NewDecoder(interruptible(ctx, counted))}
 	d.decoder.CharsetReader = charset.NewReaderLabel
@@ -172,7 +172,7 @@ var errDepth = errors.New("XML is nested too deeply")
 func (d *xmlReader) token() (xml.Token, error) {
 	t, err := d.decoder.Token()
 	if err != nil {
-		return nil, err //nolint:wrapcheck // io.EOF must stay io.EOF; read names the part
+		return nil, err // io.EOF must stay io.EOF; read names the part
 	}
 	switch t.(type) {
 	case xml.StartElement:
@@ -240,8 +240,7 @@ func attr(e xml.StartElement, local string) string {
 
 // brokenDOCX turns an error into a fault about the document, unless it is one already.
 func brokenDOCX(err error) error {
-	var f *fault.Error
-	if errors.As(err, &f) {
+	if f, ok := errors.AsType[*fault.Error](err); ok {
 		return f
 	}
 	return fault.Wrap(err, fault.Invalid, "document.unreadable",
@@ -249,5 +248,6 @@ func brokenDOCX(err error) error {
 }
 
 func bombFault(what string) error {
-	return fault.New(fault.TooLarge, "document.bomb", "%s It is refused. Save it again from the program that made it, and upload that.", what)
+	return fault.New(fault.TooLarge, "document.bomb",
+		"%s It is refused. Save it again from the program that made it, and upload that.", what)
 }

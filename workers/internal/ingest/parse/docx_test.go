@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"unicode/utf16"
@@ -60,7 +61,7 @@ func zipOf(parts map[string]string) []byte {
 func zipOfMany(n int) []byte {
 	parts := map[string]string{"word/document.xml": "<x/>"}
 	for i := range n {
-		parts[fmt.Sprintf("%d", i)] = ""
+		parts[strconv.Itoa(i)] = ""
 	}
 	return zipOf(parts)
 }
@@ -89,7 +90,7 @@ func ole(stream string) []byte {
 
 // noise returns bytes that are neither text nor anything else.
 func noise(n int) []byte {
-	r := rand.New(rand.NewPCG(1, 2)) //nolint:gosec // the same bytes each time
+	r := rand.New(rand.NewPCG(1, 2))
 	out := make([]byte, n)
 	for i := range out {
 		out[i] = byte(r.UintN(256))
@@ -117,7 +118,7 @@ func num(id, level int) string {
 
 func TestDOCX(t *testing.T) {
 	t.Parallel()
-	p := newParser(t, Config{})
+	p := sharedParser(t)
 	cell := func(s string) string { return "<w:tc>" + para("", s) + "</w:tc>" }
 	tests := []struct {
 		name string
@@ -182,7 +183,7 @@ func TestDOCX(t *testing.T) {
 
 func TestDOCXPages(t *testing.T) {
 	t.Parallel()
-	p := newParser(t, Config{})
+	p := sharedParser(t)
 	const (
 		rendered = `<w:r><w:lastRenderedPageBreak/></w:r>`
 		explicit = `<w:p><w:r><w:br w:type="page"/></w:r></w:p>`
@@ -216,7 +217,7 @@ func TestDOCXPages(t *testing.T) {
 
 func TestDOCXTitle(t *testing.T) {
 	t.Parallel()
-	p := newParser(t, Config{})
+	p := sharedParser(t)
 	if doc := mustParse(t, p, file("a.docx", docx(para("", "x")))); doc.Title != "From the properties" {
 		t.Errorf("title %q", doc.Title)
 	}
@@ -232,8 +233,15 @@ func TestListNumbers(t *testing.T) {
 		format string
 		want   string
 	}{
-		{4, "decimal", "4"}, {4, "decimalZero", "04"}, {28, "lowerLetter", "bb"}, {3, "upperLetter", "C"}, {1994, "upperRoman", "MCMXCIV"},
-		{9, "lowerRoman", "ix"}, {0, "upperRoman", "0"}, {5, "chicago", "5"}, {900, "upperLetter", "900"},
+		{4, "decimal", "4"},
+		{4, "decimalZero", "04"},
+		{28, "lowerLetter", "bb"},
+		{3, "upperLetter", "C"},
+		{1994, "upperRoman", "MCMXCIV"},
+		{9, "lowerRoman", "ix"},
+		{0, "upperRoman", "0"},
+		{5, "chicago", "5"},
+		{900, "upperLetter", "900"},
 	} {
 		if got := formatNumber(tc.n, tc.format); got != tc.want {
 			t.Errorf("formatNumber(%d, %s) = %q, want %q", tc.n, tc.format, got, tc.want)
@@ -243,7 +251,7 @@ func TestListNumbers(t *testing.T) {
 
 func TestLongHeadingsAreParagraphs(t *testing.T) {
 	t.Parallel()
-	p := newParser(t, Config{})
+	p := sharedParser(t)
 	doc := mustParse(t, p, file("a.docx", docx(para(`<w:outlineLvl w:val="0"/>`, strings.Repeat("long ", 100)))))
 	if doc.Blocks[0].Kind != Paragraph {
 		t.Errorf("got a %s", doc.Blocks[0].Kind)

@@ -53,7 +53,8 @@ func detect(src Source) (Format, error) {
 			"The file is called a PDF but its content is %s. Export it as PDF again and upload that.", describe(sniffed))
 	case declared == DOCX:
 		return "", fault.New(fault.Invalid, "document.not_docx",
-			"The file is called a Word document but its content is %s. Open it in Word, save it as .docx and upload that.", describe(sniffed))
+			"The file is called a Word document but its content is %s. Open it in Word, save it as .docx and upload that.",
+			describe(sniffed))
 	case sniffed.Is("text/rtf"):
 		return "", unsupported(sniffed)
 	case textual && declared != "":

@@ -13,7 +13,7 @@ func fuzzFormat(f *testing.F, name string, seeds ...[]byte) {
 	for _, s := range seeds {
 		f.Add(s)
 	}
-	p := newParser(f, Config{MaxBytes: 1 << 20, MaxText: 1 << 20, MaxPages: 50})
+	p := sharedParser(f)
 	f.Fuzz(func(t *testing.T, content []byte) {
 		doc, err := p.Parse(context.Background(), file(name, content), nil)
 		if err == nil {
@@ -51,7 +51,7 @@ func FuzzParseDOCXBody(f *testing.F) {
 	f.Add(para(`<w:pStyle w:val="Mine"/>`, "One") + `<w:tbl><w:tr><w:trPr><w:del/></w:trPr><w:tc>` + para("", "x") + `</w:tc></w:tr></w:tbl>`)
 	f.Add(`<w:p><w:r><w:txbxContent>` + para(num(2, 3), "y") + `</w:txbxContent><w:br w:type="page"/></w:r></w:p><w:tr><w:tc/></w:tr>`)
 	f.Add(`<w:tbl><w:p/><w:tc><w:p><w:r><w:t>a</w:t></w:r></w:p></w:tc><w:tr><w:tr/></w:tr></w:tbl>`)
-	p := newParser(f, Config{MaxText: 1 << 20})
+	p := sharedParser(f)
 	f.Fuzz(func(t *testing.T, body string) {
 		if doc, err := p.Parse(context.Background(), file("a.docx", docx(body)), nil); err == nil {
 			checkDocument(t, doc)

@@ -37,7 +37,8 @@ func parseHTML(ctx context.Context, src Source, cfg Config) (*Document, error) {
 
 func unreadableHTML(err error) error {
 	return fault.Wrap(err, fault.Invalid, "document.unreadable",
-		"This HTML file cannot be read: it is nested too deeply or its encoding is unknown. Save the page again, or as PDF, and upload that.")
+		"This HTML file cannot be read: it is nested too deeply or its encoding is unknown. "+
+			"Save the page again, or as PDF, and upload that.")
 }
 
 // textOfHTML returns the text of an HTML fragment on one line.

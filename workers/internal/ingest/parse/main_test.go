@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"go.uber.org/goleak"
@@ -14,15 +15,39 @@ import (
 	"github.com/tarento/copilot/pkg/fault"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// shared is the parser with defaults; starting one for each test would take most of the time.
+var shared = sync.OnceValue(func() *Parser { return New(Config{CacheDir: testCache()}) })
 
-// newParser returns a parser of its own; the compiled sandbox is kept between runs in the user's cache.
+// testCache is where the compiled sandbox is kept between runs.
+func testCache() string {
+	dir, err := os.UserCacheDir()
+	if err != nil {
+		return ""
+	}
+	return filepath.Join(dir, "copilot-test", "pdf-sandbox")
+}
+
+// closing closes the shared parser after the tests.
+type closing struct{ *testing.M }
+
+func (m closing) Run() int {
+	code := m.M.Run()
+	if err := shared().Close(); err != nil {
+		return 1
+	}
+	return code
+}
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(closing{m}) }
+
+// sharedParser returns a parser with defaults.
+func sharedParser(testing.TB) *Parser { return shared() }
+
+// newParser returns a parser of the test's own.
 func newParser(tb testing.TB, cfg Config) *Parser {
 	tb.Helper()
 	if cfg.CacheDir == "" {
-		if dir, err := os.UserCacheDir(); err == nil {
-			cfg.CacheDir = filepath.Join(dir, "copilot-test", "pdf-sandbox")
-		}
+		cfg.CacheDir = testCache()
 	}
 	p := New(cfg)
 	tb.Cleanup(func() {
@@ -90,6 +115,7 @@ func outlineOf(doc *Document) string {
 			out.WriteString("table:\n")
 		case Code:
 			out.WriteString("code:\n")
+		case Paragraph:
 		}
 		out.WriteString(b.Text + "\n")
 	}

@@ -7,7 +7,7 @@ import (
 
 func TestMarkdown(t *testing.T) {
 	t.Parallel()
-	p := newParser(t, Config{})
+	p := sharedParser(t)
 	tests := []struct {
 		name    string
 		content string
@@ -46,7 +46,7 @@ func TestMarkdown(t *testing.T) {
 
 func TestHTML(t *testing.T) {
 	t.Parallel()
-	p := newParser(t, Config{})
+	p := sharedParser(t)
 	tests := []struct {
 		name    string
 		content string
@@ -57,7 +57,8 @@ func TestHTML(t *testing.T) {
 		{
 			"what nobody reads is left out",
 			"<nav>menu</nav><p>a<script>s</script><style>t</style><p hidden>b<p style='color:red; display: none'>c<p aria-hidden=true>d<template>e</template><button>f</button><svg><title>g</title></svg>",
-			"", []string{"a"},
+			"",
+			[]string{"a"},
 		},
 		{"lists, nested and numbered", "<ul><li>a<li>b<ol start=3><li>c<li><p>d<p>e</ol><li></ul>f", "", []string{"- a", "- b", "  3. c", "  4. d", "e", "f"}},
 		{
@@ -85,7 +86,7 @@ func TestHTML(t *testing.T) {
 
 func TestTableHeaderIsMarked(t *testing.T) {
 	t.Parallel()
-	p := newParser(t, Config{})
+	p := sharedParser(t)
 	for name, content := range map[string]string{
 		"a.md":   "| a | b |\n|---|---|\n| 1 | 2 |\n",
 		"a.html": "<table><thead><tr><td>a<td>b</thead><tr><td>1<td>2</table>",

@@ -152,7 +152,8 @@ func (p *Parser) Parse(ctx context.Context, src Source, progress func(done, tota
 // recovered turns a panic inside a parser into an error about the document.
 func recovered(v any) error {
 	return fault.Wrap(fmt.Errorf("panic: %v\n%s", v, debug.Stack()), fault.Invalid, "document.unreadable",
-		"This document cannot be read: it is damaged or built in an unusual way. Save it again from the program that made it, and upload that.")
+		"This document cannot be read: it is damaged or built in an unusual way. "+
+			"Save it again from the program that made it, and upload that.")
 }
 
 func noText(format Format) error {

@@ -40,7 +40,7 @@ func TestDocumentsThatCannotBeReadSayWhy(t *testing.T) {
 		{"a DOCX whose XML is broken", file("a.docx", docx("<w:p><w:r><w:t>x</w:p>")), fault.Invalid, "document.unreadable"},
 		{"a DOCX with an entity bomb", file("a.docx", zipOf(map[string]string{"word/document.xml": entityBomb})), fault.Invalid, "document.unreadable"},
 		{"a DOCX nested absurdly deep", file("a.docx", docx(strings.Repeat("<w:sdt>", 10_000)+strings.Repeat("</w:sdt>", 10_000))), fault.Invalid, "document.unreadable"},
-		{"a DOCX that is a zip bomb", file("a.docx", docx("<w:p><w:r><w:t>"+strings.Repeat(" ", 40<<20)+"</w:t></w:r></w:p>")), fault.TooLarge, "document.bomb"},
+		{"a DOCX that is a zip bomb", file("a.docx", docx("<w:p><w:r><w:t>"+strings.Repeat(" ", 5<<20)+"</w:t></w:r></w:p>")), fault.TooLarge, "document.bomb"},
 		{"a zip with too many entries", file("a.docx", zipOfMany(maxEntries+1)), fault.TooLarge, "document.bomb"},
 		{"a DOCX without text", file("a.docx", docx("<w:p/>")), fault.Invalid, "document.no_text"},
 		{"a DOCX under a password", file("a.docx", ole("EncryptedPackage")), fault.Invalid, "document.encrypted"},
@@ -73,7 +73,7 @@ func TestDocumentsThatCannotBeReadSayWhy(t *testing.T) {
 
 func TestFormatComesFromContentThenFromDeclaration(t *testing.T) {
 	t.Parallel()
-	p := newParser(t, Config{})
+	p := sharedParser(t)
 	markup := []byte("# Title\n\n<b>bold</b>")
 	tests := []struct {
 		name string
@@ -104,7 +104,7 @@ func TestFormatComesFromContentThenFromDeclaration(t *testing.T) {
 
 func TestPlainText(t *testing.T) {
 	t.Parallel()
-	p := newParser(t, Config{})
+	p := sharedParser(t)
 	tests := []struct {
 		name  string
 		src   Source
@@ -157,7 +157,7 @@ func TestHeadingsMakeThePath(t *testing.T) {
 
 func TestAStorageFailureIsNotTheDocumentsFault(t *testing.T) {
 	t.Parallel()
-	p := newParser(t, Config{})
+	p := sharedParser(t)
 	broken := errors.New("disk on fire")
 	for name, content := range map[string][]byte{
 		"a.pdf": pdfFile{pages: [][]pdfText{prosePage("A page.")}}.bytes(), "a.docx": docx("<w:p/>"), "a.html": []byte("<p>x"), "a.txt": []byte("x"),
@@ -192,7 +192,7 @@ func (f *failing) ReadAt(p []byte, off int64) (int, error) {
 
 func TestAPanicInAParserIsAnErrorAboutTheDocument(t *testing.T) {
 	t.Parallel()
-	p := newParser(t, Config{})
+	p := sharedParser(t)
 	src := file("a.txt", []byte("x"))
 	src.Content = panicking{}
 	_, err := p.Parse(context.Background(), src, nil)
@@ -205,7 +205,7 @@ func (panicking) ReadAt([]byte, int64) (int, error) { panic("surprise") }
 
 func TestACancelledContextIsNotTheDocumentsFault(t *testing.T) {
 	t.Parallel()
-	p := newParser(t, Config{})
+	p := sharedParser(t)
 	reason := errors.New("the lease was lost")
 	ctx, cancel := context.WithCancelCause(context.Background())
 	cancel(reason)
@@ -220,7 +220,7 @@ func TestACancelledContextIsNotTheDocumentsFault(t *testing.T) {
 
 func TestHostileTextsAreReadInTime(t *testing.T) {
 	t.Parallel()
-	p := newParser(t, Config{})
+	p := sharedParser(t)
 	const n = 200_000
 	for name, content := range map[string]string{
 		"brackets.md":  strings.Repeat("[", n),

@@ -39,7 +39,8 @@ type bookmark struct {
 func (s *sandbox) parse(ctx context.Context, src Source, progress func(done, total int)) (*Document, error) {
 	if src.Size > maxPDFBytes {
 		return nil, fault.New(fault.TooLarge, "document.too_large",
-			"The PDF is %s; at most %s are read. Split it into smaller files and upload those.", bytesText(src.Size), bytesText(maxPDFBytes))
+			"The PDF is %s; at most %s are read. Split it into smaller files and upload those.",
+			bytesText(src.Size), bytesText(maxPDFBytes))
 	}
 	if err := s.start(ctx); err != nil {
 		return nil, err
@@ -120,7 +121,7 @@ func (r *pdfReader) count(x *session) error {
 		if err == nil {
 			count = res.PageCount
 		}
-		return err //nolint:wrapcheck // pdfFault wraps it
+		return err // pdfFault wraps it
 	})
 	switch {
 	case err != nil:
@@ -192,7 +193,8 @@ func meaningfulTitle(title string) string {
 	title = oneLine(clean(title))
 	lower := strings.ToLower(title)
 	switch {
-	case strings.HasPrefix(lower, "microsoft word - "), strings.HasPrefix(lower, "untitled"), strings.HasPrefix(lower, "powerpoint presentation"):
+	case strings.HasPrefix(lower, "microsoft word - "), strings.HasPrefix(lower, "untitled"),
+		strings.HasPrefix(lower, "powerpoint presentation"):
 		return ""
 	}
 	for _, ext := range []string{".doc", ".docx", ".pdf", ".tex", ".dvi", ".indd", ".qxd", ".fm", ".odt"} {
@@ -242,7 +244,8 @@ func (r *pdfReader) readPages(ctx context.Context, x *session) error {
 		r.pages[i] = page
 		if r.textSize.Add(page.size()) > int64(r.sandbox.cfg.MaxText) {
 			return fault.New(fault.TooLarge, "document.too_large",
-				"The PDF holds more than %s of text. Split it into smaller files and upload those.", bytesText(int64(r.sandbox.cfg.MaxText)))
+				"The PDF holds more than %s of text. Split it into smaller files and upload those.",
+				bytesText(int64(r.sandbox.cfg.MaxText)))
 		}
 		r.report()
 	}

@@ -181,7 +181,8 @@ func standsOut(lines []pdfLine, i int, body, space float64) bool {
 	if line.size >= 1.15*body {
 		return !strings.HasSuffix(line.text, ",")
 	}
-	if !line.bold || line.size < 0.97*body || endsSentence(line.text) || strings.HasSuffix(line.text, ",") || utf8.RuneCountInString(line.text) > 90 {
+	if !line.bold || line.size < 0.97*body || utf8.RuneCountInString(line.text) > 90 ||
+		endsSentence(line.text) || strings.HasSuffix(line.text, ",") {
 		return false
 	}
 	if i == 0 || lines[i-1].bottom < line.bottom {

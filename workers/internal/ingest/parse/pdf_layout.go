@@ -178,7 +178,7 @@ func joinLines(lines []pdfLine) string {
 	var out strings.Builder
 	previous := rune(0)
 	for i := range lines {
-		if out.Len() > 0 && !(ideographic(previous) && ideographic(firstRune(lines[i].text))) {
+		if out.Len() > 0 && (!ideographic(previous) || !ideographic(firstRune(lines[i].text))) {
 			out.WriteByte(' ')
 		}
 		out.WriteString(lines[i].text)
@@ -255,5 +255,6 @@ func firstRune(s string) rune {
 
 // ideographic reports whether a character belongs to a script written without spaces between words.
 func ideographic(r rune) bool {
-	return unicode.In(r, unicode.Han, unicode.Hiragana, unicode.Katakana) || r >= '\u3000' && r <= '\u303f' || r >= '\uff00' && r <= '\uff60'
+	return unicode.In(r, unicode.Han, unicode.Hiragana, unicode.Katakana) ||
+		r >= '\u3000' && r <= '\u303f' || r >= '\uff00' && r <= '\uff60'
 }

@@ -80,7 +80,7 @@ func (x *session) page(index int) (page pdfPage, err error) {
 func (x *session) lines(page requests.Page, textPage references.FPDF_TEXTPAGE) ([]pdfLine, error) {
 	count, err := x.pdfium.FPDFText_CountChars(&requests.FPDFText_CountChars{TextPage: textPage})
 	if err != nil || count.Count == 0 {
-		return nil, err //nolint:wrapcheck // page's callers describe it
+		return nil, err // page's callers describe it
 	}
 	got, err := x.pdfium.FPDFText_GetText(&requests.FPDFText_GetText{TextPage: textPage, Count: count.Count})
 	if err != nil {
@@ -99,11 +99,12 @@ func (x *session) lines(page requests.Page, textPage references.FPDF_TEXTPAGE) (
 	position := 0 // of the line in the text, in characters
 	for raw := range strings.SplitSeq(text, "\n") {
 		length := utf8.RuneCountInString(raw)
-		trimmed := strings.TrimFunc(raw, blank)
+		left := strings.TrimLeftFunc(raw, blank)
+		trimmed := strings.TrimRightFunc(left, blank)
 		if trimmed != "" {
 			line := pdfLine{text: trimmed}
 			if len(lines) < measuredLines {
-				first := position + utf8.RuneCountInString(raw[:strings.Index(raw, trimmed)])
+				first := position + length - utf8.RuneCountInString(left)
 				x.measure(textPage, &line, first, first+utf8.RuneCountInString(trimmed)-1)
 			} else {
 				last := lines[len(lines)-1]
@@ -151,7 +152,8 @@ func (x *session) measure(textPage references.FPDF_TEXTPAGE, line *pdfLine, firs
 
 // charIndex turns a position in the text into the number of a character on the page.
 func (x *session) charIndex(textPage references.FPDF_TEXTPAGE, position int) int {
-	res, err := x.pdfium.FPDFText_GetCharIndexFromTextIndex(&requests.FPDFText_GetCharIndexFromTextIndex{TextPage: textPage, NTextIndex: position})
+	request := &requests.FPDFText_GetCharIndexFromTextIndex{TextPage: textPage, NTextIndex: position}
+	res, err := x.pdfium.FPDFText_GetCharIndexFromTextIndex(request)
 	if err != nil || res.CharIndex < 0 {
 		return position
 	}

@@ -1,11 +1,14 @@
 package parse
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -16,7 +19,7 @@ import (
 
 func TestPDFParagraphs(t *testing.T) {
 	t.Parallel()
-	p := newParser(t, Config{})
+	p := sharedParser(t)
 	at := func(x, y int, text string) pdfText { return pdfText{x: x, y: y, size: 11, text: text} }
 	mono := func(x, y int, text string) pdfText { return pdfText{x: x, y: y, size: 11, font: "Courier", text: text} }
 	long := "The pump delivers water to the upper basin all through the night and"
@@ -29,7 +32,8 @@ func TestPDFParagraphs(t *testing.T) {
 		{"a short last line ends a paragraph", []pdfText{at(72, 700, long), at(72, 686, "rests."), at(72, 672, long), at(72, 658, "so on")}, []string{long + " rests.", long + " so on"}},
 		{"hyphens at line ends go", []pdfText{at(72, 700, "The reser-"), at(72, 686, "voir is full.")}, []string{"The reservoir is full."}},
 		{
-			"hyphens that belong to the word stay", []pdfText{at(72, 700, "A well-known pump."), at(72, 660, "It is well-"), at(72, 646, "known here.")},
+			"hyphens that belong to the word stay",
+			[]pdfText{at(72, 700, "A well-known pump."), at(72, 660, "It is well-"), at(72, 646, "known here.")},
 			[]string{"A well-known pump.", "It is well-known here."},
 		},
 		{"bullets make list items", []pdfText{at(72, 700, "- open the valve and wait until the water is"), at(82, 686, "clear"), at(72, 672, "- close it"), at(72, 640, "Done.")}, []string{"- open the valve and wait until the water is clear", "- close it", "Done."}},
@@ -54,7 +58,7 @@ func manual(pages int) pdfFile {
 			{x: 72, y: 720, size: 18, font: "Helvetica-Bold", text: fmt.Sprintf("Chapter %c", 'A'+i)},
 			{x: 72, y: 690, size: 11, text: fmt.Sprintf("Station %c delivers water to the basin.", 'A'+i)},
 			{x: 72, y: 676, size: 11, text: "It does so by night."},
-			{x: 290, y: 40, size: 9, text: fmt.Sprintf("%d", i+3)},
+			{x: 290, y: 40, size: 9, text: strconv.Itoa(i + 3)},
 		})
 		f.marks = append(f.marks, pdfMark{fmt.Sprintf("Chapter %c", 'A'+i), i})
 	}
@@ -63,7 +67,7 @@ func manual(pages int) pdfFile {
 
 func TestPDFHeadingsPagesAndMargins(t *testing.T) {
 	t.Parallel()
-	p := newParser(t, Config{})
+	p := sharedParser(t)
 	withOutline, withoutOutline, circular := manual(5), manual(5), manual(5)
 	withoutOutline.marks = nil
 	circular.circle = true
@@ -91,7 +95,7 @@ func TestPDFHeadingsPagesAndMargins(t *testing.T) {
 
 func TestBookmarksThatAreNotOnThePageBecomeHeadings(t *testing.T) {
 	t.Parallel()
-	p := newParser(t, Config{})
+	p := sharedParser(t)
 	doc := mustParse(t, p, file("a.pdf", pdfFile{
 		pages: [][]pdfText{prosePage("Cover."), prosePage("2.1 The  Pumps", "Text.")},
 		marks: []pdfMark{{"Front", 0}, {"The pumps", 1}, {"Annex", 1}},
@@ -101,13 +105,13 @@ func TestBookmarksThatAreNotOnThePageBecomeHeadings(t *testing.T) {
 
 func TestARestrictedPDFIsRead(t *testing.T) {
 	t.Parallel()
-	p := newParser(t, Config{})
+	p := sharedParser(t)
 	wantOutline(t, mustParse(t, p, file("a.pdf", testdata(t, "restricted.pdf"))), "Top secret")
 }
 
 func TestAMissingPageCostsNoOther(t *testing.T) {
 	t.Parallel()
-	p := newParser(t, Config{})
+	p := sharedParser(t)
 	doc := mustParse(t, p, file("a.pdf", pdfFile{pages: [][]pdfText{prosePage("Here.")}, missing: 1}.bytes()))
 	wantOutline(t, doc, "Here.")
 	if doc.Pages != 2 || len(doc.Unreadable) != 1 || doc.Unreadable[0] != 2 {
@@ -187,7 +191,7 @@ func endless() pdfFile {
 	return f
 }
 
-// pageReads calls a function when the parser has begun to read pages.
+// whenReading calls a function once the parser has begun to read pages.
 func whenReading(fn func()) func(done, total int) {
 	var once sync.Once
 	return func(done, total int) {
@@ -245,17 +249,21 @@ func TestWaitingForAWorkerCanBeCancelled(t *testing.T) {
 	}
 }
 
-func TestAnUnusableCacheFolderOnlyCostsTime(t *testing.T) {
-	if testing.Short() {
-		t.Log("compiles without a cache, which takes seconds")
-	}
+func TestAnUnusableCacheFolderIsDoneWithout(t *testing.T) {
 	t.Parallel()
 	occupied := filepath.Join(t.TempDir(), "file")
 	if err := os.WriteFile(occupied, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	p := newParser(t, Config{CacheDir: occupied})
-	wantOutline(t, mustParse(t, p, file("a.pdf", pdfFile{pages: [][]pdfText{prosePage("Fine.")}}.bytes())), "Fine.")
+	var log bytes.Buffer
+	p := newParser(t, Config{CacheDir: occupied, Log: slog.New(slog.NewTextHandler(&log, nil))})
+	cache := p.pdf.openCache(context.Background())
+	if cache == nil || !strings.Contains(log.String(), occupied) {
+		t.Errorf("cache %v, log %q", cache, log.String())
+	}
+	if err := cache.Close(context.Background()); err != nil {
+		t.Error(err)
+	}
 }
 
 func TestHyphens(t *testing.T) {

@@ -5,10 +5,9 @@ import (
 	"reflect"
 	_ "unsafe" // for go:linkname
 
+	"github.com/klippa-app/go-pdfium"
 	// Links the module that pdfiumModule names.
 	_ "github.com/klippa-app/go-pdfium/webassembly"
-
-	"github.com/klippa-app/go-pdfium"
 	"github.com/tetratelabs/wazero/api"
 )
 
@@ -16,7 +15,7 @@ import (
 // repository would have to be kept in step with the bindings by hand.
 //
 //go:linkname pdfiumModule github.com/klippa-app/go-pdfium/webassembly.pdfiumWasm
-var pdfiumModule []byte
+var pdfiumModule []byte //nolint:gochecknoglobals // not ours: go-pdfium's, and never changed
 
 // stopSwitch returns the global that stops a worker made from a stoppable module. The bindings hold the module in a field
 // of a type that cannot be named from here.
@@ -24,7 +23,7 @@ func stopSwitch(worker pdfium.Pdfium) (api.MutableGlobal, error) {
 	v := reflect.Indirect(reflect.ValueOf(worker.GetImplementation()))
 	if v.Kind() == reflect.Struct {
 		if field := v.FieldByName("Module"); field.IsValid() && field.CanInterface() {
-			if module, ok := field.Interface().(api.Module); ok {
+			if module, ok := reflect.TypeAssert[api.Module](field); ok {
 				if global, ok := module.ExportedGlobal(stopGlobal).(api.MutableGlobal); ok {
 					return global, nil
 				}

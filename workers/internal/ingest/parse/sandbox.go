@@ -57,32 +57,37 @@ func (s *sandbox) start(ctx context.Context) error {
 	}
 	// The pool outlives the call that happens to start it.
 	ctx = experimental.WithCompilationWorkers(context.WithoutCancel(ctx), runtime.GOMAXPROCS(0))
-	cache, err := openCache(s.cfg.CacheDir)
-	if err == nil {
-		s.pool, err = s.newPool(ctx, cache)
-	}
-	if err != nil && s.cfg.CacheDir != "" {
-		s.cfg.Log.WarnContext(ctx, "the cache of the PDF sandbox cannot be used; compiling without it", "dir", s.cfg.CacheDir, "error", err)
+	cache := s.openCache(ctx)
+	pool, err := s.newPool(ctx, cache)
+	if err != nil && s.cfg.CacheDir != "" { // what is cached may be damaged
+		s.cfg.Log.WarnContext(ctx, "the PDF sandbox does not start from its cache; compiling it anew", "dir", s.cfg.CacheDir, "error", err)
 		cache = wazero.NewCompilationCache()
-		s.pool, err = s.newPool(ctx, cache)
+		pool, err = s.newPool(ctx, cache)
 	}
+	if err != nil {
+		return err
+	}
+	s.pool = pool
 	s.uncache = func() error { return cache.Close(ctx) }
-	return err
+	return nil
 }
 
-// openCache opens a folder for compiled code, which only this user may write, since what is in it is run.
-func openCache(dir string) (wazero.CompilationCache, error) {
-	if dir == "" {
-		return wazero.NewCompilationCache(), nil
+// openCache opens the folder for compiled code, which only this user may write, since what is in it is run. Without a folder,
+// or with one that cannot be used, nothing is kept.
+func (s *sandbox) openCache(ctx context.Context) wazero.CompilationCache {
+	if s.cfg.CacheDir == "" {
+		return wazero.NewCompilationCache()
 	}
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, fmt.Errorf("make the cache folder: %w", err)
+	err := os.MkdirAll(s.cfg.CacheDir, 0o700)
+	if err == nil {
+		var cache wazero.CompilationCache
+		if cache, err = wazero.NewCompilationCacheWithDir(s.cfg.CacheDir); err == nil {
+			return cache
+		}
 	}
-	cache, err := wazero.NewCompilationCacheWithDir(dir)
-	if err != nil {
-		return nil, fmt.Errorf("open the cache folder: %w", err)
-	}
-	return cache, nil
+	s.cfg.Log.WarnContext(ctx, "the cache folder of the PDF sandbox cannot be used; compiling without it",
+		"dir", s.cfg.CacheDir, "error", err)
+	return wazero.NewCompilationCache()
 }
 
 func (s *sandbox) newPool(ctx context.Context, cache wazero.CompilationCache) (pdfium.Pool, error) {
@@ -102,7 +107,7 @@ func (s *sandbox) newPool(ctx context.Context, cache wazero.CompilationCache) (p
 		RuntimeConfig: wazero.NewRuntimeConfig().
 			WithCoreFeatures(api.CoreFeaturesV2 | experimental.CoreFeaturesExceptionHandling).
 			WithCompilationCache(cache).
-			WithMemoryLimitPages(uint32(memory)), //nolint:gosec // bounded above
+			WithMemoryLimitPages(uint32(memory)),
 	})
 	if err != nil {
 		return nil, fmt.Errorf("start PDFium: %w", err)
@@ -206,7 +211,7 @@ func (s *sandbox) open(ctx context.Context, src Source) (*session, error) {
 		if openErr == nil {
 			x.doc = opened.Document
 		}
-		return openErr //nolint:wrapcheck // the caller matches it
+		return openErr // the caller matches it
 	})
 	if err != nil {
 		x.finish()
@@ -262,7 +267,7 @@ type detachable struct {
 // Read implements io.Reader.
 func (d *detachable) Read(p []byte) (int, error) {
 	if r := d.content.Load(); r != nil {
-		return r.Read(p) //nolint:wrapcheck // passed through as it is: io.EOF must stay io.EOF
+		return r.Read(p) // passed through as it is: io.EOF must stay io.EOF
 	}
 	return 0, io.ErrClosedPipe
 }
@@ -270,7 +275,7 @@ func (d *detachable) Read(p []byte) (int, error) {
 // Seek implements io.Seeker.
 func (d *detachable) Seek(offset int64, whence int) (int64, error) {
 	if r := d.content.Load(); r != nil {
-		return r.Seek(offset, whence) //nolint:wrapcheck // passed through as it is
+		return r.Seek(offset, whence) // passed through as it is
 	}
 	return 0, io.ErrClosedPipe
 }

@@ -29,7 +29,7 @@ func (s *storage) ReadAt(p []byte, off int64) (int, error) {
 		}
 		s.mu.Unlock()
 	}
-	return n, err //nolint:wrapcheck // passed through as it is: io.EOF must stay io.EOF
+	return n, err // passed through as it is: io.EOF must stay io.EOF
 }
 
 // failure returns the first read error.
@@ -72,7 +72,7 @@ func interruptible(ctx context.Context, r io.Reader) io.Reader {
 		if err := context.Cause(ctx); err != nil {
 			return 0, err
 		}
-		return r.Read(p) //nolint:wrapcheck // passed through as it is: io.EOF must stay io.EOF
+		return r.Read(p) // passed through as it is: io.EOF must stay io.EOF
 	})
 }
 

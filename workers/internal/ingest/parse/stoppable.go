@@ -59,8 +59,10 @@ func stoppable(module []byte) (out []byte, err error) {
 			globals += count
 			body = binary.AppendUvarint(nil, count+2)
 			body = append(body, section.in[section.at:]...)
-			body = append(body, typeI32, 1, 0x41, 0, 0x0b) // the switch: mutable, initially i32.const 0
-			body = append(body, typeI32, 1, 0x41, 1, 0x0b) // the turns left
+			body = append(body,
+				typeI32, 1, 0x41, 0, 0x0b, // the switch: mutable, initially i32.const 0
+				typeI32, 1, 0x41, 1, 0x0b, // the turns left
+			)
 		case sectionExport:
 			body = binary.AppendUvarint(nil, section.uint()+1)
 			body = append(body, section.in[section.at:]...)
@@ -118,9 +120,11 @@ func check(stop, turns uint64) []byte {
 	out = append(out, 0x41, 1, 0x6b) // i32.const 1, i32.sub
 	out = global(out, set, turns)
 	out = global(out, get, turns)
-	out = append(out, 0x45, 0x04, 0x40)                 // i32.eqz, if
-	out = append(out, 0x41, 0, 0x40, 0, 0x1a)           // memory.grow by 0, which is done in Go; drop
-	out = append(out, 0x41, 0x80, 0x80, yieldEvery>>14) // i32.const yieldEvery
+	out = append(out,
+		0x45, 0x04, 0x40, // i32.eqz, if
+		0x41, 0, 0x40, 0, 0x1a, // memory.grow by 0, which is done in Go; drop
+		0x41, 0x80, 0x80, yieldEvery>>14, // i32.const yieldEvery
+	)
 	out = global(out, set, turns)
 	out = global(out, get, stop)
 	return append(out, 0x04, 0x40, 0x00, 0x0b, 0x0b) // if, unreachable, end; end
@@ -170,7 +174,7 @@ func (r *wasmReader) bytes(n uint64) []byte {
 		panic("cut off")
 	}
 	start := r.at
-	r.at += int(n) //nolint:gosec // less than the length
+	r.at += int(n)
 	return r.in[start:r.at]
 }
 

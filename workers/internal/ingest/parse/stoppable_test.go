@@ -20,7 +20,7 @@ func spinning() []byte {
 		{5, 3, 1, 0, 1},                                   // a memory of one page
 		{6, 6, 1, typeI32, 0, 0x41, 7, 0x0b},              // a constant global
 		{7, 8, 1, 4, 's', 'p', 'i', 'n', 0, 0},            // its export
-		{10, 9, 1, 7, 0, 0x03, 0x40, 0x0c, 0, 0x0b, 0x0b}, // loop br 0 end end
+		{10, 9, 1, 7, 0, 0x03, 0x40, 0x0c, 0, 0x0b, 0x0b}, // loop, br 0, and both ends
 	}, nil)
 }
 
@@ -66,7 +66,7 @@ func TestAStoppableModuleStopsInTheMiddleOfALoop(t *testing.T) {
 func TestMalformedModulesAreRefused(t *testing.T) {
 	t.Parallel()
 	whole := spinning()
-	for n := range len(whole) {
+	for n := range whole {
 		if n == 8 {
 			continue // a module without sections is caught for what it lacks
 		}

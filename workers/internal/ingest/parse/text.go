@@ -128,7 +128,8 @@ func decodeUTF16(raw []byte) (string, error) {
 
 func encodingFault(cause error) error {
 	return fault.Wrap(cause, fault.Invalid, "document.encoding",
-		"The text is not valid UTF-8. Save the file with the encoding UTF-8 and upload it again, or declare its charset in the content type.")
+		"The text is not valid UTF-8. Save the file with the encoding UTF-8 and upload it again, "+
+			"or declare its charset in the content type.")
 }
 
 // isBinary reports whether a text has what no text has: NUL characters, or many other control characters.
