@@ -42,7 +42,8 @@ func Serve(ctx context.Context, c Config) error {
 		return fmt.Errorf("floor: %w", err)
 	}
 	server := &http.Server{Handler: a.router(), ReadHeaderTimeout: 10 * time.Second}
-	defer context.AfterFunc(ctx, func() { _ = server.Close() })()
+	release := context.AfterFunc(ctx, func() { _ = server.Close() })
+	defer release()
 	if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
 		return fmt.Errorf("floor: serve: %w", err)
 	}
@@ -140,11 +141,14 @@ func (a *api) run(g *gin.Context) {
 
 // ended wakes the request that waits for a job.
 func (a *api) ended(m *nats.Msg) {
-	if waiting, ok := a.waiting.Load(a.config.doneOf(m.Subject)); ok {
-		select {
-		case waiting.(chan struct{}) <- struct{}{}: //nolint:forcetypeassert // nothing else is stored
-		default: // told already: JetStream may deliver twice
-		}
+	stored, _ := a.waiting.Load(a.config.doneOf(m.Subject))
+	waiting, ok := stored.(chan struct{})
+	if !ok {
+		return
+	}
+	select {
+	case waiting <- struct{}{}:
+	default: // told already: JetStream may deliver twice
 	}
 }
 

@@ -58,7 +58,8 @@ func Closed(ctx context.Context, r Request, connections int, lasting time.Durati
 	if err != nil {
 		return Result{}, err
 	}
-	defer context.AfterFunc(ctx, func() { hangUp(lanes) })()
+	release := context.AfterFunc(ctx, func() { hangUp(lanes) })
+	defer release()
 	for _, l := range lanes {
 		l.wire = wire
 	}

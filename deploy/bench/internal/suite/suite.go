@@ -64,7 +64,7 @@ func Measure(ctx context.Context, o Options, env Environment) (report *Report, e
 	if err != nil {
 		return nil, err
 	}
-	m := &measurement{options: o, log: env.Log, bundled: filepath.Join(root, "deploy", "devstack", "tour", "documents", "mnesia-4.21.3.pdf")}
+	m := &measurement{options: o, log: env.Log, bundled: filepath.Join(root, bundled)}
 	m.sayf("building the programs")
 	if m.site, err = system.Prepare(ctx, engines, root); err != nil {
 		return nil, err
@@ -90,6 +90,9 @@ func Measure(ctx context.Context, o Options, env Environment) (report *Report, e
 	}
 	return report, nil
 }
+
+// bundled is the PDF that the tour ingests, from the repository's root.
+const bundled = "deploy/devstack/tour/documents/mnesia-4.21.3.pdf"
 
 // measurement is one run.
 type measurement struct {

@@ -25,7 +25,8 @@ type Engines struct {
 }
 
 // hint is what to do when something is missing.
-const hint = "run it under the launcher: make bench, or go run ./deploy/devstack/cmd/devstack exec --durable -- go run ./deploy/bench/cmd/bench"
+const hint = "run it under the launcher: make bench, " +
+	"or go run ./deploy/devstack/cmd/devstack exec --durable -- go run ./deploy/bench/cmd/bench"
 
 // EnginesFromEnv reads the addresses by means of a function such as os.Getenv. The error names what is missing and says what to do.
 func EnginesFromEnv(getenv func(string) string) (Engines, error) {

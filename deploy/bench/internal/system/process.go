@@ -8,9 +8,11 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/http"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
-	"sync"
+	"strings"
 	"syscall"
 	"time"
 )
@@ -27,20 +29,26 @@ const (
 // process is a program that runs.
 type process struct {
 	name string
-	log  *tail
+	log  string // the file that it writes to
 	cmd  *exec.Cmd
 	done chan struct{} // closed when it has ended, after err is set
 	err  error
 	stop context.CancelFunc
 }
 
-// start runs a program until ctx ends or stop is called; either sends it SIGTERM.
-func start(ctx context.Context, name, path string, env []string, args ...string) (*process, error) {
+// start runs a program until ctx ends or stop is called; either sends it SIGTERM. What it writes goes to a file in the folder logs
+// without a detour through this process, which has other things to do.
+func start(ctx context.Context, name, path, logs string, env []string, args ...string) (*process, error) {
+	log, err := os.Create(filepath.Join(logs, strings.ReplaceAll(name, " ", "-")+".log"))
+	if err != nil {
+		return nil, fmt.Errorf("start %s: %w", name, err)
+	}
+	defer func() { _ = log.Close() }() // the program has it then
 	ctx, stop := context.WithCancel(ctx)
-	p := &process{name: name, log: &tail{}, done: make(chan struct{}), stop: stop}
-	p.cmd = exec.CommandContext(ctx, path, args...)
+	p := &process{name: name, log: log.Name(), done: make(chan struct{}), stop: stop}
+	p.cmd = exec.CommandContext(ctx, path, args...) //nolint:gosec // a program that this package has built
 	p.cmd.Env = env
-	p.cmd.Stdout, p.cmd.Stderr = p.log, p.log
+	p.cmd.Stdout, p.cmd.Stderr = log, log
 	p.cmd.Cancel = func() error { return p.cmd.Process.Signal(syscall.SIGTERM) }
 	p.cmd.WaitDelay = stopLimit
 	if err := p.cmd.Start(); err != nil {
@@ -73,9 +81,9 @@ func (p *process) awaitReady(ctx context.Context, client *http.Client, url strin
 	for !answers(ctx, client, url) {
 		select {
 		case <-p.done:
-			return fmt.Errorf("%s ended instead of getting ready (%v):\n%s", p.name, p.err, p.log.last(20)) //nolint:errorlint // p.err may be nil
+			return errors.Join(fmt.Errorf("%s ended instead of getting ready:\n%s", p.name, p.last(20, nil)), p.err)
 		case <-ctx.Done():
-			return fmt.Errorf("start %s: %w\n%s", p.name, context.Cause(ctx), p.log.last(20))
+			return fmt.Errorf("start %s: %w\n%s", p.name, context.Cause(ctx), p.last(20, nil))
 		case <-tick.C:
 		}
 	}
@@ -95,32 +103,24 @@ func answers(ctx context.Context, client *http.Client, url string) bool {
 	return resp.StatusCode/100 == 2
 }
 
-// tail keeps the last of what a program writes.
-type tail struct {
-	mu   sync.Mutex
-	text []byte
-}
-
-// tailSize is how much of a program's output is kept, at least.
-const tailSize = 64 << 10
-
-// Write implements io.Writer.
-func (t *tail) Write(p []byte) (int, error) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.text = append(t.text, p...)
-	if len(t.text) > 2*tailSize {
-		t.text = append(t.text[:0], t.text[len(t.text)-tailSize:]...)
+// last returns the last n lines that the program wrote, of those that the filter lets through; nil lets all through.
+func (p *process) last(n int, filter func(line []byte) bool) string {
+	text, err := os.ReadFile(p.log)
+	if err != nil {
+		return err.Error()
 	}
-	return len(p), nil
+	var lines [][]byte
+	for line := range bytes.Lines(text) {
+		if filter == nil || filter(line) {
+			lines = append(lines, line)
+		}
+	}
+	return string(bytes.TrimSpace(bytes.Join(lines[max(0, len(lines)-n):], nil)))
 }
 
-// last returns the last n lines.
-func (t *tail) last(n int) string {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	lines := bytes.Split(bytes.TrimSpace(t.text), []byte("\n"))
-	return string(bytes.Join(lines[max(0, len(lines)-n):], []byte("\n")))
+// trouble lets lines through that tell of no normal course of things.
+func trouble(line []byte) bool {
+	return !bytes.Contains(line, []byte(`"level":"INFO"`)) && !bytes.Contains(line, []byte(`"level":"DEBUG"`))
 }
 
 // freeAddress finds a port that nobody listens on, below those that systems give to outgoing connections, so that none takes it

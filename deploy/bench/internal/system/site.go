@@ -62,7 +62,7 @@ func Prepare(ctx context.Context, e Engines, root string) (s *Site, err error) {
 		return nil, err
 	}
 	for _, command := range []string{"up", "seed"} {
-		migrate := exec.CommandContext(ctx, s.program(Migrate), command)
+		migrate := exec.CommandContext(ctx, s.program(Migrate), command) //nolint:gosec // built by build
 		migrate.Env = []string{"MIGRATE_DATABASE_URL=" + owner, "ENVIRONMENT=development"}
 		if out, err := migrate.CombinedOutput(); err != nil {
 			return nil, fmt.Errorf("migrate %s: %w\n%s", command, err, out)
@@ -73,7 +73,8 @@ func Prepare(ctx context.Context, e Engines, root string) (s *Site, err error) {
 
 // build makes the programs as a release does, and the floor beside them.
 func (s *Site) build(ctx context.Context, root string) error {
-	build := exec.CommandContext(ctx, "go", "build", "-o", filepath.Join(s.dir, "bin")+string(filepath.Separator),
+	bin := filepath.Join(s.dir, "bin") + string(filepath.Separator)
+	build := exec.CommandContext(ctx, "go", "build", "-o", bin, //nolint:gosec // bin is a folder of ours
 		"./gateway/cmd/gateway", "./workers/cmd/agent-worker", "./workers/cmd/ingest-worker", "./workers/cmd/embedding-worker",
 		"./migrations/cmd/migrate", "./deploy/bench/cmd/floor")
 	build.Dir = root

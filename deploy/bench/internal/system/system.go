@@ -26,6 +26,7 @@ type System struct {
 	*Client
 
 	site      *Site
+	dir       string // of its files and logs
 	name      string // tells the system apart wherever engines are shared
 	secret    string
 	processes []*process
@@ -36,7 +37,7 @@ type System struct {
 // The seeded user who does the work.
 const (
 	username = "admin@acme.com"
-	password = "SecurePassword123!" //nolint:gosec // of the demonstration data, told to everybody
+	password = "SecurePassword123!"
 )
 
 // Start starts the programs, waits until all are ready, and logs in. Gateway must be among them.
@@ -50,6 +51,10 @@ func (s *Site) Start(ctx context.Context, programs ...string) (sys *System, err 
 			err = errors.Join(err, sys.Stop(context.WithoutCancel(ctx)))
 		}
 	}()
+	sys.dir = filepath.Join(s.dir, sys.name)
+	if err := os.Mkdir(sys.dir, 0o700); err != nil {
+		return sys, fmt.Errorf("make a folder for the system: %w", err)
+	}
 	if err := s.engines.statement(ctx, fmt.Sprintf("CREATE DATABASE %s TEMPLATE %s", quote(sys.name), quote(s.template))); err != nil {
 		return sys, fmt.Errorf("copy the database: %w", err)
 	}
@@ -59,7 +64,7 @@ func (s *Site) Start(ctx context.Context, programs ...string) (sys *System, err 
 		if err != nil {
 			return sys, err
 		}
-		p, err := start(ctx, name, s.program(name), env)
+		p, err := start(ctx, name, s.program(name), sys.dir, env)
 		if err != nil {
 			return sys, err
 		}
@@ -72,7 +77,8 @@ func (s *Site) Start(ctx context.Context, programs ...string) (sys *System, err 
 		}
 	}
 	if err := sys.login(ctx, username, password); err != nil {
-		return sys, fmt.Errorf("log in: %w\n%s", err, sys.log(Gateway))
+		err = sys.Explain(fmt.Errorf("log in: %w", err))
+		return sys, err
 	}
 	return sys, nil
 }
@@ -90,7 +96,7 @@ func (s *System) environment(ctx context.Context, program string) (env []string,
 	}
 	e := s.site.engines
 	env = []string{
-		"ENVIRONMENT=development", "LOG_LEVEL=warn", "LOG_FORMAT=json", "OPS_ADDR=" + ops,
+		"ENVIRONMENT=development", "LOG_LEVEL=info", "LOG_FORMAT=json", "OPS_ADDR=" + ops,
 		"DATABASE_URL=" + app, "ENGINE_DATABASE_URL=" + engine,
 		"NATS_URL=" + e.NATS, "NATS_NAMESPACE=" + s.name, "REDIS_URL=" + e.Redis,
 	}
@@ -99,7 +105,7 @@ func (s *System) environment(ctx context.Context, program string) (env []string,
 			env = append(env, name+"="+value)
 		}
 	}
-	blobs := "BLOB_DIR=" + filepath.Join(s.site.dir, "blobs", s.name)
+	blobs := "BLOB_DIR=" + filepath.Join(s.dir, "blobs")
 	model := []string{"GEMINI_API_KEY=" + s.name, "GEMINI_BASE_URL=" + e.Gemini}
 	switch program {
 	case Gateway:
@@ -134,7 +140,7 @@ func (s *System) StartFloor(ctx context.Context) (address string, err error) {
 	}
 	s.floor = floor.Config{DatabaseURL: owner, NATSURL: s.site.engines.NATS, Namespace: s.name, Address: address, Secret: s.secret}
 	for _, role := range []string{"serve", "work"} {
-		p, err := start(ctx, "floor "+role, s.site.program(floorProgram), s.floor.Environ(), role)
+		p, err := start(ctx, "floor "+role, s.site.program(floorProgram), s.dir, s.floor.Environ(), role)
 		if err != nil {
 			return "", err
 		}
@@ -154,24 +160,14 @@ func (s *System) pid(program string) int {
 	return 0
 }
 
-// log is the last of what a program wrote.
-func (s *System) log(program string) string {
-	for _, p := range s.processes {
-		if p.name == program {
-			return p.log.last(20)
-		}
-	}
-	return ""
-}
-
-// Explain adds to an error what the programs wrote last, all of them being set to write of trouble only.
+// Explain adds to an error what trouble the programs wrote of last.
 func (s *System) Explain(err error) error {
 	if err == nil {
 		return nil
 	}
 	var said strings.Builder
 	for _, p := range s.processes {
-		if text := p.log.last(5); text != "" {
+		if text := p.last(5, trouble); text != "" {
 			fmt.Fprintf(&said, "\n%s: %s", p.name, text)
 		}
 	}
@@ -180,7 +176,7 @@ func (s *System) Explain(err error) error {
 
 // Stop ends the programs, the gateway first, and removes its database and its streams.
 func (s *System) Stop(ctx context.Context) error {
-	var problems []error
+	problems := make([]error, 0, len(s.processes)+2)
 	byRank := slices.SortedStableFunc(slices.Values(s.processes), func(a, b *process) int { return rank(a) - rank(b) })
 	for _, p := range byRank {
 		problems = append(problems, p.end())
