@@ -13,8 +13,8 @@ import (
 	"github.com/tarento/copilot/events"
 )
 
-// AckWait is how long a worker may go without a sign of life before the broker hands its message to another. It is a second
-// net below the lease, which decides.
+// AckWait is how long a worker may take from delivery to claim before the broker hands the message to another. The claim ends
+// the broker's part; from then on the lease decides.
 const AckWait = 30 * time.Second
 
 // EnsureTopology creates or updates the streams. It is idempotent and safe to call from every process at once. The answer says
@@ -112,9 +112,6 @@ type Delivery struct {
 
 // Done removes the message: the job's row says everything there is to say.
 func (d Delivery) Done() error { return d.msg.Ack() }
-
-// Alive tells the broker that the job is still worked on.
-func (d Delivery) Alive() error { return d.msg.InProgress() }
 
 // Later gives the message back because the worker could not find out what to do with it.
 func (d Delivery) Later(after time.Duration) error { return d.msg.NakWithDelay(after) }

@@ -27,12 +27,14 @@ const (
 	RateLimited                 // 429: too much, come back after RetryAfter
 	Unavailable                 // 503: a part we depend on is away; tried again
 	Timeout                     // 504: the time allowed ran out; tried again
+	Upstream                    // 502: a part we depend on answered, but not with what it owes; tried again
 )
 
 var kindNames = [...]string{
 	Internal: "internal", Invalid: "invalid", Malformed: "malformed", Unauthenticated: "unauthenticated",
 	Forbidden: "forbidden", NotFound: "not-found", Conflict: "conflict", Gone: "gone", Precondition: "precondition-failed",
 	TooLarge: "too-large", Unsupported: "unsupported", RateLimited: "rate-limited", Unavailable: "unavailable", Timeout: "timeout",
+	Upstream: "upstream",
 }
 
 // String returns the kind's name as it stands in a problem's type.
@@ -46,7 +48,7 @@ func (k Kind) String() string {
 // Retryable reports whether the same request may succeed later without being changed.
 func (k Kind) Retryable() bool {
 	switch k {
-	case Internal, RateLimited, Unavailable, Timeout:
+	case Internal, RateLimited, Unavailable, Timeout, Upstream:
 		return true
 	default:
 		return false

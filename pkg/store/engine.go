@@ -40,7 +40,7 @@ func (e *Engine) Ready(ctx context.Context) error { return ready(ctx, e.pool) }
 
 // claimColumns are what a worker needs to run a job and to end it.
 const claimColumns = `id, organization_id, created_by, project_id, agent_config_id, conversation_id, document_id, parent_id,
-	kind, class, priority, status, input, attempt, max_attempts, lease_epoch, last_seq, traceparent, created_at, run_at, deadline_at`
+	kind, class, priority, status, input, attempt, max_attempts, lease_epoch, last_seq, traceparent, created_at, run_at, started_at, deadline_at`
 
 // Claim takes a job for a worker: the lease holds for ttl, the epoch and the attempt go up, and the job's log says that it
 // runs. A nil job means that there is nothing to take: another worker has it, it ended, or its time has not come.
@@ -60,7 +60,7 @@ func (e *Engine) Claim(ctx context.Context, id uuid.UUID, worker string, ttl tim
 			var j Job
 			err := row.Scan(&j.ID, &j.OrganizationID, &j.CreatedBy, &j.ProjectID, &j.AgentConfigID, &j.ConversationID,
 				&j.DocumentID, &j.ParentID, &j.Kind, &j.Class, &j.Priority, &j.Status, &j.Input, &j.Attempt, &j.MaxAttempts, &j.LeaseEpoch,
-				&j.LastSeq, &j.Traceparent, &j.CreatedAt, &j.RunAt, &j.DeadlineAt)
+				&j.LastSeq, &j.Traceparent, &j.CreatedAt, &j.RunAt, &j.StartedAt, &j.DeadlineAt)
 			return &j, err
 		})
 		if errors.Is(err, pgx.ErrNoRows) {
@@ -254,27 +254,6 @@ func (e *Engine) LastSeqs(ctx context.Context, ids []uuid.UUID) (map[uuid.UUID]i
 		return nil, explain(err, "read last events")
 	}
 	return seqs, nil
-}
-
-// Counts is how many jobs of one kind are in one status.
-type Counts struct {
-	Kind   events.Kind
-	Status events.Status
-	N      int64
-}
-
-// Open counts the jobs that have not ended, by kind and status.
-func (e *Engine) Open(ctx context.Context) ([]Counts, error) {
-	rows, err := e.pool.Query(ctx, `SELECT kind, status, count(*) FROM jobs
-		WHERE status IN ('queued', 'running', 'waiting') GROUP BY kind, status`)
-	if err != nil {
-		return nil, explain(err, "count open jobs")
-	}
-	counts, err := pgx.CollectRows(rows, pgx.RowToStructByPos[Counts])
-	if err != nil {
-		return nil, explain(err, "count open jobs")
-	}
-	return counts, nil
 }
 
 // Lead runs fn while this process holds the dispatcher's advisory lock, and returns false when another one holds it. The

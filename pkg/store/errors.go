@@ -53,6 +53,19 @@ func classify(err error, refusal *pgconn.PgError) error {
 	}
 }
 
+// classified makes a fault of a transaction that could not be begun or committed; what fn returned is one already.
+func classified(err error) error {
+	if _, ok := errors.AsType[*fault.Error](err); ok {
+		return err
+	}
+	_, refused := errors.AsType[*pgconn.PgError](err)
+	_, unreached := errors.AsType[*pgconn.ConnectError](err)
+	if refused || unreached {
+		return explain(err, "run a transaction")
+	}
+	return err
+}
+
 // codeBusy is the code of a statement that gave up waiting for a lock.
 const codeBusy = "database.busy"
 

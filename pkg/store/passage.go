@@ -9,7 +9,7 @@ type Passage struct {
 }
 
 // Passages returns the chunks with these ids, by id, with their documents' titles. Unknown ones are left out, and so are those
-// of documents that are no longer active.
+// of documents that are no longer active, or whose indexing is under way or failed.
 func (r Chunks) Passages(ids []uuid.UUID) (map[uuid.UUID]Passage, error) {
 	chunks, err := r.ByIDs(ids)
 	if err != nil {
@@ -20,7 +20,7 @@ func (r Chunks) Passages(ids []uuid.UUID) (map[uuid.UUID]Passage, error) {
 		documents[i] = c.DocumentID
 	}
 	var titled []Document
-	err = within[Document](r.tx).Select("id", "title").Where("id IN ? AND is_active", documents).Find(&titled).Error
+	err = within[Document](r.tx).Select("id", "title").Where("id IN ? AND is_active AND is_indexed", documents).Find(&titled).Error
 	if err != nil {
 		return nil, explain(err, "read titles of passages")
 	}

@@ -2,10 +2,11 @@ package store
 
 import (
 	"encoding/json"
-	"fmt"
+	"errors"
 	"time"
 
 	"github.com/google/uuid"
+	"gorm.io/gorm/clause"
 
 	"github.com/tarento/copilot/events"
 )
@@ -29,14 +30,21 @@ type RunStep struct {
 // TableName implements GORM's Tabler.
 func (RunStep) TableName() string { return "run_steps" }
 
-// Journal writes a finished step and the facts that go with it, under the lease.
+// ErrJournalled means that the step is in the journal already: an earlier try committed although it seemed to fail.
+var ErrJournalled = errors.New("store: step is journalled already")
+
+// Journal writes a finished step and the facts that go with it, under the lease. ErrJournalled must undo the transaction.
 func (r Jobs) Journal(l Lease, step RunStep, facts ...events.Fact) (last int64, err error) {
 	if last, err = r.Append(l, facts...); err != nil {
 		return 0, err
 	}
 	step.JobID, step.OrganizationID = l.JobID, r.tx.tenant.UUID()
-	if err := r.tx.db.Create(&step).Error; err != nil {
-		return 0, fmt.Errorf("store: journal step %d: %w", step.StepNo, err)
+	written := r.tx.db.Clauses(clause.OnConflict{DoNothing: true}).Create(&step)
+	if written.Error != nil {
+		return 0, explain(written.Error, "journal a step")
+	}
+	if written.RowsAffected == 0 {
+		return 0, ErrJournalled
 	}
 	return last, nil
 }

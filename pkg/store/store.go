@@ -78,13 +78,13 @@ func (s *Store) InTenant(ctx context.Context, t tenant.ID, fn func(*Tx) error) e
 	tx := &Tx{tenant: t}
 	err := s.db.WithContext(ctx).Transaction(func(db *gorm.DB) error {
 		if err := db.Exec("SELECT set_config('app.tenant_id', ?, true)", t.String()).Error; err != nil {
-			return fmt.Errorf("store: enter tenant: %w", err)
+			return explain(err, "enter tenant")
 		}
 		tx.db = db
 		return fn(tx)
 	})
 	if err != nil {
-		return err
+		return classified(err)
 	}
 	if len(tx.emitted) > 0 {
 		s.committed(tx.emitted)

@@ -105,6 +105,14 @@ type platform struct {
 	blobs    *blob.Folder
 }
 
+// redisLog passes on what the Redis client has to say.
+type redisLog struct{ log *slog.Logger }
+
+// Printf implements the client's logger.
+func (l redisLog) Printf(ctx context.Context, format string, args ...any) {
+	l.log.WarnContext(ctx, "redis client", "message", fmt.Sprintf(format, args...))
+}
+
 func open(ctx context.Context, cfg Config, log *slog.Logger) (p *platform, err error) {
 	p = &platform{cfg: cfg, log: log, registry: telemetry.NewRegistry()}
 	defer p.closers.CloseOnError(context.WithoutCancel(ctx), &err)
@@ -122,6 +130,8 @@ func open(ctx context.Context, cfg Config, log *slog.Logger) (p *platform, err e
 		return nil, err
 	}
 	p.closers.PushCloser("engine", p.engine)
+	// The client's own logger would write lines of its own form to standard error.
+	redis.SetLogger(redisLog{log})
 	if p.redis, err = ratelimit.Open(cfg.RedisURL); err != nil {
 		return nil, err
 	}

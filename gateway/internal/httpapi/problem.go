@@ -75,6 +75,7 @@ var kinds = map[fault.Kind]struct {
 	fault.RateLimited:     {http.StatusTooManyRequests, "Too many requests"},
 	fault.Unavailable:     {http.StatusServiceUnavailable, "Temporarily unavailable"},
 	fault.Timeout:         {http.StatusGatewayTimeout, "Timed out"},
+	fault.Upstream:        {http.StatusBadGateway, "Unusable answer from a part we depend on"},
 }
 
 // newProblem builds the problem of a kind.

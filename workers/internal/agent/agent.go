@@ -186,7 +186,7 @@ func (c *conversation) generate(ctx context.Context, req gemini.Request) (*gemin
 func (c *conversation) outcome(answer *gemini.Response, took time.Duration) (runner.Outcome, error) {
 	content := strings.TrimSpace(answer.Message.Text)
 	if content == "" {
-		return runner.Outcome{}, fault.New(fault.Unavailable, "model.empty_answer", "The model gave no answer.")
+		return runner.Outcome{}, fault.New(fault.Upstream, "model.empty_answer", "The model gave no answer.")
 	}
 	result := events.AgentRunResult{
 		Content: content, Citations: c.passages.cited(content), Model: answer.Model, FinishReason: answer.FinishReason,

@@ -159,7 +159,7 @@ func (b *Batcher) call(ctx context.Context, batch []*text) {
 	}
 	vectors, _, err := b.model.Embed(ctx, b.name, values, batch[0].owner.task, b.dimension)
 	if err == nil && len(vectors) != len(batch) {
-		err = fault.Wrap(fmt.Errorf("%d vectors for %d texts", len(vectors), len(batch)), fault.Unavailable,
+		err = fault.Wrap(fmt.Errorf("%d vectors for %d texts", len(vectors), len(batch)), fault.Upstream,
 			"provider.short_answer", "The embedding model answered incompletely.")
 	}
 	if err != nil && !fault.Of(err).Kind.Retryable() {

@@ -89,49 +89,49 @@ func TestFailuresAreClassifiedAndNeverRetriedHere(t *testing.T) {
 		},
 		"a malformed call": {
 			step: geminitest.Step{Finish: "MALFORMED_FUNCTION_CALL"},
-			kind: fault.Unavailable,
+			kind: fault.Upstream,
 			code: "model.malformed_call",
 		},
 		"a call of an undeclared kind": {
 			step: geminitest.Step{Finish: "UNEXPECTED_TOOL_CALL"},
-			kind: fault.Unavailable,
+			kind: fault.Upstream,
 			code: "model.malformed_call",
 		},
 		"an end for no known reason": {
 			step: geminitest.Step{Finish: "OTHER"},
-			kind: fault.Unavailable,
+			kind: fault.Upstream,
 			code: "model.no_answer",
 		},
 		"an empty answer": {
 			step: geminitest.Step{Finish: "STOP"},
-			kind: fault.Unavailable,
+			kind: fault.Upstream,
 			code: "model.no_answer",
 		},
 		"a thought without an answer": {
 			step: geminitest.Step{Parts: []geminitest.Part{{Thought: "hm"}}},
-			kind: fault.Unavailable,
+			kind: fault.Upstream,
 			code: "model.no_answer",
 		},
 		"a connection that breaks": {
 			step:   geminitest.Step{Parts: three, Cut: &geminitest.Cut{After: 2}},
-			kind:   fault.Unavailable,
+			kind:   fault.Upstream,
 			code:   "provider.stream_cut",
 			pieces: "one two ",
 		},
 		"a connection that breaks at once": {
 			step: geminitest.Step{Parts: three, Cut: &geminitest.Cut{}},
-			kind: fault.Unavailable,
+			kind: fault.Upstream,
 			code: "provider.stream_cut",
 		},
 		"a stream that ends without its end": {
 			step:   geminitest.Step{Parts: three, Cut: &geminitest.Cut{After: 1, Clean: true}},
-			kind:   fault.Unavailable,
+			kind:   fault.Upstream,
 			code:   "provider.stream_cut",
 			pieces: "one ",
 		},
 		"a stream that ends before it begins": {
 			step: geminitest.Step{Parts: three, Cut: &geminitest.Cut{Clean: true}},
-			kind: fault.Unavailable,
+			kind: fault.Upstream,
 			code: "provider.stream_cut",
 		},
 		"an error that repeats the key in words": {
@@ -545,7 +545,7 @@ func TestEmbeddingsThatCannotBeUsedAreRefused(t *testing.T) {
 			}
 			t.Cleanup(client.Close)
 			_, _, err = client.Embed(t.Context(), embedModel, []string{"a", "b"}, gemini.TaskDocument, 2)
-			if !fault.Is(err, fault.Unavailable) {
+			if !fault.Is(err, fault.Upstream) {
 				t.Errorf("got %v", err)
 			}
 		})

@@ -16,15 +16,15 @@
 //	code                         kind          when
 //	provider.rate_limited        RateLimited   429; RetryAfter from the service's RetryInfo
 //	provider.unavailable         Unavailable   5xx, or no connection; RetryAfter when the service said so
-//	provider.stream_cut          Unavailable   the answer broke off, or ended without a finish reason
+//	provider.stream_cut          Upstream      the answer broke off, or ended without a finish reason
 //	provider.timeout             Timeout       the service was silent for longer than Config.Timeout
 //	provider.credentials         Forbidden     401, 403, an invalid key, a project that may not use the service
 //	model.unknown                Invalid       404: no such model, or it cannot do this
 //	model.rejected               Invalid       400 and other 4xx
 //	model.invalid_request        Invalid       refused here, before anything was sent
 //	model.blocked                Invalid       the provider's filter refused the prompt or stopped the answer
-//	model.malformed_call         Unavailable   the model tried to call a tool and got it wrong
-//	model.no_answer              Unavailable   the model stopped without text and without a call
+//	model.malformed_call         Upstream      the model tried to call a tool and got it wrong
+//	model.no_answer              Upstream      the model stopped without text and without a call
 //
 // provider.credentials is Forbidden because that is the kind that is neither blamed on the input nor tried again: the same
 // call fails until an operator changes the configuration. Its message says so.

@@ -79,7 +79,7 @@ func (c *Client) Embed(ctx context.Context, model string, texts []string, task s
 
 // broken is the fault for a response that makes no sense; it may make sense the next time.
 func broken(err error) *fault.Error {
-	return fault.Wrap(err, fault.Unavailable, "provider.unavailable", "The model provider sent embeddings that cannot be used.")
+	return fault.Wrap(err, fault.Upstream, "provider.unusable", "The model provider sent embeddings that cannot be used.")
 }
 
 // normalize scales v to length one, in place.

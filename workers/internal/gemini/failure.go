@@ -30,7 +30,7 @@ func (c *Client) fault(ctx, watched context.Context, model string, err error) er
 		return fault.Wrap(cause, fault.Unavailable, "provider.unavailable", "The model provider cannot be reached.")
 	}
 	// The request was answered, but what came ended early or cannot be read, which a cut in the middle of a line looks like.
-	return fault.Wrap(cause, fault.Unavailable, "provider.stream_cut", "The model's answer broke off.")
+	return fault.Wrap(cause, fault.Upstream, "provider.stream_cut", "The model's answer broke off.")
 }
 
 // classify turns an error body of the service into a fault.

@@ -199,16 +199,16 @@ func (a *collector) failure() error {
 			return fault.New(fault.Invalid, "model.blocked",
 				"The model provider refused the prompt (%s). Rephrase it.", label(string(a.blocked)))
 		}
-		return fault.New(fault.Unavailable, "provider.stream_cut", "The model's answer broke off.")
+		return fault.New(fault.Upstream, "provider.stream_cut", "The model's answer broke off.")
 	case genai.FinishReasonMalformedFunctionCall, genai.FinishReasonUnexpectedToolCall, genai.FinishReasonTooManyToolCalls:
-		return fault.Wrap(cause, fault.Unavailable, "model.malformed_call", "The model tried to use a tool and got it wrong.")
+		return fault.Wrap(cause, fault.Upstream, "model.malformed_call", "The model tried to use a tool and got it wrong.")
 	case genai.FinishReasonSafety, genai.FinishReasonRecitation, genai.FinishReasonBlocklist, genai.FinishReasonProhibitedContent,
 		genai.FinishReasonSPII, genai.FinishReasonLanguage:
 		return fault.Wrap(cause, fault.Invalid, "model.blocked",
 			"The model provider stopped the answer (%s). Rephrase the request.", label(string(a.finish)))
 	default:
 	}
-	return fault.Wrap(cause, fault.Unavailable, "model.no_answer", "The model stopped without an answer.")
+	return fault.Wrap(cause, fault.Upstream, "model.no_answer", "The model stopped without an answer.")
 }
 
 // label makes the provider's constant readable: "PROHIBITED_CONTENT" becomes "prohibited content".

@@ -56,9 +56,13 @@ func decide(ctx context.Context, job *store.Job, out Outcome, err error, now tim
 
 func failed(job *store.Job, f *fault.Error, now time.Time) store.Ending {
 	failure := events.Failure{Code: f.Code, Message: f.Message}
+	var waited time.Duration
+	if job.StartedAt != nil {
+		waited = now.Sub(*job.StartedAt)
+	}
 	switch {
-	case f.Kind == fault.RateLimited:
-		return store.Snooze(now.Add(max(f.RetryAfter, backoff(job.Attempt))), events.WaitingProvider)
+	case f.Kind == fault.RateLimited, f.Kind == fault.Unavailable && waited < outageMax:
+		return store.Snooze(now.Add(max(f.RetryAfter, outagePause(waited))), events.WaitingProvider)
 	case !f.Kind.Retryable():
 		return store.Fail(failure, false)
 	case job.Attempt >= job.MaxAttempts:
@@ -66,6 +70,17 @@ func failed(job *store.Job, f *fault.Error, now time.Time) store.Ending {
 	default:
 		return store.Again(now.Add(max(f.RetryAfter, backoff(job.Attempt))), events.WaitingSchedule, failure)
 	}
+}
+
+// outageMax is how long a job waits for a part that is away before its attempts are charged. A limit that the provider itself
+// sets has no such end.
+const outageMax = time.Hour
+
+// outagePause waits about half as long again as the job has waited so far, between one second and one minute: an outage costs no
+// attempts, so they cannot be what the pause grows with.
+func outagePause(waited time.Duration) time.Duration {
+	ceiling := min(time.Minute, max(time.Second, waited))
+	return ceiling/4 + rand.N(ceiling/2)
 }
 
 // backoff is exponential from one second to one minute with full jitter, after Brooker, "Exponential backoff and jitter".

@@ -40,6 +40,8 @@ type Run struct {
 	store *store.Store
 	live  func(events.Event)
 	log   *slog.Logger
+	// patience is how long a write is tried again while the database is away: as long as the lease can hold.
+	patience time.Duration
 
 	mu      sync.Mutex
 	journal map[int]store.RunStep // loaded at the first step

@@ -203,7 +203,7 @@ func (r *Runner) run(ctx context.Context, job *store.Job) {
 	defer cancel()
 
 	began := time.Now()
-	run := &Run{job: job, store: r.store, live: r.bus.PublishLive, log: log}
+	run := &Run{job: job, store: r.store, live: r.bus.PublishLive, log: log, patience: r.cfg.Lease}
 	out, err := r.guard(limited, run)
 	if err != nil {
 		log.Warn("attempt failed", "error", err, "after", time.Since(began).Round(time.Millisecond))
@@ -229,36 +229,50 @@ func (r *Runner) guard(ctx context.Context, run *Run) (out Outcome, err error) {
 	return r.handler.Handle(ctx, run)
 }
 
-// end writes the ending. It tries as long as the lease can hold; after that the sweeper requeues the job anyway.
+// end writes the ending. When it cannot be written while the lease holds, the sweeper requeues the job.
 func (r *Runner) end(ctx context.Context, log *slog.Logger, job *store.Job, out Outcome, e store.Ending) {
-	ctx, cancel := context.WithTimeout(ctx, r.cfg.Lease)
+	log = log.With("write", "ending")
+	err := persist(ctx, r.cfg.Lease, log, func(ctx context.Context) error { return r.write(ctx, job, out, e) })
+	if f, ok := errors.AsType[*fault.Error](err); ok && !f.Kind.Retryable() {
+		// The content of the outcome was refused, so this is how the job ends.
+		log.WarnContext(ctx, "outcome refused", "error", err)
+		e = failed(job, f, time.Now())
+		err = persist(ctx, r.cfg.Lease, log, func(ctx context.Context) error { return r.write(ctx, job, Outcome{}, e) })
+	}
+	switch {
+	case errors.Is(err, store.ErrLeaseLost):
+		r.metrics.lost.Inc()
+		log.InfoContext(ctx, "lease lost, nothing written")
+	case err != nil:
+		log.ErrorContext(ctx, "given up, the job will run again", "error", err)
+	}
+}
+
+func (r *Runner) write(ctx context.Context, job *store.Job, out Outcome, e store.Ending) error {
+	return r.store.InTenant(ctx, job.Tenant(), func(tx *store.Tx) error {
+		if err := tx.Jobs().End(job.Lease(), e, out.Facts...); err != nil {
+			return err
+		}
+		if out.Also == nil || (e.Status() != events.StatusSucceeded && e.Status() != events.StatusWaiting) {
+			return nil
+		}
+		return out.Also(tx)
+	})
+}
+
+// persist tries a fenced write again, for at most patience, as long as what went wrong may pass. It is safe to repeat a write
+// whose commit was not confirmed: if it did happen, the next try finds the job moved on, or the step journalled.
+func persist(ctx context.Context, patience time.Duration, log *slog.Logger, write func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	for attempt := 1; ; attempt++ {
-		err := r.store.InTenant(ctx, job.Tenant(), func(tx *store.Tx) error {
-			if err := tx.Jobs().End(job.Lease(), e, out.Facts...); err != nil {
-				return err
-			}
-			if out.Also == nil || (e.Status() != events.StatusSucceeded && e.Status() != events.StatusWaiting) {
-				return nil
-			}
-			return out.Also(tx)
-		})
-		switch f := (*fault.Error)(nil); {
-		case err == nil:
-			return
-		case errors.Is(err, store.ErrLeaseLost):
-			r.metrics.lost.Inc()
-			log.Info("lease lost, ending not written")
-			return
-		case errors.As(err, &f) && !f.Kind.Retryable():
-			log.Warn("ending refused", "error", err)
-			out, e = Outcome{}, failed(job, f, time.Now())
-		default:
-			log.Warn("ending not written, trying again", "error", err)
+		err := write(ctx)
+		if err == nil || errors.Is(err, store.ErrLeaseLost) || !fault.Of(err).Kind.Retryable() {
+			return err
 		}
+		log.WarnContext(ctx, "not written, trying again", "error", err)
 		if !wait(ctx, backoff(attempt)/4) {
-			log.Error("ending given up, the job will run again")
-			return
+			return err
 		}
 	}
 }

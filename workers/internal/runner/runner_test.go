@@ -35,7 +35,7 @@ func start(t *testing.T, cfg runner.Config, h handler) *runnertest.Bench {
 
 func TestWhatAHandlerReturnsDecidesHowItsJobEnds(t *testing.T) {
 	t.Parallel()
-	broken := fault.New(fault.Unavailable, "x.away", "It is away.")
+	broken := fault.New(fault.Timeout, "x.late", "It is late.")
 	tests := map[string]struct {
 		job     store.NewJob
 		handle  func(attempt int) error
@@ -62,7 +62,7 @@ func TestWhatAHandlerReturnsDecidesHowItsJobEnds(t *testing.T) {
 		},
 		"a fault that stays ends as dead": {
 			job: store.NewJob{MaxAttempts: 2}, handle: func(int) error { return broken },
-			status: events.StatusFailed, attempt: 2, dead: true, code: "x.away",
+			status: events.StatusFailed, attempt: 2, dead: true, code: "x.late",
 		},
 		"an unknown error reveals nothing": {
 			job: store.NewJob{MaxAttempts: 1}, handle: func(int) error { return errors.New("password is swordfish") },
@@ -128,7 +128,7 @@ func TestAFinishedStepIsNotDoneAgainAfterAFailure(t *testing.T) {
 		b, err := runner.Step(ctx, run, events.StepToolCall, "second", a,
 			func(context.Context, *runner.Text) (int, *events.Usage, error) {
 				if second.Add(1) == 1 {
-					return 0, nil, fault.New(fault.Unavailable, "x", "Away.")
+					return 0, nil, fault.New(fault.Timeout, "x", "Late.")
 				}
 				return len(a), nil, nil
 			})
@@ -166,7 +166,7 @@ func TestARunThatDivergesIsStopped(t *testing.T) {
 		_, err := runner.Step(ctx, run, events.StepToolCall, "step", run.Job().Attempt,
 			func(context.Context, *runner.Text) (int, *events.Usage, error) { return 1, nil, nil })
 		if err == nil {
-			err = fault.New(fault.Unavailable, "x", "Away.")
+			err = fault.New(fault.Timeout, "x", "Late.")
 		}
 		return runner.Outcome{}, err
 	})
@@ -288,5 +288,44 @@ func TestContentOfAnOutcomeCommitsWithTheEndOrNotAtAll(t *testing.T) {
 	})
 	if err != nil || n != 0 {
 		t.Errorf("%d rows of the refused content were kept (%v)", n, err)
+	}
+}
+
+func TestAnOutageCostsNoAttempt(t *testing.T) {
+	t.Parallel()
+	var calls atomic.Int32
+	b := start(t, runner.Config{}, func(context.Context, *runner.Run) (runner.Outcome, error) {
+		if calls.Add(1) <= 2 {
+			return runner.Outcome{}, fault.New(fault.Unavailable, "provider.unavailable", "It is away.")
+		}
+		return runner.Outcome{}, nil
+	})
+	if job := b.UntilEnded(b.Submit(store.NewJob{MaxAttempts: 1})); job.Status != events.StatusSucceeded || job.Attempt != 1 {
+		t.Errorf("got %s after %d attempts", job.Status, job.Attempt)
+	}
+}
+
+func TestAStepWhoseCommitWasNotConfirmedIsJournalledOnce(t *testing.T) {
+	t.Parallel()
+	b := start(t, runner.Config{}, func(ctx context.Context, run *runner.Run) (runner.Outcome, error) {
+		_, err := runner.Step(ctx, run, events.StepToolCall, "step", nil,
+			func(ctx context.Context, _ *runner.Text) (int, *events.Usage, error) {
+				// The first commit went through, but its answer got lost.
+				return 1, nil, run.Read(ctx, func(tx *store.Tx) error {
+					entry := store.RunStep{StepNo: 1, Kind: events.StepToolCall, Name: "step", Output: json.RawMessage(`1`)}
+					_, err := tx.Jobs().Journal(run.Job().Lease(), entry)
+					return err
+				})
+			})
+		return runner.Outcome{}, err
+	})
+	job := b.UntilEnded(b.Submit(store.NewJob{MaxAttempts: 1}))
+	if job.Status != events.StatusSucceeded {
+		t.Errorf("got %s: %v", job.Status, *job.ErrorCode)
+	}
+	for _, e := range b.Events(job.ID) {
+		if e.Type == events.TypeStepFinished {
+			t.Error("the finish of the step was logged again")
+		}
 	}
 }

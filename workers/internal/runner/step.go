@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -83,14 +84,17 @@ func (r *Run) finish(ctx context.Context, kind events.StepKind, name, hash strin
 		facts = append(facts, *usage)
 	}
 	facts = append(facts, events.StepFinished{Step: n, Kind: kind, Name: name, DurationMS: time.Since(started).Milliseconds()})
-	err = r.store.InTenant(ctx, r.Tenant(), func(tx *store.Tx) error {
-		_, err := tx.Jobs().Journal(r.job.Lease(), entry, facts...)
+	// What the step has cost is worth waiting for the database.
+	return persist(ctx, r.patience, r.log.With("write", "journal", "step", n), func(ctx context.Context) error {
+		err := r.store.InTenant(ctx, r.Tenant(), func(tx *store.Tx) error {
+			_, err := tx.Jobs().Journal(r.job.Lease(), entry, facts...)
+			return err
+		})
+		if errors.Is(err, store.ErrJournalled) {
+			return nil
+		}
 		return err
 	})
-	if err != nil {
-		return fmt.Errorf("runner: journal step %d: %w", n, err)
-	}
-	return nil
 }
 
 // How much text may be shown live before the log has it. A reader that comes back meanwhile waits that long for it.
