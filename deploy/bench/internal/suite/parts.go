@@ -125,9 +125,6 @@ func questions() []string {
 	}
 }
 
-// settle is how long the programs are left alone after their start, so that what they do once is over.
-const settle = 3 * time.Second
-
 // memory measures what the programs hold before, during and after work like the tour's.
 func (m *measurement) memory(ctx context.Context, report *Report) error {
 	measured := &Memory{Binaries: make(map[string]int64)}
@@ -139,7 +136,8 @@ func (m *measurement) memory(ctx context.Context, report *Report) error {
 		measured.Binaries[program] = size
 	}
 	return m.on(ctx, everything(), func(s *system.System) error {
-		if err := pause(ctx, m.options.lasting(settle)); err != nil {
+		m.sayf("memory: waiting until the programs are idle")
+		if err := settle(ctx, s); err != nil {
 			return err
 		}
 		for _, program := range everything() {
@@ -165,6 +163,18 @@ func (m *measurement) memory(ctx context.Context, report *Report) error {
 		report.Memory = measured
 		return nil
 	})
+}
+
+// settle leaves the system as a later start does: its first start makes what is kept on disk for the others, the compiled sandbox of
+// the ingest worker, and takes memory for that.
+func settle(ctx context.Context, s *system.System) error {
+	if err := s.AwaitQuiet(ctx); err != nil {
+		return err
+	}
+	if err := s.Restart(ctx, system.IngestWorker); err != nil {
+		return err
+	}
+	return s.AwaitQuiet(ctx)
 }
 
 // work is what the tour does, without looking at the answers.
@@ -243,16 +253,4 @@ func ingest(ctx context.Context, s *system.System, path string) (result events.D
 		return result, 0, fmt.Errorf("read the result of job %s: %w", job.ID, err)
 	}
 	return result, took, nil
-}
-
-// pause waits, or returns the cause of ctx's end.
-func pause(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
 }

@@ -2,9 +2,12 @@ package system
 
 import (
 	"bytes"
+	"context"
+	"errors"
 	"fmt"
 	"os"
 	"strconv"
+	"time"
 )
 
 // Memory is what a process holds of the machine's memory, in bytes.
@@ -45,8 +48,78 @@ func (s *System) ForgetPeak(program string) error {
 	return nil
 }
 
+// AwaitQuiet returns when the programs have nearly stopped working: what they do once after their start is over. It needs Linux's
+// /proc.
+func (s *System) AwaitQuiet(ctx context.Context) error {
+	const (
+		look  = 500 * time.Millisecond
+		quiet = look / 20 // a twentieth of a core
+	)
+	ctx, cancel := context.WithTimeoutCause(ctx, readyLimit, fmt.Errorf("the programs were not quiet within %s", readyLimit))
+	defer cancel()
+	tick := time.NewTicker(look)
+	defer tick.Stop()
+	before := -readyLimit // so that the first look never finds quiet
+	for {
+		now, err := s.processor()
+		if err != nil {
+			return err
+		}
+		if now-before < quiet {
+			return nil
+		}
+		before = now
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-tick.C:
+		}
+	}
+}
+
+// processor is the processor time that all programs have used.
+func (s *System) processor() (sum time.Duration, err error) {
+	for _, p := range s.processes {
+		stat, err := os.ReadFile(s.proc(p.name, "stat"))
+		if err != nil {
+			return 0, fmt.Errorf("read the processor time of %s: %w", p.name, err)
+		}
+		used, err := parseProcessor(stat)
+		if err != nil {
+			return 0, fmt.Errorf("read the processor time of %s: %w", p.name, err)
+		}
+		sum += used
+	}
+	return sum, nil
+}
+
+// parseProcessor reads the user and the system time of /proc/<pid>/stat. They are the 14th and the 15th field, in hundredths
+// of a second; the second one, the name in parentheses, may hold anything.
+func parseProcessor(stat []byte) (used time.Duration, err error) {
+	const tick, user, system = time.Second / 100, 11, 12 // fields after the name
+	fields := bytes.Fields(stat[bytes.LastIndexByte(stat, ')')+1:])
+	if len(fields) <= system {
+		return 0, errors.New("there are too few fields")
+	}
+	for _, field := range fields[user : system+1] {
+		n, err := strconv.ParseInt(string(field), 10, 64)
+		if err != nil {
+			return 0, fmt.Errorf("a time is no number: %w", err)
+		}
+		used += time.Duration(n) * tick
+	}
+	return used, nil
+}
+
+// proc is the path of a file that the kernel keeps about a program. It does not exist when the program was not started.
 func (s *System) proc(program, file string) string {
-	return fmt.Sprintf("/proc/%d/%s", s.pid(program), file)
+	pid := 0
+	for _, p := range s.processes {
+		if p.name == program {
+			pid = p.cmd.Process.Pid
+		}
+	}
+	return fmt.Sprintf("/proc/%d/%s", pid, file)
 }
 
 // parseMemory reads the lines of /proc/<pid>/status, such as "VmRSS:     1748 kB".

@@ -28,12 +28,13 @@ const (
 
 // process is a program that runs.
 type process struct {
-	name string
-	log  string // the file that it writes to
-	cmd  *exec.Cmd
-	done chan struct{} // closed when it has ended, after err is set
-	err  error
-	stop context.CancelFunc
+	name  string
+	log   string // the file that it writes to
+	ready string // the URL that answers when it is ready
+	cmd   *exec.Cmd
+	done  chan struct{} // closed when it has ended, after err is set
+	err   error
+	stop  context.CancelFunc
 }
 
 // start runs a program until ctx ends or stop is called; either sends it SIGTERM. What it writes goes to a file in the folder logs
@@ -72,13 +73,13 @@ func (p *process) end() error {
 	return nil
 }
 
-// awaitReady returns when the address answers with a success.
-func (p *process) awaitReady(ctx context.Context, client *http.Client, url string) error {
+// awaitReady returns when the program says that it is ready.
+func (p *process) awaitReady(ctx context.Context, client *http.Client) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, readyLimit, fmt.Errorf("it was not ready within %s", readyLimit))
 	defer cancel()
 	tick := time.NewTicker(pollPause)
 	defer tick.Stop()
-	for !answers(ctx, client, url) {
+	for !answers(ctx, client, p.ready) {
 		select {
 		case <-p.done:
 			return errors.Join(fmt.Errorf("%s ended instead of getting ready:\n%s", p.name, p.last(20, nil)), p.err)

@@ -58,7 +58,6 @@ func (s *Site) Start(ctx context.Context, programs ...string) (sys *System, err 
 	if err := s.engines.statement(ctx, fmt.Sprintf("CREATE DATABASE %s TEMPLATE %s", quote(sys.name), quote(s.template))); err != nil {
 		return sys, fmt.Errorf("copy the database: %w", err)
 	}
-	ready := make(map[*process]string)
 	for _, name := range programs {
 		env, ops, err := sys.environment(ctx, name)
 		if err != nil {
@@ -68,11 +67,11 @@ func (s *Site) Start(ctx context.Context, programs ...string) (sys *System, err 
 		if err != nil {
 			return sys, err
 		}
+		p.ready = "http://" + ops + "/readyz"
 		sys.processes = append(sys.processes, p)
-		ready[p] = "http://" + ops + "/readyz"
 	}
 	for _, p := range sys.processes {
-		if err := p.awaitReady(ctx, sys.http, ready[p]); err != nil {
+		if err := p.awaitReady(ctx, sys.http); err != nil {
 			return sys, err
 		}
 	}
@@ -146,18 +145,29 @@ func (s *System) StartFloor(ctx context.Context) (address string, err error) {
 		}
 		s.processes = append(s.processes, p)
 	}
+	// The worker need not be ready: what is published waits for it.
 	served := s.processes[len(s.processes)-2]
-	return address, served.awaitReady(ctx, s.http, "http://"+address+floor.PathReady)
+	served.ready = "http://" + address + floor.PathReady
+	return address, served.awaitReady(ctx, s.http)
 }
 
-// pid is the process id of a program of the system; zero when it was not started.
-func (s *System) pid(program string) int {
-	for _, p := range s.processes {
-		if p.name == program {
-			return p.cmd.Process.Pid
-		}
+// Restart ends a program and starts it again on the same addresses.
+func (s *System) Restart(ctx context.Context, program string) error {
+	i := slices.IndexFunc(s.processes, func(p *process) bool { return p.name == program })
+	if i < 0 {
+		return fmt.Errorf("restart %s: it does not run", program)
 	}
-	return 0
+	old := s.processes[i]
+	if err := old.end(); err != nil {
+		return err
+	}
+	p, err := start(ctx, program, old.cmd.Path, s.dir, old.cmd.Env)
+	if err != nil {
+		return err
+	}
+	p.ready = old.ready
+	s.processes[i] = p
+	return p.awaitReady(ctx, s.http)
 }
 
 // Explain adds to an error what trouble the programs wrote of last.

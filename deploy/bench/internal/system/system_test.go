@@ -2,10 +2,12 @@ package system
 
 import (
 	"context"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"go.uber.org/goleak"
 
@@ -38,6 +40,28 @@ func TestMemoryIsReadFromTheKernelsWords(t *testing.T) {
 			}
 			if err != nil || got != c.want {
 				t.Errorf("got %+v, %v, want %+v", got, err, c.want)
+			}
+		})
+	}
+}
+
+func TestProcessorTimeIsReadFromTheKernelsWords(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		stat  string
+		want  time.Duration
+		fails bool
+	}{
+		"of a program":                   {stat: "7 (gateway) S 1 7 7 0 -1 4194560 9 0 0 0 150 50 0 0 20 0 9 0 1 2 3", want: 2 * time.Second},
+		"of one with spaces in its name": {stat: "7 (a) b c) S 1 7 7 0 -1 4194560 9 0 0 0 1 2 0 0 20 0 9 0 1 2 3", want: 30 * time.Millisecond},
+		"of nothing":                     {stat: "", fails: true},
+		"of a line that is cut":          {stat: "7 (gateway) S 1 7 7", fails: true},
+		"of a line with words for times": {stat: "7 (gateway) S 1 7 7 0 -1 4194560 9 0 0 0 x y 0 0", fails: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			if got, err := parseProcessor([]byte(c.stat)); got != c.want || (err != nil) != c.fails {
+				t.Errorf("got %s, %v, want %s", got, err, c.want)
 			}
 		})
 	}
@@ -90,7 +114,7 @@ func TestAProgramThatFailsIsQuoted(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	err = p.awaitReady(t.Context(), nil, ":")
+	err = p.awaitReady(t.Context(), http.DefaultClient)
 	if err == nil || !strings.Contains(err.Error(), "the disk is full") || !strings.Contains(err.Error(), "exit status 3") {
 		t.Errorf("got %v, want what it said and how it ended", err)
 	}
