@@ -10,7 +10,6 @@ GO_WANTED := 1.26
 
 # The modules in the order of their dependencies; go.work lists the same ones.
 MODULES := events migrations pkg gateway workers deploy/devstack deploy/e2e deploy/bench
-TESTED := $(filter-out deploy/bench,$(MODULES))
 DEVSTACK := bin/devstack
 
 GOLANGCI := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
@@ -51,7 +50,7 @@ tour: $(DEVSTACK) postgres ## Start the system on free ports in a temporary fold
 
 .PHONY: test
 test: $(DEVSTACK) postgres compiler ## Run every test with the race detector against fresh engines (PKG=./pkg/bus/...: only those)
-	@exec $(DEVSTACK) exec -- $(GO) test $(RACE) -timeout $(TEST_TIMEOUT) $(TESTFLAGS) $(or $(PKG),$(TESTED:%=./%/...))
+	@exec $(DEVSTACK) exec -- $(GO) test $(RACE) -timeout $(TEST_TIMEOUT) $(TESTFLAGS) $(or $(PKG),$(MODULES:%=./%/...))
 
 .PHONY: bench
 bench: $(DEVSTACK) postgres ## Measure, with engines that bring every commit to the disk (ARGS: flags of deploy/bench)
