@@ -12,10 +12,13 @@ import (
 // stopsWithin is how soon a worker must have noticed that its job was cancelled.
 const stopsWithin = time.Second
 
+// oneSlot makes a worker take one job at a time. Its lease is long, so that it cannot be the lease that tells it of the cancel.
+func oneSlot() map[string]string { return map[string]string{"WORKER_SLOTS": "1", "WORKER_LEASE": "1m"} }
+
 func TestCancelledRunFreesItsWorkerWithinASecond(t *testing.T) {
 	t.Parallel()
 	s := newStack(t, setup{
-		without: []string{ingestProgram, embeddingProgram}, env: map[string]map[string]string{agentProgram: {"WORKER_SLOTS": "1"}},
+		without: []string{ingestProgram, embeddingProgram}, env: map[string]map[string]string{agentProgram: oneSlot()},
 	})
 	c := s.login(adminAcme)
 	s.model.script(says("One word, and then nothing for long.", "30s"), says("The next in the queue.", "1ms"))
@@ -72,9 +75,7 @@ func assertNext(t *testing.T, s *stack, cancelled, next string) {
 
 func TestCancelledIngestTakesItsPartsAlong(t *testing.T) {
 	t.Parallel()
-	s := newStack(t, setup{
-		without: []string{agentProgram}, env: map[string]map[string]string{embeddingProgram: {"WORKER_SLOTS": "1"}},
-	})
+	s := newStack(t, setup{without: []string{agentProgram}, env: map[string]map[string]string{embeddingProgram: oneSlot()}})
 	c := s.login(adminAcme)
 	s.model.script(step{Endpoint: embeds, Contains: "Entry 3-", Repeat: forever, Delay: "30s"})
 	j := c.upload(bigText(3, 3000))

@@ -188,7 +188,8 @@ func TestWorkerThatWasFrozenPastItsLeaseWritesNothingMore(t *testing.T) {
 		without: []string{ingestProgram, embeddingProgram}, env: map[string]map[string]string{agentProgram: {"WORKER_SLOTS": "1"}},
 	})
 	c := s.login(adminAcme)
-	s.model.script(says(longAnswer, "100ms"), says("The second worker says this.", "10ms"))
+	const other = "The second worker says this, at its leisure and word for word, because the first one sleeps and nobody waits for it."
+	s.model.script(says(longAnswer, "100ms"), says(other, "150ms"))
 	conversation := c.converse(agentAcme)
 	j := c.ask(conversation, "Who answers?")
 	f := c.follow(j.ID)
@@ -199,21 +200,26 @@ func TestWorkerThatWasFrozenPastItsLeaseWritesNothingMore(t *testing.T) {
 	frozen.signal(syscall.SIGSTOP)
 	t.Cleanup(func() { frozen.signal(syscall.SIGCONT) })
 	s.startWorker(agentProgram)
-	seen := f.all(recovered)
-	told := mustTell(t, seen)
-	ended := s.db.job(j.ID)
+	f.await(recovered, "that the second worker writes", func(seen []streamed) bool {
+		return slices.ContainsFunc(decode[events.TextDelta](t, seen), func(d events.TextDelta) bool { return d.Text == "The " })
+	})
 
-	// It comes back with a whole answer in its hands, and must notice that it is nobody's any more.
+	// It comes back with half an answer in its hands, while another one writes, and must notice that the job is not its own.
 	frozen.signal(syscall.SIGCONT)
 	eventually(t, recovered, "the worker that came back has given up", func() (bool, string) {
 		text := frozen.log.last(5)
 		return strings.Contains(text, "lease lost"), text
 	})
-	if told.text != "The second worker says this." || runResult(t, c.job(j.ID)).Content != told.text {
+	seen := f.all(recovered)
+	told := mustTell(t, seen)
+	if told.text != other || runResult(t, c.job(j.ID)).Content != other {
 		t.Errorf("the answer is %q, want the second worker's", told.text)
 	}
-	if now := s.db.job(j.ID); now.LastSeq != ended.LastSeq || now.Epoch != ended.Epoch || now.Status != ended.Status {
-		t.Errorf("the job was %+v when it ended and is %+v now", ended, now)
+	if got, want := states(t, seen), lostOnce(); !slices.Equal(got, want) {
+		t.Errorf("the run went through %q, want %q", got, want)
+	}
+	if row := s.db.job(j.ID); row.Epoch != 2 || row.Attempt != 2 {
+		t.Errorf("the job ended as %+v, want two claims", row)
 	}
 	if messages := c.messages(conversation); len(messages) != 2 {
 		t.Errorf("the conversation holds %d messages, want the question and one answer", len(messages))
