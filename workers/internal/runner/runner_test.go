@@ -160,6 +160,30 @@ func TestAFinishedStepIsNotDoneAgainAfterAFailure(t *testing.T) {
 	}
 }
 
+func TestAStepThatBuildsOnAJournalledMessageIsRecognizedAgain(t *testing.T) {
+	t.Parallel()
+	var last atomic.Int32
+	b := start(t, runner.Config{}, func(ctx context.Context, run *runner.Run) (runner.Outcome, error) {
+		message, err := runner.Step(ctx, run, events.StepModelCall, "ask", "a question",
+			func(context.Context, *runner.Text) (json.RawMessage, *events.Usage, error) {
+				// The database gives a document back in its own order of keys and its own form of numbers.
+				return json.RawMessage(`{"parts":[{"text":"<a> & b","score":1.5e2}],"role":"model"}`), nil, nil
+			})
+		if err != nil {
+			return runner.Outcome{}, err
+		}
+		_, err = runner.Step(ctx, run, events.StepModelCall, "ask", []json.RawMessage{message},
+			func(context.Context, *runner.Text) (int, *events.Usage, error) { return 1, nil, nil })
+		if err == nil && last.Add(1) == 1 {
+			err = fault.New(fault.Timeout, "x", "Late.")
+		}
+		return runner.Outcome{}, err
+	})
+	if job := b.UntilEnded(b.Submit(store.NewJob{})); job.Status != events.StatusSucceeded || job.Attempt != 2 {
+		t.Errorf("got %s after %d attempts: %v", job.Status, job.Attempt, *job.ErrorCode)
+	}
+}
+
 func TestARunThatDivergesIsStopped(t *testing.T) {
 	t.Parallel()
 	b := start(t, runner.Config{}, func(ctx context.Context, run *runner.Run) (runner.Outcome, error) {

@@ -145,9 +145,18 @@ func (t *Text) pending() (events.TextDelta, bool) {
 	return events.TextDelta{Start: t.start, Offset: t.offset, Text: t.buffer.String()}, t.buffer.Len() > 0
 }
 
+// digest hashes what the input says and not how it is written: the output of an earlier step may be part of it, and the
+// journal gives that back with its keys in another order and its numbers in another form.
 func digest(input any) (string, error) {
 	data, err := json.Marshal(input)
 	if err != nil {
+		return "", err
+	}
+	var said any
+	if err := json.Unmarshal(data, &said); err != nil {
+		return "", err
+	}
+	if data, err = json.Marshal(said); err != nil {
 		return "", err
 	}
 	sum := sha256.Sum256(data)
