@@ -1,7 +1,10 @@
 package e2e_test
 
 import (
+	"encoding/json"
 	"fmt"
+	"net/http"
+	"sync"
 	"testing"
 	"time"
 
@@ -27,17 +30,10 @@ func TestJobIsFollowedOnAnotherGatewayThanItWasSubmittedTo(t *testing.T) {
 	}
 
 	t.Run("and dispatched by the survivor when the leading gateway is killed", func(t *testing.T) {
-		leader, survivor := 0, 1
-		eventually(t, takeover, "one gateway leads", func() (bool, string) {
-			first, second := s.gateways[0].leading(t), s.gateways[1].leading(t)
-			if second {
-				leader, survivor = 1, 0
-			}
-			return first != second, fmt.Sprintf("first %v, second %v", first, second)
-		})
-		s.gateways[leader].kill(t)
+		leader, survivor := s.leader(t)
+		leader.kill(t)
 		killed := time.Now()
-		c := s.clientOf(s.gateways[survivor])
+		c := s.clientOf(survivor)
 		c.token = here.token
 		s.model.script(says("Still here.", "1ms"))
 		j := c.run(agentAcme, "Is anybody there?")
@@ -47,10 +43,99 @@ func TestJobIsFollowedOnAnotherGatewayThanItWasSubmittedTo(t *testing.T) {
 		if took := time.Since(killed); took > takeover {
 			t.Errorf("the job ended %s after the leader's death, want at most %s", took, takeover)
 		}
-		if !s.gateways[survivor].leading(t) {
+		if !survivor.leading(t) {
 			t.Error("the survivor does not lead")
 		}
 	})
+	s.db.verify()
+}
+
+// leader waits until one of two gateways dispatches, and returns it and the other.
+func (s *stack) leader(t *testing.T) (leader, other *gateway) {
+	t.Helper()
+	a, b := s.gateways[0], s.gateways[1]
+	eventually(t, takeover, "one gateway leads", func() (bool, string) {
+		first, second := a.leading(t), b.leading(t)
+		if leader, other = a, b; second {
+			leader, other = b, a
+		}
+		return first != second, fmt.Sprintf("first %v, second %v", first, second)
+	})
+	return leader, other
+}
+
+func TestEveryAcceptedJobEndsWhenTheLeadingGatewayIsKilledUnderLoad(t *testing.T) {
+	t.Parallel()
+	s := newStack(t, setup{gateways: 2, without: []string{agentProgram, ingestProgram}})
+	token := s.login(adminAcme).token
+	leader, survivor := s.leader(t)
+
+	const half = 150
+	var mu sync.Mutex
+	accepted := map[string]bool{}
+	enough, halfway := make(chan struct{}), make(chan struct{})
+	note := func(a answer) {
+		var j job
+		if a.status != http.StatusAccepted || json.Unmarshal(a.body, &j) != nil {
+			t.Errorf("a submit was answered with %d: %s", a.status, a.body)
+			return
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		switch accepted[j.ID] = true; len(accepted) {
+		case half:
+			close(halfway)
+		case 2 * half:
+			close(enough)
+		}
+	}
+	var clients sync.WaitGroup
+	for i := range 6 {
+		clients.Go(func() {
+			c := s.clientOf([]*gateway{leader, survivor}[i%2])
+			c.token = token
+			for n := 0; ; n++ {
+				select {
+				case <-enough:
+					return
+				case <-t.Context().Done():
+					return
+				default:
+				}
+				a, err := c.try(request{
+					method: http.MethodPost, path: "/api/v1/embeddings", json: map[string]any{"texts": []string{fmt.Sprintf("%d of %d", n, i)}},
+				})
+				if err != nil { // only the killed one may be silent
+					if c.base == survivor.url {
+						t.Errorf("the survivor does not answer: %v", err)
+					}
+					return
+				}
+				note(a)
+			}
+		})
+	}
+	select {
+	case <-halfway:
+	case <-time.After(time.Minute):
+		t.Fatalf("the gateways accepted fewer than %d jobs in a minute", half)
+	}
+	leader.kill(t)
+	clients.Wait()
+	s.db.awaitAllEnded(time.Minute)
+
+	ended := map[string]events.Status{}
+	for _, row := range list[struct {
+		ID     string
+		Status events.Status
+	}](s.db, "SELECT id::text, status FROM jobs") {
+		ended[row.ID] = row.Status
+	}
+	for id := range accepted {
+		if ended[id] != events.StatusSucceeded {
+			t.Errorf("job %s was accepted and is %q", id, ended[id])
+		}
+	}
 	s.db.verify()
 }
 
