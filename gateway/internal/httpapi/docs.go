@@ -49,8 +49,8 @@ func (s *Server) docs() error {
 	if err := s.finish(); err != nil {
 		return err
 	}
-	s.router.GET("/openapi.json", s.openapi.serve)
-	s.router.GET("/openapi.yaml", s.openyaml.serve)
+	s.serveGet("/openapi.json", s.openapi.serve)
+	s.serveGet("/openapi.yaml", s.openyaml.serve)
 
 	files, err := explorer.ReadDir("explorer")
 	if err != nil {
@@ -71,10 +71,10 @@ func (s *Server) docs() error {
 			d.serve(c)
 		}
 		if f.Name() == "index.html" {
-			s.router.GET("/docs", serve)
+			s.serveGet("/docs", serve)
 			continue
 		}
-		s.router.GET("/docs/"+f.Name(), serve)
+		s.serveGet("/docs/"+f.Name(), serve)
 	}
 	return nil
 }

@@ -10,7 +10,7 @@ import (
 
 // system serves what stands outside of the API proper: who answers, and how it is.
 func (s *Server) system() {
-	s.router.GET("/", func(c *gin.Context) {
+	s.serveGet("/", func(c *gin.Context) {
 		c.JSON(http.StatusOK, gin.H{
 			"name": "Co-Pilot API", "version": s.cfg.Version,
 			"links": gin.H{
@@ -18,13 +18,13 @@ func (s *Server) system() {
 			},
 		})
 	})
-	s.router.GET("/health", func(c *gin.Context) {
+	s.serveGet("/health", func(c *gin.Context) {
 		c.JSON(http.StatusOK, gin.H{
 			"status": "healthy", "version": s.cfg.Version, "timestamp": time.Now().UTC().Format(time.RFC3339),
 		})
 	})
-	s.router.GET("/livez", func(c *gin.Context) { c.JSON(http.StatusOK, gin.H{"status": "alive"}) })
-	s.router.GET("/readyz", func(c *gin.Context) {
+	s.serveGet("/livez", func(c *gin.Context) { c.JSON(http.StatusOK, gin.H{"status": "alive"}) })
+	s.serveGet("/readyz", func(c *gin.Context) {
 		parts, ready := s.Ready.State(c.Request.Context(), s.log)
 		wanted, _ := s.Wanted.State(c.Request.Context(), s.log)
 		maps.Copy(parts, wanted)
@@ -34,4 +34,9 @@ func (s *Server) system() {
 		}
 		c.JSON(code, gin.H{"status": status, "parts": parts})
 	})
+}
+
+// serveGet has a path answer GET, and HEAD as probes and proxies send it: with the same headers and no body.
+func (s *Server) serveGet(path string, handle gin.HandlerFunc) {
+	s.router.Match([]string{http.MethodGet, http.MethodHead}, path, handle)
 }

@@ -16,6 +16,11 @@ func TestWhatStandsOutsideOfTheAPI(t *testing.T) {
 	g.call("", "GET", "/livez", nil).wants(200)
 	g.call("", "GET", "/readyz", nil).wants(200).has(`"postgres":"ok"`, `"nats":"ok"`, `"blobs":"ok"`, `"redis":"ok"`)
 	g.call("", "GET", "/metrics", nil).wants(404)
+	for _, path := range []string{"/", "/health", "/livez", "/readyz", "/docs", "/openapi.json"} {
+		if a := g.call("", "HEAD", path, nil).wants(200); a.body != "" {
+			t.Errorf("HEAD %s answers with the body %.40q", path, a.body)
+		}
+	}
 	page := g.call("", "GET", "/docs", nil).wants(200).has("/docs/start.js").lacks("http://", "https://")
 	if policy := page.header.Get("Content-Security-Policy"); !strings.Contains(policy, "script-src 'self';") {
 		t.Errorf("the explorer's policy is %q", policy)
