@@ -40,7 +40,8 @@ func (e *Engine) Ready(ctx context.Context) error { return ready(ctx, e.pool) }
 
 // claimColumns are what a worker needs to run a job and to end it.
 const claimColumns = `id, organization_id, created_by, project_id, agent_config_id, conversation_id, document_id, parent_id,
-	kind, class, priority, status, input, attempt, max_attempts, lease_epoch, last_seq, traceparent, created_at, run_at, started_at, deadline_at`
+	kind, class, priority, status, input, attempt, max_attempts, lease_epoch, last_seq, traceparent, created_at, run_at,
+	started_at, deadline_at`
 
 // Claim takes a job for a worker: the lease holds for ttl, the epoch and the attempt go up, and the job's log says that it
 // runs. A nil job means that there is nothing to take: another worker has it, it ended, or its time has not come.

@@ -120,18 +120,28 @@ func (b *Batcher) work(ctx context.Context, batch []*text) {
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), callTimeout)
 	defer cancel()
-	owners := byOwner(batch)
+	defer whenAllLeft(byOwner(batch), cancel)()
+	b.call(ctx, batch)
+}
+
+// whenAllLeft calls leave when the last owner no longer waits, unless the returned function was called before.
+func whenAllLeft(owners [][]*text, leave func()) (stop func()) {
 	var waiting atomic.Int64
 	waiting.Store(int64(len(owners)))
-	for _, texts := range owners {
-		stop := context.AfterFunc(texts[0].owner.ctx, func() {
+	stops := make([]func() bool, len(owners))
+	for i, texts := range owners {
+		//nolint:contextcheck // each owner's own context is what is watched
+		stops[i] = context.AfterFunc(texts[0].owner.ctx, func() {
 			if waiting.Add(-1) == 0 {
-				cancel()
+				leave()
 			}
 		})
-		defer stop() //nolint:revive // one for each owner, and all end with the call
 	}
-	b.call(ctx, batch)
+	return func() {
+		for _, stop := range stops {
+			stop()
+		}
+	}
 }
 
 // next takes up to MaxBatch texts of the same task from the queue, skipping those that nobody waits for.
