@@ -1,12 +1,14 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
 	"regexp"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/tarento/copilot/events"
 	"github.com/tarento/copilot/pkg/bus"
@@ -130,12 +132,21 @@ func (p *passages) cited(answer string) []events.Citation {
 }
 
 // Retrieval asks the embedding workers over the bus.
-type Retrieval struct{ Bus *bus.Bus }
+type Retrieval struct {
+	Bus *bus.Bus
+	// Within is how long they may take to answer; zero means 30 s. A worker that dies takes the requests in its hands with it, and
+	// nobody else will ever answer them.
+	Within time.Duration
+}
+
+const defaultWithin = 30 * time.Second
 
 var _ Searcher = Retrieval{}
 
 // Search implements Searcher.
 func (r Retrieval) Search(ctx context.Context, req events.SearchRequest) ([]events.SearchHit, error) {
+	ctx, cancel := context.WithTimeout(ctx, cmp.Or(r.Within, defaultWithin))
+	defer cancel()
 	var reply events.SearchReply
 	if err := r.Bus.Request(ctx, r.Bus.Subjects().Search(), req, &reply); err != nil {
 		return nil, fmt.Errorf("agent: search: %w", err)
