@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -175,7 +176,8 @@ func (b *Bus) Request(ctx context.Context, subject string, request, reply any) e
 }
 
 // Respond answers requests on a subject, sharing the work with every other responder of the same queue group, until ctx ends.
-// At most parallel requests are worked on at once. It returns after the last handler did.
+// At most parallel requests are worked on at once. Those that it holds when ctx ends are answered yet, because nobody else will:
+// a handler's context does not end with ctx, so it must bound its work itself. It returns after the last handler did.
 func (b *Bus) Respond(ctx context.Context, subject, queue string, parallel int,
 	handle func(ctx context.Context, request []byte) any,
 ) error {
@@ -184,25 +186,31 @@ func (b *Bus) Respond(ctx context.Context, subject, queue string, parallel int,
 	if err != nil {
 		return fmt.Errorf("bus: answer %s: %w", subject, err)
 	}
-	done := make(chan struct{}, parallel)
+	work := context.WithoutCancel(ctx)
+	left := make(chan struct{})
+	var workers sync.WaitGroup
 	for range parallel {
-		go func() {
-			defer func() { done <- struct{}{} }()
+		workers.Go(func() {
 			for {
 				select {
-				case <-ctx.Done():
-					return
 				case m := <-inbox:
-					b.reply(m, handle(ctx, m.Data))
+					b.reply(m, handle(work, m.Data))
+					continue
+				case <-left:
+				}
+				select {
+				case m := <-inbox:
+					b.reply(m, handle(work, m.Data))
+				default:
+					return
 				}
 			}
-		}()
+		})
 	}
 	<-ctx.Done()
 	_ = sub.Unsubscribe()
-	for range parallel {
-		<-done
-	}
+	close(left)
+	workers.Wait()
 	return nil
 }
 

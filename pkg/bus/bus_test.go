@@ -166,6 +166,44 @@ func TestRequestsAreSharedAmongResponders(t *testing.T) {
 	}
 }
 
+func TestAResponderThatStopsAnswersWhatItHolds(t *testing.T) {
+	t.Parallel()
+	client, namespace := connect(t, "")
+	server, _ := connect(t, namespace)
+	serving, stop := context.WithCancel(t.Context())
+	held, stopped := make(chan struct{}, 1), make(chan error, 1)
+	go func() {
+		stopped <- server.Respond(serving, server.Subjects().Search(), "search", 1, func(ctx context.Context, _ []byte) any {
+			held <- struct{}{}
+			<-serving.Done()
+			if ctx.Err() != nil {
+				return events.SearchReply{}
+			}
+			return events.SearchReply{Hits: []events.SearchHit{{Text: "found"}}}
+		})
+	}()
+	go func() {
+		<-held
+		stop()
+	}()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	for {
+		var reply events.SearchReply
+		err := client.Request(ctx, client.Subjects().Search(), events.SearchRequest{}, &reply)
+		if fault.Is(err, fault.Unavailable) {
+			continue // it has not subscribed yet
+		}
+		if err != nil || len(reply.Hits) != 1 {
+			t.Errorf("answered %+v, %v", reply, err)
+		}
+		break
+	}
+	if err := <-stopped; err != nil {
+		t.Error(err)
+	}
+}
+
 func TestARequestThatNobodyAnswersSaysSo(t *testing.T) {
 	t.Parallel()
 	b, _ := connect(t, "")

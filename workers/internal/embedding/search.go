@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"log/slog"
 	"strings"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -34,9 +35,14 @@ func NewSearcher(m Embedder, v *vector.Store, space vector.Space, s *store.Store
 // searchesAtOnce bounds the requests that one worker answers side by side.
 const searchesAtOnce = 16
 
-// Run answers until ctx ends and returns nil then.
+// answerWithin bounds one search; whoever asked has given up by then.
+const answerWithin = 30 * time.Second
+
+// Run answers until ctx ends and returns nil then, after the searches under way.
 func (s *Searcher) Run(ctx context.Context) error {
 	return s.bus.Respond(ctx, s.bus.Subjects().Search(), "search", searchesAtOnce, func(ctx context.Context, data []byte) any {
+		ctx, cancel := context.WithTimeout(ctx, answerWithin)
+		defer cancel()
 		hits, err := s.answer(ctx, data)
 		if err != nil {
 			f := fault.Of(err)
