@@ -14,7 +14,8 @@ import (
 )
 
 // Engine moves the jobs of all tenants along as the engine role, which sees jobs and their events and nothing else. It is safe for
-// concurrent use.
+// concurrent use. Whatever compares times lets the database do it, so that no clock but the database's decides; and whatever locks
+// several jobs locks them in the order of their ids, as a parent's end does.
 type Engine struct {
 	pool      *pgxpool.Pool
 	committed func([]events.Event)
@@ -83,10 +84,13 @@ func (e *Engine) Renew(ctx context.Context, leases []Lease, ttl time.Duration) (
 	for i, l := range leases {
 		ids[i], epochs[i] = l.JobID, l.Epoch
 	}
-	rows, err := e.pool.Query(ctx, `UPDATE jobs SET lease_expires_at = now() + $3
-		FROM unnest($1::uuid[], $2::bigint[]) AS held(id, epoch)
-		WHERE jobs.id = held.id AND jobs.lease_epoch = held.epoch AND jobs.status = 'running'
-		RETURNING jobs.id`, ids, epochs, ttl)
+	rows, err := e.pool.Query(ctx, `
+		WITH held AS (
+			SELECT jobs.id FROM jobs JOIN unnest($1::uuid[], $2::bigint[]) AS lease(id, epoch) ON jobs.id = lease.id
+			WHERE jobs.lease_epoch = lease.epoch AND jobs.status = 'running'
+			ORDER BY jobs.id FOR NO KEY UPDATE OF jobs
+		)
+		UPDATE jobs SET lease_expires_at = now() + $3 FROM held WHERE jobs.id = held.id RETURNING jobs.id`, ids, epochs, ttl)
 	if err != nil {
 		return nil, explain(err, "renew leases")
 	}
@@ -112,7 +116,8 @@ type Dispatchable struct {
 
 // Dispatch picks queued jobs of a kind whose time has come, so that at most depth of them are with the broker and not yet
 // claimed, marks them and returns them in the order of their turn: interactive before bulk, then the tenants one after the
-// other, then by priority and age.
+// other, then by priority and age. A job that somebody is changing at this moment is left for the next time: one tenant's
+// transaction must not hold up the others.
 func (e *Engine) Dispatch(ctx context.Context, kind events.Kind, depth int) ([]Dispatchable, error) {
 	rows, err := e.pool.Query(ctx, `
 		WITH room AS (
@@ -126,10 +131,14 @@ func (e *Engine) Dispatch(ctx context.Context, kind events.Kind, depth int) ([]D
 		), picked AS (
 			SELECT id, row_number() OVER (ORDER BY class DESC, n, priority, id) AS place FROM turn
 			ORDER BY place LIMIT (SELECT n FROM room)
+		), free AS (
+			SELECT jobs.id, picked.place FROM jobs JOIN picked ON jobs.id = picked.id
+			WHERE jobs.status = 'queued' AND jobs.dispatched_at IS NULL
+			ORDER BY jobs.id FOR NO KEY UPDATE OF jobs SKIP LOCKED
 		), marked AS (
 			UPDATE jobs SET dispatched_at = now(), dispatch_no = dispatch_no + 1, waiting_on = 'worker'
-			FROM picked WHERE jobs.id = picked.id AND jobs.status = 'queued' AND jobs.dispatched_at IS NULL
-			RETURNING jobs.id, jobs.organization_id, jobs.class, jobs.dispatch_no, picked.place
+			FROM free WHERE jobs.id = free.id
+			RETURNING jobs.id, jobs.organization_id, jobs.class, jobs.dispatch_no, free.place
 		)
 		SELECT id, organization_id, class, dispatch_no FROM marked ORDER BY place`, kind, depth)
 	if err != nil {
@@ -148,11 +157,15 @@ func (e *Engine) Dispatch(ctx context.Context, kind events.Kind, depth int) ([]D
 	return picked, nil
 }
 
-// Recall takes back jobs that were handed to the broker before the given moment and that nobody has claimed, so that Dispatch
-// picks them again. It returns how many. Use it when the broker lost its messages.
-func (e *Engine) Recall(ctx context.Context, before time.Time) (int64, error) {
-	tag, err := e.pool.Exec(ctx, `UPDATE jobs SET dispatched_at = NULL, waiting_on = 'fairness'
-		WHERE status = 'queued' AND dispatched_at < $1`, before)
+// Recall takes back jobs that have been with the broker for at least that long without being claimed, so that Dispatch picks
+// them again. It returns how many. Use it when the broker lost its messages.
+func (e *Engine) Recall(ctx context.Context, unclaimed time.Duration) (int64, error) {
+	tag, err := e.pool.Exec(ctx, `
+		WITH lost AS (
+			SELECT id FROM jobs WHERE status = 'queued' AND dispatched_at <= now() - $1::interval
+			ORDER BY id FOR NO KEY UPDATE SKIP LOCKED
+		)
+		UPDATE jobs SET dispatched_at = NULL, waiting_on = 'fairness' FROM lost WHERE jobs.id = lost.id`, unclaimed)
 	if err != nil {
 		return 0, explain(err, "recall dispatched jobs")
 	}
@@ -165,26 +178,29 @@ func (e *Engine) Undispatch(ctx context.Context, jobs []Dispatchable) error {
 	for i, d := range jobs {
 		ids[i] = d.JobID
 	}
-	_, err := e.pool.Exec(ctx, `UPDATE jobs SET dispatched_at = NULL, waiting_on = 'fairness'
-		WHERE status = 'queued' AND id = ANY($1)`, ids)
+	_, err := e.pool.Exec(ctx, `
+		WITH unpublished AS (
+			SELECT id FROM jobs WHERE status = 'queued' AND id = ANY($1) ORDER BY id FOR NO KEY UPDATE
+		)
+		UPDATE jobs SET dispatched_at = NULL, waiting_on = 'fairness' FROM unpublished WHERE jobs.id = unpublished.id`, ids)
 	if err != nil {
 		return explain(err, "take back unpublished jobs")
 	}
 	return nil
 }
 
-// NextDue returns when the earliest scheduled job comes due; zero when none is scheduled.
-func (e *Engine) NextDue(ctx context.Context) (time.Time, error) {
-	var at *time.Time
-	err := e.pool.QueryRow(ctx, `SELECT min(run_at) FROM jobs
-		WHERE status = 'queued' AND dispatched_at IS NULL AND run_at > now()`).Scan(&at)
+// NextDue returns how long it takes until the earliest scheduled job comes due, by the database's clock, and whether there is one.
+func (e *Engine) NextDue(ctx context.Context) (in time.Duration, scheduled bool, err error) {
+	var seconds *float64
+	err = e.pool.QueryRow(ctx, `SELECT extract(epoch FROM min(run_at) - now())::float8 FROM jobs
+		WHERE status = 'queued' AND dispatched_at IS NULL AND run_at > now()`).Scan(&seconds)
 	if err != nil {
-		return time.Time{}, explain(err, "read next due job")
+		return 0, false, explain(err, "read next due job")
 	}
-	if at == nil {
-		return time.Time{}, nil
+	if seconds == nil {
+		return 0, false, nil
 	}
-	return *at, nil
+	return time.Duration(*seconds * float64(time.Second)), true, nil
 }
 
 // Expired is a job whose worker stopped renewing its lease.

@@ -45,7 +45,7 @@ type Job struct {
 	LastSeq        int64      `gorm:"column:last_seq"`
 	DispatchNo     int        `gorm:"column:dispatch_no"`
 	DispatchedAt   *time.Time `gorm:"column:dispatched_at"`
-	RunAt          time.Time  `gorm:"column:run_at"`
+	RunAt          time.Time  `gorm:"column:run_at;default:now()"`
 	DeadlineAt     *time.Time `gorm:"column:deadline_at"`
 
 	ChildrenOpen  int    `gorm:"column:children_open"`
@@ -152,9 +152,8 @@ func (n NewJob) job(t tenant.ID, parent *uuid.UUID, now time.Time) (*Job, error)
 	if job.MaxAttempts == 0 {
 		job.MaxAttempts = 5
 	}
-	if job.RunAt.IsZero() {
-		job.RunAt = now
-	} else if job.RunAt.After(now) {
+	// At once means as of now on the database's clock, which decides what is due.
+	if job.RunAt.After(now) {
 		job.WaitingOn = events.WaitingSchedule
 	}
 	return job, nil

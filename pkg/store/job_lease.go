@@ -116,8 +116,18 @@ func (r Jobs) End(l Lease, e Ending, facts ...events.Fact) error {
 	if job.LeaseEpoch != l.Epoch || job.Status != events.StatusRunning {
 		return ErrLeaseLost
 	}
-	if e.expired && job.LeaseExpiresAt != nil && job.LeaseExpiresAt.After(time.Now()) {
-		return ErrLeaseLost
+	if e.expired || !e.runAt.IsZero() {
+		now, err := r.clock()
+		if err != nil {
+			return err
+		}
+		if e.expired && job.LeaseExpiresAt != nil && job.LeaseExpiresAt.After(now) {
+			return ErrLeaseLost
+		}
+		if !e.runAt.IsZero() {
+			// What counts is how long the caller wants to wait: its clock may be another.
+			e.runAt = now.Add(time.Until(e.runAt))
+		}
 	}
 	change, err := e.columns(job)
 	if err != nil {
@@ -148,6 +158,12 @@ func (r Jobs) End(l Lease, e Ending, facts ...events.Fact) error {
 		return r.settle(job, parent, e)
 	}
 	return nil
+}
+
+// clock reads the database's clock, against which leases and waiting jobs are held.
+func (r Jobs) clock() (now time.Time, err error) {
+	err = r.tx.db.Raw("SELECT clock_timestamp()").Scan(&now).Error
+	return now, explain(err, "read the clock")
 }
 
 // StageChildren is the progress stage of a job whose children do the rest.

@@ -88,7 +88,7 @@ func (d *Dispatcher) lead(ctx context.Context) error {
 	defer d.metrics.leading.Set(0)
 
 	// The former leader may have marked jobs that it never published.
-	if _, err := d.engine.Recall(ctx, time.Now()); err != nil {
+	if _, err := d.engine.Recall(ctx, 0); err != nil {
 		return err
 	}
 	var stream time.Time
@@ -160,12 +160,12 @@ func (d *Dispatcher) repair(ctx context.Context, known time.Time) (created time.
 	if err != nil {
 		return known, err
 	}
-	before := time.Now().Add(-d.cfg.Lost)
+	unclaimed := d.cfg.Lost
 	if !known.IsZero() && !created.Equal(known) {
 		d.log.WarnContext(ctx, "the work queue was created anew, dispatching its jobs again")
-		before = time.Now()
+		unclaimed = 0
 	}
-	recalled, err := d.engine.Recall(ctx, before)
+	recalled, err := d.engine.Recall(ctx, unclaimed)
 	if err != nil {
 		return created, err
 	}
@@ -214,14 +214,14 @@ func (d *Dispatcher) sweep(ctx context.Context) error {
 
 // pause returns how long nothing will be due, at most a tick.
 func (d *Dispatcher) pause(ctx context.Context) (time.Duration, error) {
-	due, err := d.engine.NextDue(ctx)
+	due, scheduled, err := d.engine.NextDue(ctx)
 	if err != nil {
 		return 0, err
 	}
-	if due.IsZero() {
+	if !scheduled {
 		return d.cfg.Tick, nil
 	}
-	return min(d.cfg.Tick, max(time.Until(due), time.Millisecond)), nil
+	return min(d.cfg.Tick, max(due, time.Millisecond)), nil
 }
 
 // wait pauses until wake or until d has passed, and reports whether ctx is still alive. A nil wake never fires.

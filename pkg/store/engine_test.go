@@ -1,0 +1,108 @@
+package store_test
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/tarento/copilot/events"
+	"github.com/tarento/copilot/pkg/store"
+)
+
+const lockJob = "SELECT FROM jobs WHERE id = ? FOR UPDATE"
+
+// untilBlocked waits until a statement of this database waits for a lock.
+func (w *engineWorld) untilBlocked() {
+	w.t.Helper()
+	conn := w.db.Conn(w.t, w.db.OwnerURL)
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for range 2000 {
+		var blocked bool
+		err := conn.QueryRow(w.t.Context(), `SELECT EXISTS (SELECT FROM pg_stat_activity
+			WHERE datname = current_database() AND cardinality(pg_blocking_pids(pid)) > 0)`).Scan(&blocked)
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		if blocked {
+			return
+		}
+		<-tick.C
+	}
+	w.t.Fatal("nothing waits for a lock")
+}
+
+func TestRenewingLeasesMeetsACancelOfTheSameJobsWithoutDeadlock(t *testing.T) {
+	t.Parallel()
+	w := newEngineWorld(t)
+	low, high := w.claim(w.submit(w.acme, store.NewJob{}).ID), w.claim(w.submit(w.acme, store.NewJob{}).ID)
+	type renewal struct {
+		held map[uuid.UUID]bool
+		err  error
+	}
+	renewed := make(chan renewal, 1)
+	// Like the cancel of a parent, this locks jobs in the order of their ids, while the worker lists its leases in any.
+	w.in(w.acme, func(tx *store.Tx) error {
+		if err := tx.DB().Exec(lockJob, low.ID).Error; err != nil {
+			return err
+		}
+		go func() {
+			held, err := w.engine.Renew(t.Context(), []store.Lease{high.Lease(), low.Lease()}, leaseTTL)
+			renewed <- renewal{held, err}
+		}()
+		w.untilBlocked()
+		return tx.DB().Exec(lockJob, high.ID).Error
+	})
+	if r := <-renewed; r.err != nil || !r.held[low.ID] || !r.held[high.ID] {
+		t.Errorf("renewed %v, %v", r.held, r.err)
+	}
+}
+
+func TestAJobThatIsBeingChangedDoesNotHoldUpTheOthers(t *testing.T) {
+	t.Parallel()
+	w := newEngineWorld(t)
+	busy, other := w.submit(w.acme, store.NewJob{}), w.submit(w.startup, store.NewJob{})
+	w.in(w.acme, func(tx *store.Tx) error {
+		if err := tx.DB().Exec(lockJob, busy.ID).Error; err != nil {
+			return err
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+		defer cancel()
+		picked, err := w.engine.Dispatch(ctx, events.KindEmbeddingCreate, 4)
+		if err != nil || len(picked) != 1 || picked[0].JobID != other.ID {
+			t.Errorf("dispatched %v, %v", picked, err)
+		}
+		_, err = w.engine.Recall(ctx, 0)
+		return err
+	})
+	if picked, err := w.engine.Dispatch(t.Context(), events.KindEmbeddingCreate, 4); err != nil || len(picked) != 2 {
+		t.Errorf("then dispatched %v, %v", picked, err)
+	}
+}
+
+func TestWhenAJobIsDueIsTheDatabasesToSay(t *testing.T) {
+	t.Parallel()
+	w := newEngineWorld(t)
+	w.in(w.acme, func(tx *store.Tx) error {
+		jobs := make([]*store.Job, 2)
+		for i, at := range []time.Time{{}, time.Now().Add(time.Hour)} {
+			var err error
+			if jobs[i], err = tx.Jobs().Submit(store.NewJob{Kind: events.KindEmbeddingCreate, Input: struct{}{}, RunAt: at}); err != nil {
+				return err
+			}
+		}
+		var now time.Time
+		if err := tx.DB().Raw("SELECT now()").Scan(&now).Error; err != nil {
+			return err
+		}
+		if !jobs[0].RunAt.Equal(now) || jobs[0].WaitingOn != events.WaitingDispatch {
+			t.Errorf("a job for now runs at %v and waits on %s; the transaction began at %v", jobs[0].RunAt, jobs[0].WaitingOn, now)
+		}
+		if jobs[1].RunAt.Before(now.Add(50*time.Minute)) || jobs[1].WaitingOn != events.WaitingSchedule {
+			t.Errorf("a job for later runs at %v and waits on %s", jobs[1].RunAt, jobs[1].WaitingOn)
+		}
+		return nil
+	})
+}
