@@ -37,7 +37,9 @@ func (w *engineWorld) untilBlocked() {
 func TestRenewingLeasesMeetsACancelOfTheSameJobsWithoutDeadlock(t *testing.T) {
 	t.Parallel()
 	w := newEngineWorld(t)
-	low, high := w.claim(w.submit(w.acme, store.NewJob{}).ID), w.claim(w.submit(w.acme, store.NewJob{}).ID)
+	first, second := w.submit(w.acme, store.NewJob{}), w.submit(w.acme, store.NewJob{})
+	// Claimed the other way round, so that their rows do not lie in the order of their ids.
+	high, low := w.claim(second.ID), w.claim(first.ID)
 	type renewal struct {
 		held map[uuid.UUID]bool
 		err  error
