@@ -165,6 +165,7 @@ func tags() []*huma.Tag {
 
 // finish renders the OpenAPI document, once all operations are known.
 func (s *Server) finish() error {
+	s.keepToTheStandard()
 	spec, err := json.Marshal(s.api.OpenAPI())
 	if err != nil {
 		return fmt.Errorf("httpapi: render the OpenAPI document: %w", err)
@@ -176,4 +177,25 @@ func (s *Server) finish() error {
 	s.openapi = newDocument("application/json", spec)
 	s.openyaml = newDocument("application/yaml", yaml)
 	return nil
+}
+
+// keepToTheStandard takes out of the OpenAPI document what only huma knows: the words for a pattern, which are in the
+// messages by now. Strict readers refuse a document with keywords of its own.
+func (s *Server) keepToTheStandard() {
+	doc := s.api.OpenAPI()
+	for _, item := range doc.Paths {
+		for _, op := range []*huma.Operation{item.Get, item.Put, item.Post, item.Patch, item.Delete} {
+			if op == nil {
+				continue
+			}
+			for _, p := range op.Parameters {
+				p.Schema.PatternDescription = ""
+			}
+		}
+	}
+	for _, schema := range doc.Components.Schemas.Map() {
+		for _, property := range schema.Properties {
+			property.PatternDescription = ""
+		}
+	}
 }
