@@ -3,7 +3,7 @@ SwaggerUIBundle({
   dom_id: "#explorer",
   deepLinking: true,
   displayOperationId: true,
-  docExpansion: "none",
+  docExpansion: "list",
   persistAuthorization: false,
   presets: [SwaggerUIBundle.presets.apis],
   tryItOutEnabled: true,
