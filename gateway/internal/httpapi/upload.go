@@ -220,8 +220,8 @@ func (s *Server) receiveFile(ctx context.Context, part *multipart.Part, u *uploa
 		return invalid("body.file", "expected one file")
 	}
 	u.FileName = fileName(part.FileName())
-	u.MediaType, _, _ = mime.ParseMediaType(part.Header.Get("Content-Type"))
-	if !readableFile(u.FileName, u.MediaType) {
+	u.MediaType = mediaType(u.FileName, part.Header.Get("Content-Type"))
+	if !readableType(u.MediaType) {
 		return fault.New(fault.Unsupported, "document.unsupported",
 			"Files of this type are not read. Upload PDF, DOCX, HTML, Markdown or plain text.")
 	}
@@ -259,17 +259,57 @@ func fileName(sent string) string {
 	return name
 }
 
-// readableFile is a cheap check that saves clients from waiting for a refusal; the parser looks at the bytes.
-func readableFile(name, mediaType string) bool {
-	switch strings.ToLower(path.Ext(name)) {
-	case ".pdf", ".docx", ".html", ".htm", ".xhtml", ".md", ".markdown", ".mdown", ".txt", ".text", ".log", ".rst":
-		return true
-	default:
+// The media types of files that are read.
+const (
+	typePDF      = "application/pdf"
+	typeDOCX     = "application/vnd.openxmlformats-officedocument.wordprocessingml.document"
+	typeHTML     = "text/html"
+	typeXHTML    = "application/xhtml+xml"
+	typeMarkdown = "text/markdown"
+	typeText     = "text/plain"
+)
+
+// mediaType is what a file is called: what was declared, unless that says nothing and the name says more. Many clients know
+// no type for Markdown and send application/octet-stream, or text/plain. A declared charset is kept with the type.
+func mediaType(name, declared string) string {
+	kind, params, _ := mime.ParseMediaType(declared)
+	if !readableType(kind) || kind == typeText {
+		if named := typeOfName(name); named != "" {
+			kind = named
+		}
 	}
-	switch mediaType {
-	case "application/pdf", "application/x-pdf", "application/xhtml+xml",
-		"application/vnd.openxmlformats-officedocument.wordprocessingml.document",
-		"text/html", "text/markdown", "text/x-markdown", "text/plain":
+	charset := params["charset"]
+	if charset == "" || len(charset) > 40 {
+		return kind
+	}
+	return mime.FormatMediaType(kind, map[string]string{"charset": charset})
+}
+
+// typeOfName is the media type of files with such a name, empty when they are not read or it does not tell.
+func typeOfName(name string) string {
+	switch strings.ToLower(path.Ext(name)) {
+	case ".pdf":
+		return typePDF
+	case ".docx":
+		return typeDOCX
+	case ".html", ".htm":
+		return typeHTML
+	case ".xhtml":
+		return typeXHTML
+	case ".md", ".markdown", ".mdown", ".mkd":
+		return typeMarkdown
+	case ".txt", ".text", ".log", ".rst":
+		return typeText
+	default:
+		return ""
+	}
+}
+
+// readableType is a cheap check that saves clients from waiting for a refusal; the parser looks at the bytes.
+func readableType(mediaType string) bool {
+	kind, _, _ := strings.Cut(mediaType, ";")
+	switch kind {
+	case typePDF, "application/x-pdf", typeDOCX, typeHTML, typeXHTML, typeMarkdown, "text/x-markdown", typeText:
 		return true
 	default:
 		return false

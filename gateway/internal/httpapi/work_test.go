@@ -126,6 +126,25 @@ func TestPreferWaitHoldsForTheResult(t *testing.T) {
 	g.call(admin, "GET", "/v1/jobs/"+list.Data[0].ID, nil, "Prefer", "wait=5").wants(200).has(`"status":"succeeded"`)
 }
 
+func TestUploadIsOfTheTypeThatItsNameOrItsSenderTells(t *testing.T) {
+	t.Parallel()
+	g := start(t)
+	for name, c := range map[string]struct{ file, declared, want string }{
+		"a name tells more than bytes":            {"a.md", "application/octet-stream", "text/markdown"},
+		"a name tells more than plain text":       {"a.htm", "text/plain", "text/html"},
+		"a name stands in for no type":            {"a.TXT", "", "text/plain"},
+		"a type tells more than a name":           {"a.txt", "text/markdown", "text/markdown"},
+		"plain text is what has no other name":    {"notes", "text/plain", "text/plain"},
+		"a charset stays with the type":           {"a.txt", "text/plain; charset=windows-1252", "text/plain; charset=windows-1252"},
+		"what else was declared is not passed on": {"a.txt", `text/plain; format=flowed; x="y"`, "text/plain"},
+	} {
+		j := g.upload(admin, c.file, c.declared, name, nil).wants(202).job()
+		if got := g.call(admin, "GET", "/v1/documents/"+j.DocumentID, nil).wants(200); !strings.Contains(got.body, `"mime_type":"`+c.want+`"`) {
+			t.Errorf("%s: want %s, got %s", name, c.want, got.body)
+		}
+	}
+}
+
 func TestUploadBecomesADocumentAndAJob(t *testing.T) {
 	t.Parallel()
 	g := start(t)
