@@ -2,8 +2,12 @@ package store
 
 import (
 	"context"
+	"database/sql/driver"
 	"errors"
 	"fmt"
+	"io"
+	"net"
+	"slices"
 
 	"github.com/jackc/pgx/v5/pgconn"
 	"gorm.io/gorm"
@@ -24,10 +28,24 @@ func explain(err error, doing string) error {
 	if refusal, ok := errors.AsType[*pgconn.PgError](err); ok {
 		return classify(err, refusal)
 	}
-	if _, ok := errors.AsType[*pgconn.ConnectError](err); ok {
+	if severed(err) {
 		return unavailable(err)
 	}
 	return err
+}
+
+// severed reports whether there is no connection, or the one there was broke off: a server that is killed says nothing first.
+func severed(err error) bool {
+	if _, ok := errors.AsType[*pgconn.ConnectError](err); ok {
+		return true
+	}
+	if _, ok := errors.AsType[*net.OpError](err); ok {
+		return true
+	}
+	return slices.ContainsFunc(
+		[]error{io.EOF, io.ErrUnexpectedEOF, net.ErrClosed, pgconn.ErrConnClosed, driver.ErrBadConn},
+		func(sign error) bool { return errors.Is(err, sign) },
+	)
 }
 
 func classify(err error, refusal *pgconn.PgError) error {
@@ -51,19 +69,6 @@ func classify(err error, refusal *pgconn.PgError) error {
 	default:
 		return err
 	}
-}
-
-// classified makes a fault of a transaction that could not be begun or committed; what fn returned is one already.
-func classified(err error) error {
-	if _, ok := errors.AsType[*fault.Error](err); ok {
-		return err
-	}
-	_, refused := errors.AsType[*pgconn.PgError](err)
-	_, unreached := errors.AsType[*pgconn.ConnectError](err)
-	if refused || unreached {
-		return explain(err, "run a transaction")
-	}
-	return err
 }
 
 // codeBusy is the code of a statement that gave up waiting for a lock.

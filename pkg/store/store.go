@@ -76,15 +76,20 @@ func (s *Store) InTenant(ctx context.Context, t tenant.ID, fn func(*Tx) error) e
 		return tenant.ErrNone
 	}
 	tx := &Tx{tenant: t}
+	var refused error
 	err := s.db.WithContext(ctx).Transaction(func(db *gorm.DB) error {
 		if err := db.Exec("SELECT set_config('app.tenant_id', ?, true)", t.String()).Error; err != nil {
-			return explain(err, "enter tenant")
+			return err
 		}
 		tx.db = db
-		return fn(tx)
+		refused = fn(tx)
+		return refused
 	})
+	if refused != nil {
+		return refused
+	}
 	if err != nil {
-		return classified(err)
+		return explain(err, "run a transaction")
 	}
 	if len(tx.emitted) > 0 {
 		s.committed(tx.emitted)
