@@ -3,7 +3,6 @@ package dispatch
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"time"
 
@@ -206,10 +205,11 @@ func (d *Dispatcher) sweep(ctx context.Context) error {
 			}, true).IfExpired())
 		})
 		if err != nil && !errors.Is(err, store.ErrLeaseLost) {
-			return fmt.Errorf("dispatch: end exhausted job: %w", err)
+			// One job that cannot be ended must not keep all others from being dispatched; the next sweep meets it again.
+			d.log.ErrorContext(ctx, "exhausted job not ended", "job_id", x.Lease.JobID, "tenant_id", x.Tenant, "error", err)
 		}
 	}
-	return nil
+	return ctx.Err()
 }
 
 // pause returns how long nothing will be due, at most a tick.

@@ -286,6 +286,21 @@ func TestAJobOfADeadWorkerRunsAgainUntilItsAttemptsAreUsedUp(t *testing.T) {
 	}
 }
 
+func TestAJobThatCannotBeEndedDoesNotStopTheDispatchOfOthers(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	poison := w.submit(store.NewJob{MaxAttempts: 1})
+	w.claim(poison.String())
+	w.sql(`CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'not this one'; END $$`)
+	w.sql(`CREATE TRIGGER refuse BEFORE UPDATE ON jobs FOR EACH ROW WHEN (NEW.status = 'failed') EXECUTE FUNCTION refuse()`)
+	w.sql("UPDATE jobs SET lease_expires_at = now() - interval '1 second' WHERE id = $1", poison)
+	w.dispatcher(dispatch.Config{Tick: 20 * time.Millisecond})
+	id := w.submit(store.NewJob{})
+	if got := w.receive(); got.JobID != id.String() {
+		t.Errorf("received %+v", got)
+	}
+}
+
 func TestAnotherDispatcherTakesOverWhenTheLeaderStops(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
