@@ -80,7 +80,8 @@ CREATE TABLE job_events (
     -- Counts from 1 within the job, taken from jobs.last_seq under the row's lock: commit order.
     seq             bigint      NOT NULL CHECK (seq >= 1),
     type            text        NOT NULL CHECK (type <> ''),
-    data            jsonb       NOT NULL DEFAULT '{}',
+    -- json keeps the bytes as they were written, so that a stream says the same when it is read again.
+    data            json        NOT NULL DEFAULT '{}',
     created_at      timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (job_id, seq),
     FOREIGN KEY (organization_id, job_id) REFERENCES jobs (organization_id, id) ON DELETE CASCADE

@@ -286,6 +286,30 @@ func (w *engineWorld) document(id uuid.UUID) (doc *store.Document) {
 	return doc
 }
 
+func TestTheLogGivesFactsBackToTheByte(t *testing.T) {
+	t.Parallel()
+	w := newEngineWorld(t)
+	job := w.claim(w.submit(w.acme, store.NewJob{}).ID)
+	if err := w.end(job, store.Succeed(nil)); err != nil {
+		t.Fatal(err)
+	}
+	var log []events.Event
+	w.in(w.acme, func(tx *store.Tx) (err error) {
+		log, err = tx.Jobs().Events(job.ID, 0, 100)
+		return err
+	})
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if len(w.committed) == 0 {
+		t.Fatal("the engine told nothing")
+	}
+	for _, told := range w.committed {
+		if read := log[told.Seq-1]; string(read.Data) != string(told.Data) {
+			t.Errorf("event %d was told as %s and is read as %s", told.Seq, told.Data, read.Data)
+		}
+	}
+}
+
 func TestTheLastChildEndsItsParentAndCompletesTheDocument(t *testing.T) {
 	t.Parallel()
 	w := newEngineWorld(t)

@@ -99,7 +99,7 @@ func fits(goType reflect.Type, pgType string) bool {
 		return goType == reflect.TypeFor[time.Time]()
 	case "_text":
 		return goType == reflect.TypeFor[store.StringArray]()
-	case "jsonb":
+	case "json", "jsonb":
 		return goType.Kind() == reflect.Map || goType.Kind() == reflect.Slice
 	case "bytea":
 		return goType == reflect.TypeFor[[]byte]()
