@@ -125,4 +125,5 @@ toolchain:
 # Always asked for: the go command knows best whether anything changed.
 .PHONY: $(DEVSTACK)
 $(DEVSTACK): toolchain
+	@[ -e $@ ] || echo "make: building the launcher"
 	@mkdir -p bin && $(GO) build -o $@ ./deploy/devstack/cmd/devstack

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/tarento/copilot/deploy/devstack/internal/console"
@@ -25,6 +26,8 @@ const (
 	readyPause = 25 * time.Millisecond
 	// programGrace is how long a program may take to finish what it has begun.
 	programGrace = 25 * time.Second
+	// buildPatience is how long a build may take before the person is told what is going on.
+	buildPatience = 2 * time.Second
 )
 
 // restarts is how the system's programs are kept running once all have been ready.
@@ -127,6 +130,8 @@ type launched struct {
 	program
 	child *process.Child
 	tail  *console.Tail
+	// ends counts how often it ended unasked.
+	ends atomic.Int64
 }
 
 // startPrograms starts all programs side by side and returns when all are ready. The workers stop after the gateway.
@@ -227,12 +232,32 @@ func (s *session) keep(ctx context.Context, group string, all []*launched) {
 		keeper := process.Keep(l.child, restarts(), func(exit process.Exit) {
 			if exit.Again > 0 {
 				s.console.Warn(fmt.Sprintf("%v; starting it again in %s%s", exit.Err, console.Seconds(exit.Again), l.tail.Quote()))
+				s.awaitReturn(ctx, l, time.Now())
 			}
 		})
 		keepers = append(keepers, keeper)
 		s.watch(ctx, l.name, keeper.Done(), keeper.Err)
 	}
 	s.done.push(group, func(ctx context.Context) error { return stopAll(ctx, keepers) })
+}
+
+// awaitReturn tells, in time, that a program which ended is ready again. It is silent if the program ends once more before.
+func (s *session) awaitReturn(ctx context.Context, l *launched, ended time.Time) {
+	end := l.ends.Add(1)
+	address := "http://" + ports.Addr(s.options.ports[l.ops]) + "/readyz"
+	s.watchers.Go(func() {
+		for l.ends.Load() == end && time.Since(ended) < readyLimit {
+			if s.isReady(ctx, address) {
+				s.console.Phase(l.name, "is ready again", time.Since(ended))
+				return
+			}
+			select {
+			case <-ctx.Done():
+				return
+			case <-time.After(readyPause):
+			}
+		}
+	})
 }
 
 // stopAll stops several side by side.
@@ -257,6 +282,10 @@ func (s *session) build(ctx context.Context) error {
 	for _, p := range wanted {
 		args = append(args, p.pkg)
 	}
+	slow := time.AfterFunc(buildPatience, func() {
+		s.console.Entry("building", "the programs; the first time this takes minutes")
+	})
+	defer slow.Stop()
 	var output strings.Builder
 	err := s.finish(ctx, process.Spec{
 		Name:   "go build",

@@ -181,6 +181,13 @@ func TestAProgramThatDiesLaterIsStartedAgain(t *testing.T) {
 	if !strings.Contains(out.String(), "gateway exited with code 9; starting it again") {
 		t.Errorf("the terminal shows %q, want that the gateway is started again", out)
 	}
+	for !strings.Contains(out.String(), "gateway           is ready again") {
+		select {
+		case <-deadline:
+			t.Fatalf("the terminal shows %q, want that the gateway is back", out)
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
 	if err := s.done.closeAll(t.Context()); err != nil {
 		t.Errorf("stop: %v", err)
 	}
