@@ -1,6 +1,7 @@
 package embedding
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"log/slog"
@@ -70,11 +71,21 @@ func (s *Searcher) answer(ctx context.Context, data []byte) ([]events.SearchHit,
 	if err != nil {
 		return nil, err
 	}
-	found, err := s.vectors.Search(ctx, t, s.space, query)
-	if err != nil {
-		return nil, err
+	wanted := cmp.Or(query.Limit, vector.DefaultLimit)
+	for query.Limit = wanted; ; query.Limit = min(4*query.Limit, vector.MaxLimit) {
+		found, err := s.vectors.Search(ctx, t, s.space, query)
+		if err != nil {
+			return nil, err
+		}
+		hits, err := s.hydrate(ctx, t, found)
+		if err != nil {
+			return nil, err
+		}
+		// Vectors without a passage to show, such as stored texts or documents that failed, must not crowd out the others.
+		if len(hits) >= wanted || len(found) < query.Limit || query.Limit >= vector.MaxLimit {
+			return hits[:min(len(hits), wanted)], nil
+		}
 	}
-	return s.hydrate(ctx, t, found)
 }
 
 func (s *Searcher) query(ctx context.Context, req events.SearchRequest) (vector.Query, error) {
