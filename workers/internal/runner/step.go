@@ -110,10 +110,12 @@ type Text struct {
 	start   int64
 	offset  int // of the first byte that is not logged yet
 	buffer  strings.Builder
-	flushed time.Time
+	flushed time.Time // or when that was last tried
+	owed    bool      // the last try failed
 }
 
-// Write shows a piece of text. It fails when the lease is lost; the step should end then.
+// Write shows a piece of text. It fails when the lease is lost; the step should end then. While the database is away the text
+// is kept, because the step has been paid for: the next flush logs it, or the end of the step, which waits.
 func (t *Text) Write(ctx context.Context, piece string) error {
 	if piece == "" {
 		return nil
@@ -128,16 +130,22 @@ func (t *Text) Write(ctx context.Context, piece string) error {
 		Time: events.Time(time.Now()), Data: live,
 	})
 	t.buffer.WriteString(piece)
-	if t.buffer.Len() < flushBytes && time.Since(t.flushed) < flushEvery {
+	if time.Since(t.flushed) < flushEvery && (t.owed || t.buffer.Len() < flushBytes) {
 		return nil
 	}
 	d, _ := t.pending()
-	if err := t.run.Write(ctx, nil, d); err != nil {
-		return err
-	}
-	t.offset += t.buffer.Len()
-	t.buffer.Reset()
+	err = t.run.Write(ctx, nil, d)
 	t.flushed = time.Now()
+	t.owed = err != nil && !errors.Is(err, store.ErrLeaseLost) && fault.Of(err).Kind.Retryable() && ctx.Err() == nil
+	switch {
+	case t.owed:
+		t.run.log.WarnContext(ctx, "text not logged yet", "error", err)
+	case err != nil:
+		return err
+	default:
+		t.offset += t.buffer.Len()
+		t.buffer.Reset()
+	}
 	return nil
 }
 

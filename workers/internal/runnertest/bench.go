@@ -27,6 +27,7 @@ const Patience = 20 * time.Second
 // Bench is one runner on a database and a NATS namespace of its own, with a dispatcher that is as simple as can be. Its
 // database holds the demonstration data; jobs are submitted for Acme.
 type Bench struct {
+	DB     *storetest.DB
 	Store  *store.Store
 	Engine *store.Engine
 	Bus    *bus.Bus
@@ -48,7 +49,7 @@ func Start(tb testing.TB, cfg runner.Config, h runner.Handler) *Bench {
 	}
 	db := storetest.NewSeeded(tb)
 	log := slog.New(slog.DiscardHandler)
-	b := &Bench{tb: tb, kind: h.Kind(), Done: make(chan error, 1)}
+	b := &Bench{DB: db, tb: tb, kind: h.Kind(), Done: make(chan error, 1)}
 	var err error
 	if b.Tenant, err = tenant.Parse("01900000-0000-7000-8000-000000000a00"); err != nil {
 		tb.Fatal(err)
