@@ -40,7 +40,7 @@ func decide(ctx context.Context, job *store.Job, out Outcome, err error, now tim
 	switch {
 	case errors.Is(err, store.ErrLeaseLost), errors.Is(cause, store.ErrLeaseLost):
 		return nil
-	case err == nil && out.Children != nil:
+	case err == nil && len(out.Children) > 0:
 		e = store.WaitFor(out.Children, out.Result)
 	case err == nil:
 		e = store.Succeed(out.Result)

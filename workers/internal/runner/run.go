@@ -29,7 +29,7 @@ type Outcome struct {
 	Facts []events.Fact
 	// Also writes the content that goes with the end; nil means none.
 	Also func(tx *store.Tx) error
-	// Children, when not nil, are submitted, and the job waits for them instead of ending.
+	// Children, if there are any, are submitted, and the job waits for them instead of ending.
 	Children []store.NewJob
 }
 
