@@ -17,6 +17,9 @@ import (
 // the broker's part; from then on the lease decides.
 const AckWait = 30 * time.Second
 
+// jobsMaxAge is how long a dispatched job lies in the work queue at most.
+const jobsMaxAge = 10 * time.Minute
+
 // EnsureTopology creates or updates the streams. It is idempotent and safe to call from every process at once. The answer says
 // when the JOBS stream was created: a later moment than last time means that its messages are gone.
 func (b *Bus) EnsureTopology(ctx context.Context) (created time.Time, err error) {
@@ -27,8 +30,11 @@ func (b *Bus) EnsureTopology(ctx context.Context) (created time.Time, err error)
 		Retention:   jetstream.WorkQueuePolicy,
 		Storage:     jetstream.FileStorage,
 		// A full queue refuses; it must never drop what it took.
-		Discard:    jetstream.DiscardNew,
-		MaxBytes:   256 << 20,
+		Discard:  jetstream.DiscardNew,
+		MaxBytes: 256 << 20,
+		// The dispatcher sends again what nobody has claimed for a minute, so what is older was sent since: without workers the
+		// queue would grow until it is full, and then nothing could be dispatched.
+		MaxAge:     jobsMaxAge,
 		MaxMsgSize: 64 << 10,
 		Duplicates: 2 * time.Minute,
 	})
