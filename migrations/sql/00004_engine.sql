@@ -69,6 +69,8 @@ CREATE INDEX jobs_turn_idx ON jobs (kind, class DESC, priority, id) WHERE status
 CREATE INDEX jobs_dispatched_idx ON jobs (kind, dispatched_at) WHERE status = 'queued' AND dispatched_at IS NOT NULL;
 CREATE INDEX jobs_due_idx ON jobs (run_at) WHERE status = 'queued' AND dispatched_at IS NULL;
 CREATE INDEX jobs_lease_idx ON jobs (lease_expires_at) WHERE status = 'running';
+-- The newest jobs of somebody who may see only his own.
+CREATE INDEX jobs_created_by_idx ON jobs (created_by, id);
 CREATE INDEX jobs_parent_id_idx ON jobs (parent_id);
 CREATE INDEX jobs_document_id_idx ON jobs (document_id);
 CREATE INDEX jobs_agent_config_id_idx ON jobs (agent_config_id);

@@ -149,7 +149,7 @@ func TestIndexesOfTheAPIExist(t *testing.T) {
 		"jobs": {
 			"(kind, class DESC, priority, id) WHERE ((status = 'queued'::text) AND (dispatched_at IS NULL))",
 			"(lease_expires_at) WHERE (status = 'running'::text)",
-			"(organization_id, id)", "(parent_id)", "(document_id)", "(agent_config_id)", "(conversation_id)",
+			"(organization_id, id)", "(created_by, id)", "(parent_id)", "(document_id)", "(agent_config_id)", "(conversation_id)",
 		},
 	} {
 		for _, index := range wanted {
