@@ -534,3 +534,15 @@ func TestLeadershipIsHeldByOneAndPassesOn(t *testing.T) {
 		t.Errorf("leadership did not pass on: %v, %v", led, err)
 	}
 }
+
+func TestAFrozenProcessCannotKeepItsRowLocks(t *testing.T) {
+	t.Parallel()
+	w := newEngineWorld(t)
+	var limit string
+	w.in(w.acme, func(tx *store.Tx) error {
+		return tx.DB().Raw("SHOW idle_in_transaction_session_timeout").Scan(&limit).Error
+	})
+	if limit != "10s" {
+		t.Errorf("a transaction may stand still for %q", limit)
+	}
+}

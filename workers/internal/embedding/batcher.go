@@ -120,7 +120,8 @@ func (b *Batcher) work(ctx context.Context, batch []*text) {
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), callTimeout)
 	defer cancel()
-	defer whenAllLeft(byOwner(batch), cancel)()
+	unwatch := whenAllLeft(byOwner(batch), cancel)
+	defer unwatch()
 	b.call(ctx, batch)
 }
 
@@ -130,7 +131,6 @@ func whenAllLeft(owners [][]*text, leave func()) (stop func()) {
 	waiting.Store(int64(len(owners)))
 	stops := make([]func() bool, len(owners))
 	for i, texts := range owners {
-		//nolint:contextcheck // each owner's own context is what is watched
 		stops[i] = context.AfterFunc(texts[0].owner.ctx, func() {
 			if waiting.Add(-1) == 0 {
 				leave()

@@ -120,7 +120,7 @@ func TestVectorsWithoutAPassageDoNotCrowdOutThePassages(t *testing.T) {
 	s := newShelf(t)
 	for range 10 {
 		// What clients store of their own fits better, but there is nothing to show.
-		s.put(t, uuid.New(), uuid.New(), "pager pager")
+		s.put(t, uuid.New(), uuid.New(), "pager, pager")
 	}
 	if hits := s.search(t, "pager", 2); len(hits) != 1 || hits[0].ChunkID != s.passage.String() || hits[0].Text != shelved {
 		t.Errorf("found %+v", hits)
