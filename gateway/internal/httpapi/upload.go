@@ -111,10 +111,23 @@ func (s *Server) upload(ctx context.Context, p *rbac.Principal, in *uploadInput)
 	}
 	sub, err := s.Jobs.Submit(ctx, p, once, func(tx *store.Tx) (store.NewJob, error) { return u.submit(tx, p) })
 	if err != nil {
+		taken = s.documentMayExist(ctx, p, u.id)
 		return nil, err
 	}
 	taken = !sub.Replayed
 	return s.accept(ctx, p, sub, in.Prefer)
+}
+
+// documentMayExist finds out what became of a transaction that failed: when the connection breaks off during the commit, or the
+// client leaves then, it may have gone through. A file too many is better than a document without one.
+func (s *Server) documentMayExist(ctx context.Context, p *rbac.Principal, id uuid.UUID) bool {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+	defer cancel()
+	err := s.Store.InTenant(ctx, p.Tenant, func(tx *store.Tx) error {
+		_, err := tx.Documents().Get(id)
+		return err
+	})
+	return !fault.Is(err, fault.NotFound)
 }
 
 // discard removes a file that no document came of. The request may be over already.
