@@ -12,7 +12,7 @@ import (
 )
 
 // lockName is the lock file's name; it also marks a folder as one of ours.
-const lockName = "lock"
+const lockName = "devstack.lock"
 
 // LockedError says that another launcher has the folder.
 type LockedError struct {
@@ -38,7 +38,8 @@ type Folder struct {
 	killed bool
 }
 
-// Open makes the folder unless it exists, and takes it. It returns a *LockedError when another launcher has it.
+// Open makes the folder unless it exists, and takes it. It returns a *LockedError when another launcher has it. A folder that
+// holds something and is no state folder is refused: Remove would delete what is not ours.
 func Open(path string) (*Folder, error) {
 	path, err := filepath.Abs(path)
 	if err != nil {
@@ -48,11 +49,30 @@ func Open(path string) (*Folder, error) {
 	if err := os.MkdirAll(path, 0o711); err != nil { //nolint:gosec // see above; files in it are 0600
 		return nil, fmt.Errorf("make the state folder: %w", err)
 	}
+	if err := claimable(path); err != nil {
+		return nil, err
+	}
 	lock, killed, err := take(filepath.Join(path, lockName))
 	if err != nil {
 		return nil, err
 	}
 	return &Folder{path: path, lock: lock, killed: killed}, nil
+}
+
+// claimable returns an error unless the folder is empty or a state folder already.
+func claimable(path string) error {
+	if Exists(path) {
+		return nil
+	}
+	entries, err := os.ReadDir(path)
+	if err != nil {
+		return fmt.Errorf("look into the state folder: %w", err)
+	}
+	// A launcher that starts at the same moment may just have made its lock.
+	if len(entries) > 0 && !Exists(path) {
+		return fmt.Errorf("%s holds other things and is no state folder: give --state a new or an empty one", path)
+	}
+	return nil
 }
 
 // take locks the file and writes our process number into it, and reports whether there still was another one. The system

@@ -57,7 +57,7 @@ func TestALauncherThatWasKilledIsNoticed(t *testing.T) {
 	if err := open(t, path).Close(); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(filepath.Join(path, "lock"), []byte("4711\n"), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(path, "devstack.lock"), []byte("4711\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	if !open(t, path).Killed() {
@@ -162,6 +162,25 @@ func TestRemoveLeavesNothing(t *testing.T) {
 	if _, err := os.Stat(path); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("the folder is still there: %v", err)
 	}
+}
+
+func TestAFolderOfSomebodyElseIsLeftAlone(t *testing.T) {
+	t.Parallel()
+	path := t.TempDir()
+	mine := filepath.Join(path, "lock")
+	if err := os.WriteFile(mine, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := state.Open(path); err == nil || !strings.Contains(err.Error(), "no state folder") {
+		t.Errorf("got %v, want that it is no state folder", err)
+	}
+	if state.Exists(path) {
+		t.Error("it became a state folder, which clean would delete")
+	}
+	if err := os.Remove(mine); err != nil {
+		t.Fatal(err)
+	}
+	open(t, path)
 }
 
 func TestAFolderThatCannotBeMadeIsSaid(t *testing.T) {
