@@ -36,10 +36,18 @@ func (c LogConfig) Logger(w io.Writer, component string) *slog.Logger {
 	if err != nil {
 		level = slog.LevelInfo
 	}
-	opts := &slog.HandlerOptions{Level: level}
+	opts := &slog.HandlerOptions{Level: level, ReplaceAttr: spellDurations}
 	var h slog.Handler = slog.NewJSONHandler(w, opts)
 	if strings.EqualFold(c.Format, "text") {
 		h = slog.NewTextHandler(w, opts)
 	}
 	return slog.New(h).With("component", component)
+}
+
+// spellDurations has the JSON lines say 1.5s where slog would write a bare number of nanoseconds.
+func spellDurations(_ []string, a slog.Attr) slog.Attr {
+	if a.Value.Kind() == slog.KindDuration {
+		a.Value = slog.StringValue(a.Value.Duration().String())
+	}
+	return a
 }

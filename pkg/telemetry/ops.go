@@ -27,19 +27,24 @@ func NewRegistry() *prometheus.Registry {
 // Check tells whether something that the process needs is there. It should return within a second or two.
 type Check func(ctx context.Context) error
 
-// Readiness is a set of named checks.
+// Readiness is a set of named checks. It is safe for concurrent use. Make it with NewReadiness.
 type Readiness struct {
 	checks map[string]Check
+
+	mu   sync.Mutex
+	away map[string]bool // the parts that the log called not ready last
 }
 
 // NewReadiness returns the set of these checks.
-func NewReadiness(checks map[string]Check) *Readiness { return &Readiness{checks} }
+func NewReadiness(checks map[string]Check) *Readiness {
+	return &Readiness{checks: checks, away: make(map[string]bool)}
+}
 
 // readyWithin bounds one round of checks, below what probes usually allow.
 const readyWithin = 2 * time.Second
 
 // State runs all checks side by side and returns "ok" or "unavailable" for each. What exactly is wrong goes to the log, since
-// the answer may be public.
+// the answer may be public: once when a part goes away and once when it is back, however often probes ask.
 func (r *Readiness) State(ctx context.Context, log *slog.Logger) (parts map[string]string, ready bool) {
 	ctx, cancel := context.WithTimeout(ctx, readyWithin)
 	defer cancel()
@@ -54,12 +59,27 @@ func (r *Readiness) State(ctx context.Context, log *slog.Logger) (parts map[stri
 			parts[name] = "ok"
 			if err != nil {
 				parts[name], ready = "unavailable", false
-				log.WarnContext(ctx, "not ready", "part", name, "error", err)
 			}
+			r.tell(ctx, log, name, err)
 		})
 	}
 	all.Wait()
 	return parts, ready
+}
+
+// tell logs that a part went away or came back.
+func (r *Readiness) tell(ctx context.Context, log *slog.Logger, name string, err error) {
+	r.mu.Lock()
+	was := r.away[name]
+	r.away[name] = err != nil
+	r.mu.Unlock()
+	switch {
+	case err != nil && !was:
+		log.WarnContext(ctx, "not ready", "part", name, "error", err)
+	case err == nil && was:
+		log.InfoContext(ctx, "ready again", "part", name)
+	default:
+	}
 }
 
 // ServeOps serves /livez, /readyz and /metrics on addr until ctx ends. It returns an error at once when the address is taken.

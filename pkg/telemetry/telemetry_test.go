@@ -38,6 +38,22 @@ func TestReadinessNamesThePartThatIsAwayButNotWhy(t *testing.T) {
 	}
 }
 
+func TestAPartThatIsAwayIsLoggedOnceUntilItIsBack(t *testing.T) {
+	t.Parallel()
+	var log bytes.Buffer
+	out := slog.New(slog.NewTextHandler(&log, nil))
+	var away error
+	ready := telemetry.NewReadiness(map[string]telemetry.Check{"nats": func(context.Context) error { return away }})
+	for _, away = range []error{nil, errors.New("refused"), errors.New("refused"), nil, nil, errors.New("refused")} {
+		if _, ok := ready.State(t.Context(), out); ok != (away == nil) {
+			t.Errorf("ready is %t with %v", ok, away)
+		}
+	}
+	if gone, back := strings.Count(log.String(), "not ready"), strings.Count(log.String(), "ready again"); gone != 2 || back != 1 {
+		t.Errorf("told %d times that it is away and %d that it is back, want 2 and 1:\n%s", gone, back, log.String())
+	}
+}
+
 func TestACheckThatHangsCountsAsAway(t *testing.T) {
 	t.Parallel()
 	ready := telemetry.NewReadiness(map[string]telemetry.Check{
@@ -79,12 +95,12 @@ func TestLogLinesNameTheirComponentAndKeepTheLevel(t *testing.T) {
 	var out bytes.Buffer
 	log := telemetry.LogConfig{Level: "warn", Format: "json"}.Logger(&out, "gateway")
 	log.Info("quiet")
-	log.Warn("loud")
+	log.Warn("loud", "after", 1500*time.Millisecond)
 	var line map[string]any
 	if err := json.Unmarshal(out.Bytes(), &line); err != nil {
 		t.Fatalf("%v in %s", err, out.String())
 	}
-	if line["component"] != "gateway" || line["msg"] != "loud" {
+	if line["component"] != "gateway" || line["msg"] != "loud" || line["after"] != "1.5s" {
 		t.Errorf("logged %v", line)
 	}
 	for _, bad := range []telemetry.LogConfig{{Level: "loud", Format: "json"}, {Level: "info", Format: "xml"}} {

@@ -57,7 +57,9 @@ func (l *Logs) show(line string) {
 // something is wrong.
 func readable(line string) (string, slog.Level) {
 	var fields map[string]any
-	if err := json.Unmarshal([]byte(line), &fields); err != nil {
+	decoder := json.NewDecoder(strings.NewReader(line))
+	decoder.UseNumber() // a float64 would be shown as 1e+07
+	if err := decoder.Decode(&fields); err != nil {
 		return line, slog.LevelError
 	}
 	said, ok := fields[slog.LevelKey].(string)
