@@ -305,6 +305,9 @@ func (e *Engine) Lead(ctx context.Context, fn func(context.Context) error) (led 
 // dispatcherLock is the advisory lock's key: "copilot" in ASCII.
 const dispatcherLock int64 = 0x636f70696c6f74
 
+// pingTimeout is how long the leader's connection may be silent before leadership counts as lost.
+const pingTimeout = 3 * time.Second
+
 func watch(ctx context.Context, conn *pgx.Conn, stop context.CancelCauseFunc) {
 	tick := time.NewTicker(2 * time.Second)
 	defer tick.Stop()
@@ -313,7 +316,10 @@ func watch(ctx context.Context, conn *pgx.Conn, stop context.CancelCauseFunc) {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
-			if err := conn.Ping(ctx); err != nil {
+			pinging, cancel := context.WithTimeout(ctx, pingTimeout)
+			err := conn.Ping(pinging)
+			cancel()
+			if err != nil {
 				stop(explain(err, "leadership lost"))
 				return
 			}

@@ -173,6 +173,9 @@ func reserve(ctx context.Context, slots chan struct{}) (n int, ok bool) {
 	}
 }
 
+// claimTimeout frees the slot of a claim that a database which answers no more would hold.
+const claimTimeout = 10 * time.Second
+
 func (r *Runner) take(ctx context.Context, d bus.Delivery) {
 	id, err := uuid.Parse(d.JobID)
 	if err != nil {
@@ -180,7 +183,9 @@ func (r *Runner) take(ctx context.Context, d bus.Delivery) {
 		_ = d.Done()
 		return
 	}
-	job, err := r.engine.Claim(ctx, id, r.cfg.Worker, r.cfg.Lease)
+	claiming, cancel := context.WithTimeout(ctx, claimTimeout)
+	job, err := r.engine.Claim(claiming, id, r.cfg.Worker, r.cfg.Lease)
+	cancel()
 	if err != nil {
 		r.log.Warn("claim failed, giving the message back", "job_id", id, "error", err)
 		_ = d.Later(time.Second)
