@@ -4,46 +4,21 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"log/slog"
-	"os"
 	"strconv"
-	"strings"
 	"testing"
 	"time"
 
-	"github.com/google/uuid"
 	"go.uber.org/goleak"
 
 	"github.com/tarento/copilot/events"
 	"github.com/tarento/copilot/pkg/bus"
+	"github.com/tarento/copilot/pkg/bustest"
 	"github.com/tarento/copilot/pkg/fault"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 const patience = 20 * time.Second
-
-// connect opens a connection in a namespace; an empty one makes a new namespace.
-func connect(t *testing.T, namespace string) (b *bus.Bus, in string) {
-	t.Helper()
-	url := os.Getenv("TEST_NATS_URL")
-	if url == "" {
-		t.Fatal("TEST_NATS_URL is not set: run `make test`, or go run ./deploy/devstack/cmd/devstack exec -- go test ./...")
-	}
-	if namespace == "" {
-		namespace = "t" + strings.ReplaceAll(uuid.NewString(), "-", "")
-	}
-	b, err := bus.Connect(bus.Config{URL: url, Namespace: namespace, Log: slog.New(slog.DiscardHandler)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := b.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	return b, namespace
-}
 
 func bulk(int) events.Class { return events.ClassBulk }
 
@@ -69,7 +44,7 @@ func consumer(t *testing.T, b *bus.Bus, kind events.Kind) *bus.Consumer {
 
 func TestEachDispatchReachesOneWorkerOfItsKind(t *testing.T) {
 	t.Parallel()
-	b, _ := connect(t, "")
+	b := bustest.Connect(t)
 	agents, others := consumer(t, b, events.KindAgentRun), consumer(t, b, events.KindDocumentIngest)
 	if refused, err := b.Dispatch(t.Context(), bulk, jobs(20)); err != nil || refused != nil {
 		t.Fatal(refused, err)
@@ -99,7 +74,7 @@ func TestEachDispatchReachesOneWorkerOfItsKind(t *testing.T) {
 
 func TestADispatchThatIsSentTwiceArrivesOnceAndItsRepetitionAgain(t *testing.T) {
 	t.Parallel()
-	b, _ := connect(t, "")
+	b := bustest.Connect(t)
 	c := consumer(t, b, events.KindAgentRun)
 	first := jobs(1)
 	second := []events.Dispatch{{JobID: first[0].JobID, TenantID: "t", Kind: events.KindAgentRun, Number: 2}}
@@ -120,7 +95,7 @@ func TestADispatchThatIsSentTwiceArrivesOnceAndItsRepetitionAgain(t *testing.T) 
 
 func TestADispatchWithoutAStreamIsRefused(t *testing.T) {
 	t.Parallel()
-	b, _ := connect(t, "")
+	b := bustest.Connect(t)
 	refused, err := b.Dispatch(t.Context(), bulk, jobs(3))
 	if err == nil || len(refused) != 3 {
 		t.Errorf("refused %v, %v", refused, err)
@@ -132,11 +107,12 @@ func TestADispatchWithoutAStreamIsRefused(t *testing.T) {
 
 func TestRequestsAreSharedAmongResponders(t *testing.T) {
 	t.Parallel()
-	client, namespace := connect(t, "")
+	namespace := bustest.Namespace()
+	client := bustest.Join(t, namespace)
 	ctx, cancel := context.WithCancel(t.Context())
 	stopped := make(chan error, 2)
 	for range 2 {
-		server, _ := connect(t, namespace)
+		server := bustest.Join(t, namespace)
 		go func() {
 			stopped <- server.Respond(ctx, server.Subjects().Search(), "search", 2, func(_ context.Context, data []byte) any {
 				var req events.SearchRequest
@@ -168,8 +144,9 @@ func TestRequestsAreSharedAmongResponders(t *testing.T) {
 
 func TestAResponderThatStopsAnswersWhatItHolds(t *testing.T) {
 	t.Parallel()
-	client, namespace := connect(t, "")
-	server, _ := connect(t, namespace)
+	namespace := bustest.Namespace()
+	client := bustest.Join(t, namespace)
+	server := bustest.Join(t, namespace)
 	serving, stop := context.WithCancel(t.Context())
 	held, stopped := make(chan struct{}, 1), make(chan error, 1)
 	go func() {
@@ -206,7 +183,7 @@ func TestAResponderThatStopsAnswersWhatItHolds(t *testing.T) {
 
 func TestARequestThatNobodyAnswersSaysSo(t *testing.T) {
 	t.Parallel()
-	b, _ := connect(t, "")
+	b := bustest.Connect(t)
 	var reply events.SearchReply
 	if err := b.Request(t.Context(), b.Subjects().Search(), events.SearchRequest{}, &reply); !fault.Is(err, fault.Unavailable) {
 		t.Errorf("without a responder: %v", err)
@@ -234,7 +211,7 @@ func TestARequestThatNobodyAnswersSaysSo(t *testing.T) {
 
 func TestCommittedEventsArriveInOrderAndWakeTheDispatcher(t *testing.T) {
 	t.Parallel()
-	b, _ := connect(t, "")
+	b := bustest.Connect(t)
 	seqs, nudged := make(chan int64, 10), make(chan struct{}, 10)
 	err := errors.Join(
 		b.Subscribe(t.Context(), b.Subjects().AllEvents(), func(subject string, data []byte) {

@@ -3,14 +3,12 @@ package app
 import (
 	"context"
 	"errors"
-	"flag"
 	"fmt"
 	"io"
 	"log/slog"
 	"net"
 	"net/http"
 	"runtime/debug"
-	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -41,10 +39,8 @@ type Streams struct{ Out, Err io.Writer }
 // Run is the gateway. It returns when ctx ends, after open requests were finished and everything was closed.
 func Run(ctx context.Context, args []string, environ map[string]string, s Streams) error {
 	var cfg Config
-	if done, err := arguments(&cfg, args, s); done || err != nil {
-		return err
-	}
-	if err := config.Load(&cfg, environ); err != nil {
+	start := config.Program{Name: name, About: "serves the API, dispatches jobs and streams their events.", Out: s.Out, Err: s.Err}
+	if done, err := start.Configure(&cfg, args, environ); done || err != nil {
 		return err
 	}
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", cfg.HTTPAddr)
@@ -67,29 +63,6 @@ func Serve(ctx context.Context, cfg Config, listener net.Listener, log *slog.Log
 	}
 	log.InfoContext(ctx, "starting", "address", listener.Addr().String(), "ops", cfg.OpsAddr, "version", version())
 	return lifecycle.Run(ctx, services...)
-}
-
-// arguments answers -h and config-doc, and refuses everything else: the gateway is configured by its environment.
-func arguments(cfg *Config, args []string, s Streams) (done bool, err error) {
-	flags := flag.NewFlagSet(name, flag.ContinueOnError)
-	flags.SetOutput(s.Err)
-	flags.Usage = func() {
-		fmt.Fprintf(s.Err, "gateway serves the API.\n\nUsage:\n  gateway             serve until SIGTERM\n"+
-			"  gateway config-doc  print the configuration reference as Markdown\n\nEnvironment:\n%s", config.Usage(config.Describe(cfg)))
-	}
-	if err := flags.Parse(args); err != nil {
-		return true, err
-	}
-	switch strings.Join(flags.Args(), " ") {
-	case "":
-		return false, nil
-	case "config-doc":
-		_, err := io.WriteString(s.Out, config.Markdown(config.Describe(cfg)))
-		return true, err
-	default:
-		flags.Usage()
-		return true, fmt.Errorf("gateway: unknown argument %q", flags.Arg(0))
-	}
 }
 
 // platform is what the gateway stands on.

@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"os"
-	"strings"
 	"testing"
 	"time"
 
@@ -19,6 +17,7 @@ import (
 	"github.com/tarento/copilot/events"
 	"github.com/tarento/copilot/gateway/internal/dispatch"
 	"github.com/tarento/copilot/pkg/bus"
+	"github.com/tarento/copilot/pkg/bustest"
 	"github.com/tarento/copilot/pkg/store"
 	"github.com/tarento/copilot/pkg/storetest"
 	"github.com/tarento/copilot/pkg/tenant"
@@ -33,32 +32,26 @@ const (
 
 // world is a database and a NATS namespace of its own, with as many dispatchers as a test starts.
 type world struct {
-	t         *testing.T
-	ctx       context.Context //nolint:containedctx // the test's, with a deadline
-	db        *storetest.DB
-	store     *store.Store
-	engine    *store.Engine
-	bus       *bus.Bus
-	namespace string
-	tenant    tenant.ID
+	t      *testing.T
+	ctx    context.Context //nolint:containedctx // the test's, with a deadline
+	db     *storetest.DB
+	store  *store.Store
+	engine *store.Engine
+	bus    *bus.Bus
+	tenant tenant.ID
 }
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	url := natsURL(t)
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	t.Cleanup(cancel)
 	w := &world{
-		t: t, ctx: ctx, db: storetest.NewSeeded(t), namespace: "t" + strings.ReplaceAll(uuid.NewString(), "-", ""),
+		t: t, ctx: ctx, db: storetest.NewSeeded(t), bus: bustest.Connect(t),
 	}
 	var err error
 	if w.tenant, err = tenant.Parse("01900000-0000-7000-8000-000000000a00"); err != nil {
 		t.Fatal(err)
 	}
-	if w.bus, err = bus.Connect(bus.Config{URL: url, Namespace: w.namespace, Log: slog.New(slog.DiscardHandler)}); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = w.bus.Close() })
 	if w.store, err = store.Open(ctx, store.Config{URL: w.db.AppURL, MaxConns: 3, Committed: w.bus.Committed}); err != nil {
 		t.Fatal(err)
 	}
@@ -68,15 +61,6 @@ func newWorld(t *testing.T) *world {
 	}
 	t.Cleanup(func() { _ = w.engine.Close() })
 	return w
-}
-
-func natsURL(t *testing.T) string {
-	t.Helper()
-	url := os.Getenv("TEST_NATS_URL")
-	if url == "" {
-		t.Fatal("TEST_NATS_URL is not set: run `make test`, or go run ./deploy/devstack/cmd/devstack exec -- go test ./...")
-	}
-	return url
 }
 
 // dispatcher runs a dispatcher until the test ends or the returned function is called.
@@ -214,7 +198,7 @@ func TestJobsThatWereWithAStreamThatVanishedAreDispatchedAgain(t *testing.T) {
 	ids := map[string]bool{w.submit(store.NewJob{}).String(): true, w.submit(store.NewJob{}).String(): true}
 	w.untilDispatched(2)
 
-	nc, err := nats.Connect(natsURL(t))
+	nc, err := nats.Connect(bustest.URL(t))
 	if err != nil {
 		t.Fatal(err)
 	}

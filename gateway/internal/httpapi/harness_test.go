@@ -24,6 +24,7 @@ import (
 	"github.com/tarento/copilot/events"
 	"github.com/tarento/copilot/gateway/internal/app"
 	"github.com/tarento/copilot/pkg/bus"
+	"github.com/tarento/copilot/pkg/bustest"
 	"github.com/tarento/copilot/pkg/config"
 	"github.com/tarento/copilot/pkg/store"
 	"github.com/tarento/copilot/pkg/storetest"
@@ -86,10 +87,10 @@ func start(t *testing.T, settings ...string) *gateway {
 		http: &http.Client{Transport: &http.Transport{}, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }},
 	}
 	g.ops = freeAddress(t)
-	namespace := "test" + strings.ReplaceAll(uuid.NewString(), "-", "")
+	namespace := bustest.Namespace()
 	environ := map[string]string{
 		"OPS_ADDR": g.ops, "ENVIRONMENT": "test", "DATABASE_URL": g.db.AppURL, "ENGINE_DATABASE_URL": g.db.EngineURL,
-		"DATABASE_MAX_CONNS": "5", "NATS_URL": env(t, "TEST_NATS_URL"), "NATS_NAMESPACE": namespace,
+		"DATABASE_MAX_CONNS": "5", "NATS_URL": bustest.URL(t), "NATS_NAMESPACE": namespace,
 		"REDIS_URL": env(t, "TEST_REDIS_URL"), "BLOB_DIR": g.blobs, "JWT_SECRET": jwtSecret,
 		"BCRYPT_COST": "4", "MAX_UPLOAD_BYTES": "65536", "DRAIN_TIMEOUT": "5s", "LOG_LEVEL": "debug",
 		"LOGINS_PER_ACCOUNT": "0", "LOGINS_PER_ADDRESS": "0", "REGISTRATIONS_PER_ADDRESS": "0",

@@ -7,18 +7,17 @@ import (
 	"io"
 	"log/slog"
 	"math/rand/v2"
-	"os"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/google/uuid"
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/goleak"
 
 	"github.com/tarento/copilot/events"
 	"github.com/tarento/copilot/gateway/internal/stream"
 	"github.com/tarento/copilot/pkg/bus"
+	"github.com/tarento/copilot/pkg/bustest"
 	"github.com/tarento/copilot/pkg/fault"
 	"github.com/tarento/copilot/pkg/store"
 	"github.com/tarento/copilot/pkg/storetest"
@@ -43,10 +42,6 @@ type world struct {
 
 func newWorld(t *testing.T, cfg stream.Config) *world {
 	t.Helper()
-	natsURL := os.Getenv("TEST_NATS_URL")
-	if natsURL == "" {
-		t.Fatal("TEST_NATS_URL is not set: run `make test`, or go run ./deploy/devstack/cmd/devstack exec -- go test ./...")
-	}
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	t.Cleanup(cancel)
 	db := storetest.NewSeeded(t)
@@ -56,11 +51,7 @@ func newWorld(t *testing.T, cfg stream.Config) *world {
 	if w.tenant, err = tenant.Parse("01900000-0000-7000-8000-000000000a00"); err != nil {
 		t.Fatal(err)
 	}
-	namespace := "t" + strings.ReplaceAll(uuid.NewString(), "-", "")
-	if w.bus, err = bus.Connect(bus.Config{URL: natsURL, Namespace: namespace, Log: log}); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = w.bus.Close() })
+	w.bus = bustest.Connect(t)
 	open := func(committed func([]events.Event)) *store.Store {
 		s, err := store.Open(ctx, store.Config{URL: db.AppURL, MaxConns: 3, Committed: committed})
 		if err != nil {

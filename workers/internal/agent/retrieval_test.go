@@ -2,33 +2,18 @@ package agent_test
 
 import (
 	"context"
-	"log/slog"
-	"os"
-	"strings"
 	"testing"
 	"time"
 
-	"github.com/google/uuid"
-
 	"github.com/tarento/copilot/events"
-	"github.com/tarento/copilot/pkg/bus"
+	"github.com/tarento/copilot/pkg/bustest"
 	"github.com/tarento/copilot/pkg/fault"
 	"github.com/tarento/copilot/workers/internal/agent"
 )
 
 func TestASearchWhoseWorkerDiedTimesOutLongBeforeTheRunDoes(t *testing.T) {
 	t.Parallel()
-	b, err := bus.Connect(bus.Config{
-		URL: os.Getenv("TEST_NATS_URL"), Namespace: "t" + strings.ReplaceAll(uuid.NewString(), "-", ""), Log: slog.New(slog.DiscardHandler),
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := b.Close(); err != nil {
-			t.Error(err)
-		}
-	})
+	b := bustest.Connect(t)
 	// It takes requests and never answers.
 	if err := b.Subscribe(t.Context(), b.Subjects().Search(), func(string, []byte) {}); err != nil {
 		t.Fatal(err)

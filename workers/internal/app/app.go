@@ -3,12 +3,10 @@ package app
 import (
 	"context"
 	"errors"
-	"flag"
 	"fmt"
 	"io"
 	"log/slog"
 	"os"
-	"strings"
 
 	"github.com/google/uuid"
 	"github.com/prometheus/client_golang/prometheus"
@@ -49,10 +47,8 @@ type program[C any] struct {
 // run reads the configuration, opens everything, works until ctx ends, and closes everything.
 func (w program[C]) run(ctx context.Context, args []string, environ map[string]string, s Streams) (err error) {
 	var cfg C
-	if done, err := w.arguments(&cfg, args, s); done || err != nil {
-		return err
-	}
-	if err := config.Load(&cfg, environ); err != nil {
+	start := config.Program{Name: w.name, About: w.about, Out: s.Out, Err: s.Err}
+	if done, err := start.Configure(&cfg, args, environ); done || err != nil {
 		return err
 	}
 	p, err := open(ctx, w.name, w.shared(&cfg), s)
@@ -76,37 +72,6 @@ func (w program[C]) run(ctx context.Context, args []string, environ map[string]s
 	// The jobs get their grace, and a little to write their ends.
 	all = append(all, lifecycle.Service{Name: "jobs", Run: jobs.Run, Grace: p.cfg.Grace + p.cfg.Lease})
 	return lifecycle.Run(ctx, all...)
-}
-
-const usage = `%s %s
-
-Usage:
-  %s             work until SIGTERM
-  %s config-doc  print the configuration reference as Markdown
-
-Environment:
-%s`
-
-// arguments answers -h and config-doc, and refuses everything else: a worker is configured by its environment.
-func (w program[C]) arguments(cfg *C, args []string, s Streams) (done bool, err error) {
-	flags := flag.NewFlagSet(w.name, flag.ContinueOnError)
-	flags.SetOutput(s.Err)
-	flags.Usage = func() {
-		fmt.Fprintf(s.Err, usage, w.name, w.about, w.name, w.name, config.Usage(config.Describe(cfg)))
-	}
-	if err := flags.Parse(args); err != nil {
-		return true, err
-	}
-	switch strings.Join(flags.Args(), " ") {
-	case "":
-		return false, nil
-	case "config-doc":
-		_, err := io.WriteString(s.Out, config.Markdown(config.Describe(cfg)))
-		return true, err
-	default:
-		flags.Usage()
-		return true, fmt.Errorf("%s: unknown argument %q", w.name, flags.Arg(0))
-	}
 }
 
 func open(ctx context.Context, name string, cfg Shared, s Streams) (p *platform, err error) {

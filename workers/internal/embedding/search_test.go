@@ -11,6 +11,7 @@ import (
 
 	"github.com/tarento/copilot/events"
 	"github.com/tarento/copilot/pkg/bus"
+	"github.com/tarento/copilot/pkg/bustest"
 	"github.com/tarento/copilot/pkg/fault"
 	"github.com/tarento/copilot/pkg/store"
 	"github.com/tarento/copilot/pkg/storetest"
@@ -38,13 +39,7 @@ func newShelf(t *testing.T) *shelf {
 		t.Fatal(err)
 	}
 	log := slog.New(slog.DiscardHandler)
-	s.bus, err = bus.Connect(bus.Config{
-		URL: os.Getenv("TEST_NATS_URL"), Namespace: "t" + strings.ReplaceAll(uuid.NewString(), "-", ""), Log: log,
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = s.bus.Close() })
+	s.bus = bustest.Connect(t)
 	if s.vectors, err = vector.Open(t.Context(), vector.Config{URL: os.Getenv("TEST_QDRANT_URL")}); err != nil {
 		t.Fatal(err)
 	}

@@ -5,8 +5,6 @@ package runnertest
 import (
 	"context"
 	"log/slog"
-	"os"
-	"strings"
 	"testing"
 	"time"
 
@@ -15,6 +13,7 @@ import (
 
 	"github.com/tarento/copilot/events"
 	"github.com/tarento/copilot/pkg/bus"
+	"github.com/tarento/copilot/pkg/bustest"
 	"github.com/tarento/copilot/pkg/store"
 	"github.com/tarento/copilot/pkg/storetest"
 	"github.com/tarento/copilot/pkg/tenant"
@@ -43,10 +42,6 @@ type Bench struct {
 // Start runs the handler until the test ends. It fails the test, with a hint, where the servers are missing.
 func Start(tb testing.TB, cfg runner.Config, h runner.Handler) *Bench {
 	tb.Helper()
-	natsURL := os.Getenv("TEST_NATS_URL")
-	if natsURL == "" {
-		tb.Fatal("TEST_NATS_URL is not set: run `make test`, or go run ./deploy/devstack/cmd/devstack exec -- go test ./...")
-	}
 	db := storetest.NewSeeded(tb)
 	log := slog.New(slog.DiscardHandler)
 	b := &Bench{DB: db, tb: tb, kind: h.Kind(), Done: make(chan error, 1)}
@@ -54,11 +49,7 @@ func Start(tb testing.TB, cfg runner.Config, h runner.Handler) *Bench {
 	if b.Tenant, err = tenant.Parse("01900000-0000-7000-8000-000000000a00"); err != nil {
 		tb.Fatal(err)
 	}
-	namespace := "t" + strings.ReplaceAll(uuid.NewString(), "-", "")
-	if b.Bus, err = bus.Connect(bus.Config{URL: natsURL, Namespace: namespace, Log: log}); err != nil {
-		tb.Fatal(err)
-	}
-	tb.Cleanup(func() { _ = b.Bus.Close() })
+	b.Bus = bustest.Connect(tb)
 	if b.Store, err = store.Open(tb.Context(), store.Config{URL: db.AppURL, MaxConns: 4, Committed: b.Bus.Committed}); err != nil {
 		tb.Fatal(err)
 	}
