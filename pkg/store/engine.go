@@ -119,10 +119,18 @@ type Dispatchable struct {
 // other, then by priority and age. A job that somebody is changing at this moment is left for the next time: one tenant's
 // transaction must not hold up the others.
 func (e *Engine) Dispatch(ctx context.Context, kind events.Kind, depth int) ([]Dispatchable, error) {
+	// There is one dispatcher, so only claims can change the count meanwhile, and they make room.
+	var waiting int
+	err := e.pool.QueryRow(ctx, "SELECT count(*) FROM jobs WHERE kind = $1 AND status = 'queued' AND dispatched_at IS NOT NULL", kind).
+		Scan(&waiting)
+	if err != nil {
+		return nil, explain(err, "count dispatched jobs")
+	}
+	if waiting >= depth {
+		return nil, nil
+	}
 	rows, err := e.pool.Query(ctx, `
-		WITH room AS (
-			SELECT greatest(0, $2 - count(*)) AS n FROM jobs WHERE kind = $1 AND status = 'queued' AND dispatched_at IS NOT NULL
-		), due AS (
+		WITH due AS (
 			SELECT id, organization_id, class, priority FROM jobs
 			WHERE kind = $1 AND status = 'queued' AND dispatched_at IS NULL AND run_at <= now()
 			ORDER BY class DESC, priority, id LIMIT 10 * $2
@@ -130,7 +138,7 @@ func (e *Engine) Dispatch(ctx context.Context, kind events.Kind, depth int) ([]D
 			SELECT id, class, priority, row_number() OVER (PARTITION BY organization_id, class ORDER BY priority, id) AS n FROM due
 		), picked AS (
 			SELECT id, row_number() OVER (ORDER BY class DESC, n, priority, id) AS place FROM turn
-			ORDER BY place LIMIT (SELECT n FROM room)
+			ORDER BY place LIMIT $3
 		), free AS (
 			SELECT jobs.id, picked.place FROM jobs JOIN picked ON jobs.id = picked.id
 			WHERE jobs.status = 'queued' AND jobs.dispatched_at IS NULL
@@ -140,7 +148,7 @@ func (e *Engine) Dispatch(ctx context.Context, kind events.Kind, depth int) ([]D
 			FROM free WHERE jobs.id = free.id
 			RETURNING jobs.id, jobs.organization_id, jobs.class, jobs.dispatch_no, free.place
 		)
-		SELECT id, organization_id, class, dispatch_no FROM marked ORDER BY place`, kind, depth)
+		SELECT id, organization_id, class, dispatch_no FROM marked ORDER BY place`, kind, depth, depth-waiting)
 	if err != nil {
 		return nil, explain(err, "pick jobs to dispatch")
 	}

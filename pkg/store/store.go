@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/jackc/pgx/v5/stdlib"
 	"gorm.io/driver/postgres"
@@ -76,25 +77,63 @@ func (s *Store) InTenant(ctx context.Context, t tenant.ID, fn func(*Tx) error) e
 		return tenant.ErrNone
 	}
 	tx := &Tx{tenant: t}
-	var refused error
-	err := s.db.WithContext(ctx).Transaction(func(db *gorm.DB) error {
-		if err := db.Exec("SELECT set_config('app.tenant_id', ?, true)", t.String()).Error; err != nil {
-			return err
-		}
+	if err := s.transaction(ctx, t, func(db *gorm.DB) error {
 		tx.db = db
-		refused = fn(tx)
-		return refused
-	})
-	if refused != nil {
-		return refused
-	}
-	if err != nil {
-		return explain(err, "run a transaction")
+		return fn(tx)
+	}); err != nil {
+		return err
 	}
 	if len(tx.emitted) > 0 {
 		s.committed(tx.emitted)
 	}
 	return nil
+}
+
+// transaction runs fn in a transaction that is bound to the tenant. Beginning and binding take one round trip together.
+func (s *Store) transaction(ctx context.Context, t tenant.ID, fn func(*gorm.DB) error) (err error) {
+	conn, err := s.sql.Conn(ctx)
+	if err != nil {
+		return explain(err, "connect")
+	}
+	// A connection that is not idle when it is given back, because the rollback failed too, is closed by the pool.
+	defer func() { _ = conn.Close() }()
+	// Several statements at once cannot have parameters. A tenant's text is a UUID's, so nothing else gets in.
+	begin := "BEGIN; SELECT set_config('app.tenant_id', '" + t.String() + "', true)" //nolint:gosec // see above
+	if _, err := conn.ExecContext(ctx, begin); err != nil {
+		return explain(err, "begin a transaction")
+	}
+	committed := false
+	defer func() { // also when fn panics
+		if !committed {
+			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), rollbackTimeout)
+			defer cancel()
+			_, _ = conn.ExecContext(ctx, "ROLLBACK")
+		}
+	}()
+	db := s.db.WithContext(ctx)
+	db.Statement.ConnPool = conn
+	if err := fn(db); err != nil {
+		return err
+	}
+	committed = true
+	return explain(commit(ctx, conn), "commit a transaction")
+}
+
+const rollbackTimeout = 5 * time.Second
+
+// commit also notices that the server rolled back instead, because a statement had failed and fn went on.
+func commit(ctx context.Context, conn *sql.Conn) error {
+	return conn.Raw(func(driver any) error {
+		c, ok := driver.(*stdlib.Conn)
+		if !ok {
+			return fmt.Errorf("store: unexpected driver %T", driver)
+		}
+		tag, err := c.Conn().Exec(ctx, "COMMIT")
+		if err == nil && tag.String() == "ROLLBACK" {
+			err = pgx.ErrTxCommitRollback
+		}
+		return err
+	})
 }
 
 // Tx is a transaction inside one tenant. Its repositories add the tenant to every statement, and row-level security holds
