@@ -26,19 +26,26 @@ type Options struct {
 	RefreshKey secret.Text
 	// RefreshTTL is how long a session lasts without being used; zero means a week.
 	RefreshTTL time.Duration
+	// Remember is for how long a looked-up account is good for further requests: so long a deactivation or another role may take
+	// to be felt. Zero looks up every time.
+	Remember time.Duration
 }
 
 const defaultRefreshTTL = 7 * 24 * time.Hour
 
 // Service is safe for concurrent use.
-type Service struct{ Options }
+type Service struct {
+	Options
+
+	recent *memory
+}
 
 // New builds a service.
 func New(o Options) *Service {
 	if o.RefreshTTL == 0 {
 		o.RefreshTTL = defaultRefreshTTL
 	}
-	return &Service{o}
+	return &Service{Options: o, recent: newMemory(o.Remember)}
 }
 
 // Client is where a request comes from; it is kept with the session.
@@ -298,17 +305,19 @@ func (s *Service) Me(ctx context.Context, p *rbac.Principal) (user *store.Princi
 	return user, err
 }
 
-// Authenticate returns who an access token speaks for, as the record says now. A token that is not good, and one of an account
-// that is gone or deactivated, is fault.Unauthenticated.
+// Authenticate returns who an access token speaks for, as the record says now, or said at most Remember ago. A token that is not
+// good, and one of an account that is gone or deactivated, is fault.Unauthenticated.
 func (s *Service) Authenticate(ctx context.Context, token string) (*rbac.Principal, error) {
 	claimed, err := s.Tokens.Verify(token)
 	if err != nil {
 		return nil, err
 	}
-	var user *store.Principal
-	err = s.in(ctx, claimed.Tenant, func(tx *store.Tx) (err error) {
-		user, err = tx.Users().Principal(claimed.UserID)
-		return err
+	user, err := s.recent.get(ctx, identity{claimed.Tenant, claimed.UserID}, func(ctx context.Context) (user *store.Principal, err error) {
+		err = s.in(ctx, claimed.Tenant, func(tx *store.Tx) (err error) {
+			user, err = tx.Users().Principal(claimed.UserID)
+			return err
+		})
+		return user, err
 	})
 	if fault.Is(err, fault.NotFound) {
 		return nil, errRefused()

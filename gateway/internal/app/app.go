@@ -178,6 +178,7 @@ func (p *platform) accounts() (*account.Service, error) {
 	}
 	return account.New(account.Options{
 		Store: p.store, Passwords: passwords, Tokens: tokens, RefreshKey: p.cfg.Auth.Secret, RefreshTTL: p.cfg.Auth.RefreshTTL,
+		Remember: p.cfg.Auth.Remember,
 	}), nil
 }
 

@@ -92,7 +92,7 @@ func start(t *testing.T, settings ...string) *gateway {
 		"OPS_ADDR": g.ops, "ENVIRONMENT": "test", "DATABASE_URL": g.db.AppURL, "ENGINE_DATABASE_URL": g.db.EngineURL,
 		"DATABASE_MAX_CONNS": "5", "NATS_URL": bustest.URL(t), "NATS_NAMESPACE": namespace,
 		"REDIS_URL": env(t, "TEST_REDIS_URL"), "BLOB_DIR": g.blobs, "JWT_SECRET": jwtSecret,
-		"BCRYPT_COST": "4", "MAX_UPLOAD_BYTES": "65536", "DRAIN_TIMEOUT": "5s", "LOG_LEVEL": "debug",
+		"BCRYPT_COST": "4", "MAX_UPLOAD_BYTES": "65536", "DRAIN_TIMEOUT": "5s", "LOG_LEVEL": "debug", "ACCOUNT_CACHE_TTL": "0s",
 		"LOGINS_PER_ACCOUNT": "0", "LOGINS_PER_ADDRESS": "0", "REGISTRATIONS_PER_ADDRESS": "0",
 	}
 	for i := 0; i < len(settings); i += 2 {
