@@ -27,6 +27,8 @@ type engine struct {
 	name string
 	// runVariable, when set, names a server to use instead in the whole system, testVariable one for the exec command.
 	runVariable, testVariable string
+	// port is where such a server listens when its address does not say; empty when the variable holds no address.
+	port string
 	// standIn says what takes the real service's place; empty when it is the real one.
 	standIn string
 	start   func(ctx context.Context, place place) (*running, error)
@@ -60,11 +62,11 @@ type running struct {
 func allEngines() []engine {
 	return []engine{
 		{
-			name: enginePostgres, runVariable: varOwnerDatabase, testVariable: "TEST_DATABASE_URL",
+			name: enginePostgres, runVariable: varOwnerDatabase, testVariable: "TEST_DATABASE_URL", port: "5432",
 			start: startPostgres,
 		},
 		{
-			name: engineNATS, runVariable: varNATS, testVariable: "TEST_NATS_URL",
+			name: engineNATS, runVariable: varNATS, testVariable: "TEST_NATS_URL", port: "4222",
 			start: func(ctx context.Context, at place) (*running, error) {
 				server, err := engines.StartNATS(ctx, at.dir, at.port, at.log)
 				if err != nil {
@@ -74,7 +76,7 @@ func allEngines() []engine {
 			},
 		},
 		{
-			name: engineRedis, runVariable: varRedis, testVariable: "TEST_REDIS_URL",
+			name: engineRedis, runVariable: varRedis, testVariable: "TEST_REDIS_URL", port: "6379",
 			standIn: "miniredis, in memory",
 			start: func(_ context.Context, at place) (*running, error) {
 				server, err := engines.StartRedis(at.port)
@@ -85,7 +87,7 @@ func allEngines() []engine {
 			},
 		},
 		{
-			name: engineQdrant, runVariable: varQdrant, testVariable: "TEST_QDRANT_URL",
+			name: engineQdrant, runVariable: varQdrant, testVariable: "TEST_QDRANT_URL", port: "6334",
 			standIn: "qdrantlocal, exact search on one machine",
 			start: func(ctx context.Context, at place) (*running, error) {
 				server, err := engines.StartQdrant(ctx, at.dir, at.port, at.logger())

@@ -212,7 +212,7 @@ const orphanLimit = programGrace
 // startEngine starts one engine, or takes the server that the environment names instead.
 func (s *session) startEngine(ctx context.Context, e engine) error {
 	if s.given(e.runVariable) != "" {
-		return s.useGiven(e)
+		return s.useGiven(ctx, e)
 	}
 	if e.name == enginePostgres && s.given(varAppDatabase) != "" {
 		return usagef("%s is set, but migrating that database takes its owner's address: set %s too, or unset the former to use ours",
@@ -271,7 +271,7 @@ func (s *session) given(name string) string {
 }
 
 // useGiven takes a server that the environment names.
-func (s *session) useGiven(e engine) error {
+func (s *session) useGiven(ctx context.Context, e engine) error {
 	alongside := map[string][]string{
 		enginePostgres: {varAppDatabase, varEngineDatabase},
 		engineQdrant:   {varQdrantKey},
@@ -284,6 +284,11 @@ func (s *session) useGiven(e engine) error {
 	}
 	if e.name == enginePostgres && (s.variables[varAppDatabase] == "") != (s.variables[varEngineDatabase] == "") {
 		return usagef("set both DATABASE_URL and ENGINE_DATABASE_URL, or neither to have both roles' logins made")
+	}
+	if e.port != "" {
+		if err := reach(ctx, e.runVariable, s.given(e.runVariable), e.port); err != nil {
+			return err
+		}
 	}
 	s.console.Phase(e.name, "the one that "+e.runVariable+" names", 0)
 	return nil
