@@ -444,3 +444,22 @@ func TestChunks(t *testing.T) {
 		return tx.Chunks().InsertBatch(nil)
 	})
 }
+
+func TestABriefDocumentLeavesOutWhatIsLarge(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 2)
+	doc := &store.Document{Title: "T", FileName: "t.txt", DocumentType: "text", MIMEType: "text/plain", Tags: []string{"x"}}
+	w.in(w.acme, func(tx *store.Tx) error {
+		if err := tx.Documents().Create(doc); err != nil {
+			return err
+		}
+		return tx.Documents().SetParsed(doc.ID, store.Parsed{Content: "long", Pages: 3, Chunks: 1})
+	})
+	w.in(w.acme, func(tx *store.Tx) error {
+		brief, err := tx.Documents().GetBrief(doc.ID)
+		if err == nil && (brief.Content != "" || brief.Title != "T" || brief.PageCount != 3 || len(brief.Tags) != 1) {
+			t.Errorf("got %+v", brief)
+		}
+		return err
+	})
+}

@@ -94,6 +94,11 @@ func (r Documents) Get(id uuid.UUID) (*Document, error) {
 	return take[Document](within[Document](r.tx).Where("id = ?", id), "document")
 }
 
+// GetBrief is Get without Content and VectorIDs, which are as large as the document.
+func (r Documents) GetBrief(id uuid.UUID) (*Document, error) {
+	return take[Document](within[Document](r.tx).Omit("content", "vector_ids").Where("id = ?", id), "document")
+}
+
 // GetVisible returns a document that the user may see. One that is deleted or hidden is fault.NotFound, as an unknown one is.
 func (r Documents) GetVisible(id uuid.UUID, v Visibility) (*Document, error) {
 	return take[Document](v.narrow(r.tx, within[Document](r.tx).Where("id = ? AND is_active", id)), "document")

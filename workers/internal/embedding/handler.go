@@ -88,7 +88,7 @@ func (h *Handler) document(ctx context.Context, run *runner.Run, in events.Embed
 	var doc *store.Document
 	var chunks []store.Chunk
 	err = run.Read(ctx, func(tx *store.Tx) (err error) {
-		if doc, err = tx.Documents().Get(id); err != nil {
+		if doc, err = tx.Documents().GetBrief(id); err != nil {
 			return err
 		}
 		chunks, err = tx.Chunks().ListForDocument(id, in.FirstChunk, in.Chunks)

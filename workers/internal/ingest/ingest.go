@@ -2,6 +2,7 @@ package ingest
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/google/uuid"
@@ -91,7 +92,8 @@ func (h *Handler) parse(ctx context.Context, run *runner.Run, in events.Document
 	var lost error
 	doc, err := h.parser.Parse(ctx, parse.Source{Name: in.FileName, MediaType: in.MediaType, Content: file, Size: file.Size()},
 		func(done, total int) {
-			if err := run.Progress(ctx, stageParse, done, total); err != nil && lost == nil {
+			// Progress that could not be shown is no reason to give up; a lost lease is.
+			if err := run.Progress(ctx, stageParse, done, total); errors.Is(err, store.ErrLeaseLost) {
 				lost = err
 			}
 		})
