@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -200,6 +201,13 @@ func TestAProgramThatDiesLaterIsStartedAgain(t *testing.T) {
 
 func TestServersOfOnesOwnAreUsed(t *testing.T) {
 	t.Parallel()
+	// Something must listen there, or the launcher says that nothing does.
+	server, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = server.Close() })
+	elsewhere := server.Addr().String()
 	for name, c := range map[string]struct {
 		env     []string
 		engine  string
@@ -207,11 +215,11 @@ func TestServersOfOnesOwnAreUsed(t *testing.T) {
 		problem string
 	}{
 		"NATS": {
-			env: []string{"NATS_URL=nats://elsewhere"}, engine: engineNATS, want: map[string]string{varNATS: "nats://elsewhere"},
+			env: []string{"NATS_URL=nats://" + elsewhere}, engine: engineNATS, want: map[string]string{varNATS: "nats://" + elsewhere},
 		},
 		"Qdrant with its key": {
-			env: []string{"QDRANT_URL=http://elsewhere", "QDRANT_API_KEY=key"}, engine: engineQdrant,
-			want: map[string]string{varQdrant: "http://elsewhere", varQdrantKey: "key"},
+			env: []string{"QDRANT_URL=http://" + elsewhere, "QDRANT_API_KEY=key"}, engine: engineQdrant,
+			want: map[string]string{varQdrant: "http://" + elsewhere, varQdrantKey: "key"},
 		},
 		"Gemini at its own address": {
 			env: []string{"GEMINI_API_KEY=key"}, engine: engineGemini, want: map[string]string{varGeminiKey: "key", varGeminiURL: ""},
