@@ -39,7 +39,9 @@ type Streams struct{ Out, Err io.Writer }
 // Run is the gateway. It returns when ctx ends, after open requests were finished and everything was closed.
 func Run(ctx context.Context, args []string, environ map[string]string, s Streams) error {
 	var cfg Config
-	start := config.Program{Name: name, About: "serves the API, dispatches jobs and streams their events.", Out: s.Out, Err: s.Err}
+	start := config.Program{
+		Name: name, About: "serves the API, dispatches jobs and streams their events.", Out: s.Out, Err: s.Err, Commands: commands(),
+	}
 	if done, err := start.Configure(&cfg, args, environ); done || err != nil {
 		return err
 	}

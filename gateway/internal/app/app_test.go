@@ -64,6 +64,30 @@ func TestReferenceIsPrinted(t *testing.T) {
 	}
 }
 
+func TestOpenAPIDocumentIsPrintedWithoutAnyConfiguration(t *testing.T) {
+	t.Parallel()
+	printed := map[string]string{}
+	for _, args := range [][]string{{"openapi"}, {"openapi", "--yaml"}} {
+		var out, errs bytes.Buffer
+		if err := app.Run(t.Context(), args, nil, app.Streams{Out: &out, Err: &errs}); err != nil || errs.Len() > 0 {
+			t.Fatalf("%q: %v %s", args, err, &errs)
+		}
+		printed[args[len(args)-1]] = out.String()
+	}
+	if text := printed["openapi"]; !strings.HasPrefix(text, "{") || !strings.Contains(text, `"operationId":"login"`) || !strings.Contains(text, `"version":"v1"`) {
+		t.Errorf("the JSON is %.200s", text)
+	}
+	if text := printed["--yaml"]; !strings.Contains(text, "operationId: login\n") {
+		t.Errorf("the YAML is %.200s", text)
+	}
+	// It says what a gateway takes that is not told otherwise.
+	for _, v := range config.Describe(&app.Config{}) {
+		if v.Name == "MAX_UPLOAD_BYTES" && (v.Default != "104857600" || !strings.Contains(printed["openapi"], "at most 100 MiB")) {
+			t.Errorf("the default of MAX_UPLOAD_BYTES is %s, which is not what the document says", v.Default)
+		}
+	}
+}
+
 func TestFailedStartClosesWhatItOpened(t *testing.T) {
 	t.Parallel()
 	var out bytes.Buffer

@@ -22,35 +22,36 @@ var explorer embed.FS
 const explorerPolicy = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; " +
 	"connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 
-// document is a file that is served as it is.
-type document struct {
+// asset is a file that is served as it is.
+type asset struct {
 	media string
 	body  []byte
 	etag  string
 }
 
-func newDocument(media string, body []byte) document {
+func newAsset(media string, body []byte) asset {
 	sum := sha256.Sum256(body)
-	return document{media: media, body: body, etag: `"` + hex.EncodeToString(sum[:12]) + `"`}
+	return asset{media: media, body: body, etag: `"` + hex.EncodeToString(sum[:12]) + `"`}
 }
 
-func (d document) serve(c *gin.Context) {
-	c.Header("ETag", d.etag)
+func (a asset) serve(c *gin.Context) {
+	c.Header("ETag", a.etag)
 	c.Header("Cache-Control", "no-cache")
-	if c.GetHeader("If-None-Match") == d.etag {
+	if c.GetHeader("If-None-Match") == a.etag {
 		c.Status(http.StatusNotModified)
 		return
 	}
-	c.Data(http.StatusOK, d.media, d.body)
+	c.Data(http.StatusOK, a.media, a.body)
 }
 
 // docs serves the OpenAPI document and the explorer.
 func (s *Server) docs() error {
-	if err := s.finish(); err != nil {
+	described, err := s.openAPI()
+	if err != nil {
 		return err
 	}
-	s.serveGet("/openapi.json", s.openapi.serve)
-	s.serveGet("/openapi.yaml", s.openyaml.serve)
+	s.serveGet("/openapi.json", newAsset("application/json", described.JSON).serve)
+	s.serveGet("/openapi.yaml", newAsset("application/yaml", described.YAML).serve)
 
 	files, err := explorer.ReadDir("explorer")
 	if err != nil {
@@ -65,10 +66,10 @@ func (s *Server) docs() error {
 		if media == "" {
 			media = "text/plain; charset=utf-8"
 		}
-		d := newDocument(media, body)
+		file := newAsset(media, body)
 		serve := func(c *gin.Context) {
 			c.Header("Content-Security-Policy", explorerPolicy)
-			d.serve(c)
+			file.serve(c)
 		}
 		if f.Name() == "index.html" {
 			s.serveGet("/docs", serve)

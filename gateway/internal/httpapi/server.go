@@ -1,7 +1,6 @@
 package httpapi
 
 import (
-	"encoding/json"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -58,13 +57,11 @@ type Parts struct {
 type Server struct {
 	Parts
 
-	cfg      Config
-	log      *slog.Logger
-	metrics  *requestMetrics
-	router   *gin.Engine
-	api      huma.API
-	openapi  document
-	openyaml document
+	cfg     Config
+	log     *slog.Logger
+	metrics *requestMetrics
+	router  *gin.Engine
+	api     huma.API
 }
 
 // New builds the API with all its operations.
@@ -160,42 +157,5 @@ func tags() []*huma.Tag {
 		{Name: tagDocuments, Description: "Documents and how to find passages in them"},
 		{Name: tagEmbeddings, Description: "Vectors for texts"},
 		{Name: tagJobs, Description: "Work that was accepted, and how it goes"},
-	}
-}
-
-// finish renders the OpenAPI document, once all operations are known.
-func (s *Server) finish() error {
-	s.keepToTheStandard()
-	spec, err := json.Marshal(s.api.OpenAPI())
-	if err != nil {
-		return fmt.Errorf("httpapi: render the OpenAPI document: %w", err)
-	}
-	yaml, err := s.api.OpenAPI().YAML()
-	if err != nil {
-		return fmt.Errorf("httpapi: render the OpenAPI document: %w", err)
-	}
-	s.openapi = newDocument("application/json", spec)
-	s.openyaml = newDocument("application/yaml", yaml)
-	return nil
-}
-
-// keepToTheStandard takes out of the OpenAPI document what only huma knows: the words for a pattern, which are in the
-// messages by now. Strict readers refuse a document with keywords of its own.
-func (s *Server) keepToTheStandard() {
-	doc := s.api.OpenAPI()
-	for _, item := range doc.Paths {
-		for _, op := range []*huma.Operation{item.Get, item.Put, item.Post, item.Patch, item.Delete} {
-			if op == nil {
-				continue
-			}
-			for _, p := range op.Parameters {
-				p.Schema.PatternDescription = ""
-			}
-		}
-	}
-	for _, schema := range doc.Components.Schemas.Map() {
-		for _, property := range schema.Properties {
-			property.PatternDescription = ""
-		}
 	}
 }
