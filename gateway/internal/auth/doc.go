@@ -4,7 +4,8 @@
 // refused instead of taking the processor from everything else. An unknown user costs what a wrong password costs.
 //
 // [Tokens] issues and verifies access tokens: signed, short-lived, checked without asking anybody. Its [Keyring] holds the key that
-// signs and those that still verify, which is how keys are rotated.
+// signs and those that still verify, which is how keys are rotated. A key is a secret that all gateways share ([HS256]) or a pair
+// of which others may have the public half ([EdDSA], [KeySet]).
 //
 // Refresh tokens ([NewRefresh], [ParseRefresh]) are opaque and kept as hashes. They carry their tenant, so that they are looked up inside
 // it, and a checksum, so that garbage is refused without a query. Rotation and reuse detection belong to the store.

@@ -16,10 +16,11 @@ import (
 // MinSecretLength is the length in bytes of the shortest secret that HS256 takes, that of its hash.
 const MinSecretLength = 32
 
-// Key signs or verifies access tokens by one algorithm. Make it with HS256.
+// Key signs or verifies access tokens by one algorithm. Make it with HS256, EdDSA or EdDSAPublic.
 type Key struct {
-	id        string
-	method    jwt.SigningMethod
+	id     string
+	method jwt.SigningMethod
+	// signing is nil in a key that only verifies.
 	signing   any
 	verifying any
 }
@@ -45,17 +46,19 @@ func HS256(s secret.Text) (Key, error) {
 func (k Key) ID() string { return k.id }
 
 // Keyring holds the key that signs and all keys that verify. To rotate, put a new key in front and keep the old one behind it
-// for as long as its tokens live.
+// for as long as its tokens live. The two may be of different algorithms.
 type Keyring struct {
-	current Key
+	// keys begin with the one that signs.
+	keys    []Key
 	byID    map[string]Key
 	methods []string
 }
 
-// NewKeyring makes a keyring that signs with current and verifies with all given keys.
+// NewKeyring makes a keyring that signs with current and verifies with all given keys. A current key that cannot sign is an
+// error, as is a key that is given twice.
 func NewKeyring(current Key, previous ...Key) (*Keyring, error) {
-	ring := &Keyring{current: current, byID: make(map[string]Key, 1+len(previous))}
-	for _, k := range append([]Key{current}, previous...) {
+	ring := &Keyring{keys: append([]Key{current}, previous...), byID: make(map[string]Key, 1+len(previous))}
+	for _, k := range ring.keys {
 		if k.method == nil {
 			return nil, errors.New("auth: a zero Key in a keyring")
 		}
@@ -67,10 +70,17 @@ func NewKeyring(current Key, previous ...Key) (*Keyring, error) {
 			ring.methods = append(ring.methods, alg)
 		}
 	}
+	if current.signing == nil {
+		return nil, fmt.Errorf("auth: the key %s cannot sign, because it is only the public half", current.id)
+	}
 	return ring, nil
 }
 
+// current is the key that signs.
+func (r *Keyring) current() Key { return r.keys[0] }
+
 // find returns what verifies a token: the key that its header names, if the token was also signed by that key's algorithm.
+// The algorithm is the key's and never the token's to choose: otherwise a public key would pass for a shared secret.
 func (r *Keyring) find(token *jwt.Token) (any, error) {
 	id, ok := token.Header["kid"].(string)
 	if !ok {

@@ -18,11 +18,18 @@ const AccessTTL = 30 * time.Minute
 // accessType is the typ claim of an access token; a token made for another purpose with the same key has another.
 const accessType = "access"
 
+// headerType is the typ header of an access token, by RFC 9068. Others who hold our public keys tell by it that a token is meant
+// for an API.
+const headerType = "at+jwt"
+
 // leeway is how far the clocks of two gateways may differ.
 const leeway = 5 * time.Second
 
-// maxTokenLength bounds what is parsed at all; a token of ours has less than 600 bytes.
+// maxTokenLength bounds what is parsed at all; a token of ours has less than 800 bytes and its issuer and audience.
 const maxTokenLength = 4096
+
+// MaxNameLength is the length in bytes of the longest issuer and audience, so that tokens keep far below what is parsed.
+const MaxNameLength = 256
 
 // Subject is whom an access token speaks for.
 type Subject struct {
@@ -52,9 +59,9 @@ type Access struct {
 type TokenOptions struct {
 	// Keys sign and verify. Required.
 	Keys *Keyring
-	// Issuer is the iss claim, given and demanded. Required.
+	// Issuer is the iss claim, given and demanded. Required; at most MaxNameLength bytes.
 	Issuer string
-	// Audience is the aud claim, given and demanded. Required.
+	// Audience is the aud claim, given and demanded. Required; at most MaxNameLength bytes.
 	Audience string
 	// TTL is how long a token lives; zero means AccessTTL.
 	TTL time.Duration
@@ -68,10 +75,13 @@ type Tokens struct {
 	parser *jwt.Parser
 }
 
-// NewTokens refuses options without keys, issuer or audience.
+// NewTokens refuses options without keys, issuer or audience, or with ones that are too long.
 func NewTokens(opts TokenOptions) (*Tokens, error) {
 	if opts.Keys == nil || opts.Issuer == "" || opts.Audience == "" || opts.TTL < 0 {
 		return nil, errors.New("auth: access tokens need keys, an issuer, an audience and no negative lifetime")
+	}
+	if len(opts.Issuer) > MaxNameLength || len(opts.Audience) > MaxNameLength {
+		return nil, fmt.Errorf("auth: an issuer or audience has more than %d bytes", MaxNameLength)
 	}
 	if opts.TTL == 0 {
 		opts.TTL = AccessTTL
@@ -91,6 +101,9 @@ func NewTokens(opts TokenOptions) (*Tokens, error) {
 	)}, nil
 }
 
+// KeySet returns the public keys by which others can verify the tokens; none where they are signed with a shared secret.
+func (t *Tokens) KeySet() KeySet { return t.opts.Keys.Public() }
+
 // claims are the body of an access token.
 type claims struct {
 	jwt.RegisteredClaims
@@ -108,13 +121,15 @@ func (t *Tokens) Issue(s Subject) (token string, expiresAt time.Time, err error)
 	}
 	now := t.opts.Now().Truncate(time.Second)
 	expiresAt = now.Add(t.opts.TTL)
-	unsigned := jwt.NewWithClaims(t.opts.Keys.current.method, claims{
+	key := t.opts.Keys.current()
+	unsigned := jwt.NewWithClaims(key.method, claims{
 		RegisteredClaims: jwt.RegisteredClaims{
 			Issuer:    t.opts.Issuer,
 			Audience:  jwt.ClaimStrings{t.opts.Audience},
 			Subject:   s.UserID.String(),
 			ID:        uuid.NewString(),
 			IssuedAt:  jwt.NewNumericDate(now),
+			NotBefore: jwt.NewNumericDate(now),
 			ExpiresAt: jwt.NewNumericDate(expiresAt),
 		},
 		Type:      accessType,
@@ -122,8 +137,9 @@ func (t *Tokens) Issue(s Subject) (token string, expiresAt time.Time, err error)
 		Session:   s.SessionID.String(),
 		Superuser: s.Superuser,
 	})
-	unsigned.Header["kid"] = t.opts.Keys.current.id
-	token, err = unsigned.SignedString(t.opts.Keys.current.signing)
+	unsigned.Header["typ"] = headerType
+	unsigned.Header["kid"] = key.id
+	token, err = unsigned.SignedString(key.signing)
 	if err != nil {
 		return "", time.Time{}, fmt.Errorf("sign access token: %w", err)
 	}
@@ -138,7 +154,7 @@ func (t *Tokens) Verify(token string) (Access, error) {
 		return Access{}, invalidToken(errors.New("longer than any token of ours"))
 	}
 	var c claims
-	if _, err := t.parser.ParseWithClaims(token, &c, t.opts.Keys.find); err != nil {
+	if _, err := t.parser.ParseWithClaims(token, &c, t.key); err != nil {
 		if onlyExpired(err) && c.Type == accessType {
 			return Access{}, fault.Wrap(err, fault.Unauthenticated, "token.expired", "The access token has expired. Refresh it.")
 		}
@@ -149,6 +165,18 @@ func (t *Tokens) Verify(token string) (Access, error) {
 		return Access{}, invalidToken(err)
 	}
 	return access, nil
+}
+
+// key returns what verifies a token, if its header is one of ours. It is asked before the signature is checked.
+func (t *Tokens) key(token *jwt.Token) (any, error) {
+	if token.Header["typ"] != headerType {
+		return nil, errors.New("the header is not of an access token")
+	}
+	// Whoever does not know a critical extension must refuse the token (RFC 7515), and we know none.
+	if _, found := token.Header["crit"]; found {
+		return nil, errors.New("the header demands an extension")
+	}
+	return t.opts.Keys.find(token)
 }
 
 // onlyExpired reports whether a token's age is all that is wrong with it. The signature is checked before the claims, and

@@ -116,7 +116,7 @@ func TestTokenOnTheWire(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if header["alg"] != "HS256" || header["kid"] != key(t, newSecret).ID() {
+	if header["alg"] != "HS256" || header["typ"] != "at+jwt" || header["kid"] != key(t, newSecret).ID() {
 		t.Errorf("header: %v", header)
 	}
 	delete(body, "jti")
@@ -124,7 +124,7 @@ func TestTokenOnTheWire(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := `{"aud":["copilot-api"],"exp":1772368200,"iat":1772366400,"iss":"copilot","org":"` + subject.Tenant.String() +
+	want := `{"aud":["copilot-api"],"exp":1772368200,"iat":1772366400,"iss":"copilot","nbf":1772366400,"org":"` + subject.Tenant.String() +
 		`","sid":"` + subject.SessionID.String() + `","sub":"` + subject.UserID.String() + `","typ":"access"}`
 	if string(got) != want {
 		t.Errorf("body %s\nwant %s", got, want)
@@ -166,14 +166,18 @@ func TestTokenIsRefused(t *testing.T) {
 			forge(t, jwt.SigningMethodHS256, []byte(newSecret), map[string]any{"typ": "refresh", "exp": noon.Add(-time.Hour).Unix()}),
 			"token.invalid",
 		},
-		"without an expiry":     {changed("exp", nil), "token.invalid"},
-		"without an issue time": {changed("iat", nil), "token.invalid"},
-		"without a tenant":      {changed("org", ""), "token.invalid"},
-		"of the nil tenant":     {changed("org", uuid.Nil), "token.invalid"},
-		"without a user":        {changed("sub", "root"), "token.invalid"},
-		"without a session":     {changed("sid", nil), "token.invalid"},
-		"without an id":         {changed("jti", 7), "token.invalid"},
-		"without a key id":      {changed("kid", nil), "token.invalid"},
+		"without an expiry":                     {changed("exp", nil), "token.invalid"},
+		"without an issue time":                 {changed("iat", nil), "token.invalid"},
+		"without a tenant":                      {changed("org", ""), "token.invalid"},
+		"of the nil tenant":                     {changed("org", uuid.Nil), "token.invalid"},
+		"without a user":                        {changed("sub", "root"), "token.invalid"},
+		"without a session":                     {changed("sid", nil), "token.invalid"},
+		"without an id":                         {changed("jti", 7), "token.invalid"},
+		"without a key id":                      {changed("kid", nil), "token.invalid"},
+		"that is no access token by its header": {changed("header typ", "JWT"), "token.invalid"},
+		"without a type in its header":          {changed("header typ", nil), "token.invalid"},
+		"that demands an extension":             {changed("header crit", []string{"b64"}), "token.invalid"},
+		"that is not good yet":                  {changed("nbf", noon.Add(time.Minute).Unix()), "token.invalid"},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -196,7 +200,8 @@ func TestTokenIsRefused(t *testing.T) {
 	}
 }
 
-// forge signs a good body with what was changed in it; a nil value leaves the claim out, "kid" is a header.
+// forge signs a good body with what was changed in it; a nil value leaves the claim out. "kid" and what begins with "header " are
+// headers.
 func forge(t *testing.T, method jwt.SigningMethod, signing any, changed map[string]any) string {
 	t.Helper()
 	body := jwt.MapClaims{
@@ -204,15 +209,16 @@ func forge(t *testing.T, method jwt.SigningMethod, signing any, changed map[stri
 		"iat": noon.Unix(), "exp": noon.Add(time.Minute).Unix(),
 	}
 	token := jwt.NewWithClaims(method, body)
-	token.Header["kid"] = key(t, newSecret).ID()
+	token.Header["typ"], token.Header["kid"] = "at+jwt", key(t, newSecret).ID()
 	for name, value := range changed {
-		switch {
-		case name == "kid":
-			delete(token.Header, name)
-		case value == nil:
-			delete(body, name)
-		default:
-			body[name] = value
+		into := map[string]any(body)
+		if header, ok := strings.CutPrefix(name, "header "); ok || name == "kid" {
+			into, name = token.Header, header
+		}
+		if value == nil {
+			delete(into, name)
+		} else {
+			into[name] = value
 		}
 	}
 	signed, err := token.SignedString(signing)
@@ -267,6 +273,8 @@ func TestWeakOrMissingSettingsAreRefused(t *testing.T) {
 	for name, opts := range map[string]auth.TokenOptions{
 		"no keys": {Issuer: "i", Audience: "a"}, "no issuer": {Keys: ring, Audience: "a"}, "no audience": {Keys: ring, Issuer: "i"},
 		"a negative lifetime": {Keys: ring, Issuer: "i", Audience: "a", TTL: -1},
+		"a long issuer":       {Keys: ring, Issuer: strings.Repeat("i", 257), Audience: "a"},
+		"a long audience":     {Keys: ring, Issuer: "i", Audience: strings.Repeat("a", 257)},
 	} {
 		if _, err := auth.NewTokens(opts); err == nil {
 			t.Errorf("%s was accepted", name)
