@@ -25,7 +25,6 @@ import (
 	"github.com/tarento/copilot/pkg/bus"
 	"github.com/tarento/copilot/pkg/config"
 	"github.com/tarento/copilot/pkg/lifecycle"
-	"github.com/tarento/copilot/pkg/secret"
 	"github.com/tarento/copilot/pkg/store"
 	"github.com/tarento/copilot/pkg/telemetry"
 )
@@ -164,7 +163,7 @@ func (p *platform) build(listener net.Listener) ([]lifecycle.Service, error) {
 }
 
 func (p *platform) accounts() (*account.Service, error) {
-	ring, err := keyring(p.cfg.Auth)
+	ring, err := p.cfg.Auth.keyring()
 	if err != nil {
 		return nil, err
 	}
@@ -182,22 +181,6 @@ func (p *platform) accounts() (*account.Service, error) {
 		Store: p.store, Passwords: passwords, Tokens: tokens, RefreshKey: p.cfg.Auth.Secret, RefreshTTL: p.cfg.Auth.RefreshTTL,
 		Remember: p.cfg.Auth.Remember,
 	}), nil
-}
-
-// keyring signs with the secret and verifies with the one before it, too.
-func keyring(a Auth) (*auth.Keyring, error) {
-	var keys []auth.Key
-	for _, s := range []secret.Text{a.Secret, a.Previous} {
-		if s.IsZero() {
-			continue
-		}
-		key, err := auth.HS256(s)
-		if err != nil {
-			return nil, err
-		}
-		keys = append(keys, key)
-	}
-	return auth.NewKeyring(keys[0], keys[1:]...)
 }
 
 func (p *platform) redisReady(ctx context.Context) error {

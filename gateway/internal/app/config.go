@@ -35,10 +35,14 @@ type Config struct {
 	Log  telemetry.LogConfig
 }
 
-// Auth is what the gateway is told about passwords and tokens.
+// Auth is what the gateway is told about passwords and tokens. OldKey is no secret; as a secret.Text it can come from a file, and
+// stays unseen should it be the private half by mistake.
 type Auth struct {
-	Secret     secret.Text   `env:"JWT_SECRET,required"                                    desc:"Signs access tokens; the same on all gateways, at least 32 bytes of randomness."`
-	Previous   secret.Text   `env:"JWT_PREVIOUS_SECRET"                                    desc:"The secret before this one; its tokens stay good. Set it while secrets are rotated, for as long as access tokens live."`
+	Secret     secret.Text   `env:"JWT_SECRET,required"                                    desc:"Signs access tokens with HS256, and derives what all gateways must derive alike; the same on all of them, at least 32 bytes of randomness."`
+	Previous   secret.Text   `env:"JWT_PREVIOUS_SECRET"                                    desc:"Another secret whose HS256 tokens are good. Set it while keys are rotated, for as long as access tokens live."`
+	Algorithm  string        `env:"JWT_ALGORITHM"                  envDefault:"HS256"       desc:"HS256 or EdDSA. EdDSA signs access tokens with a private key, and /.well-known/jwks.json tells others how to verify them."`
+	PrivateKey secret.Text   `env:"JWT_PRIVATE_KEY"                                        desc:"Ed25519 key that signs with EdDSA, as PEM (PKCS #8), with line breaks or \\n for them; the same on all gateways."`
+	OldKey     secret.Text   `env:"JWT_PREVIOUS_PUBLIC_KEY"                                desc:"Another Ed25519 key whose tokens are good: the public half as PEM (SPKI). Set it while keys are rotated, for as long as access tokens live."`
 	Issuer     string        `env:"JWT_ISSUER"                     envDefault:"copilot"     desc:"Issuer of access tokens; differs between environments that share a secret."`
 	Audience   string        `env:"JWT_AUDIENCE"                   envDefault:"copilot-api" desc:"Audience of access tokens."`
 	AccessTTL  time.Duration `env:"ACCESS_TOKEN_TTL"               envDefault:"30m"         desc:"How long an access token lives."`
@@ -89,6 +93,10 @@ func (a Auth) Validate() error {
 		return config.Invalid("JWT_SECRET", "must have at least %d bytes", auth.MinSecretLength)
 	case !a.Previous.IsZero() && a.Previous.Len() < auth.MinSecretLength:
 		return config.Invalid("JWT_PREVIOUS_SECRET", "must have at least %d bytes", auth.MinSecretLength)
+	case len(a.Issuer) > auth.MaxNameLength:
+		return config.Invalid("JWT_ISSUER", "must have at most %d bytes", auth.MaxNameLength)
+	case len(a.Audience) > auth.MaxNameLength:
+		return config.Invalid("JWT_AUDIENCE", "must have at most %d bytes", auth.MaxNameLength)
 	case a.AccessTTL < time.Second:
 		return config.Invalid("ACCESS_TOKEN_TTL", "must be at least 1s")
 	case a.RefreshTTL < a.AccessTTL:
@@ -96,6 +104,7 @@ func (a Auth) Validate() error {
 	case a.BcryptCost < 4 || a.BcryptCost > 31:
 		return config.Invalid("BCRYPT_COST", "must be from 4 to 31")
 	default:
-		return nil
+		_, err := a.keyring()
+		return err
 	}
 }
