@@ -15,6 +15,7 @@ func (s *Server) system() {
 			"name": "Co-Pilot API", "version": s.cfg.Version,
 			"links": gin.H{
 				"api": base, "docs": "/docs", "openapi": "/openapi.json", "health": "/health", "ready": "/readyz",
+				"jwks": jwksPath,
 			},
 		})
 	})
@@ -34,6 +35,7 @@ func (s *Server) system() {
 		}
 		c.JSON(code, gin.H{"status": status, "parts": parts})
 	})
+	s.jwks()
 }
 
 // serveGet has a path answer GET, and HEAD as probes and proxies send it: with the same headers and no body.
