@@ -1,6 +1,7 @@
 package migrations
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	_ "embed"
@@ -46,11 +47,22 @@ func Seed(ctx context.Context, db *sql.DB, opts SeedOptions) error {
 	}
 	defer func() { _ = tx.Rollback() }()
 
-	if err := setPasswords(ctx, tx, opts.PasswordCost); err != nil {
-		return err
-	}
-	if _, err := tx.ExecContext(ctx, seedSQL); err != nil {
-		return fmt.Errorf("seed: %w", explain(err))
+	for _, organization := range []struct {
+		id        string
+		usernames []string
+	}{
+		{"01900000-0000-7000-8000-000000000a00", []string{"admin_acme", "member_acme"}},
+		{"01900000-0000-7000-8000-000000000b00", []string{"admin_startup"}},
+	} {
+		if err := set(ctx, tx, "app.tenant_id", organization.id); err != nil {
+			return err
+		}
+		if err := setPasswords(ctx, tx, organization.usernames, opts.PasswordCost); err != nil {
+			return err
+		}
+		if _, err := tx.ExecContext(ctx, seedSQL); err != nil {
+			return fmt.Errorf("seed organization %s: %w", organization.id, explain(err))
+		}
 	}
 	if err := tx.Commit(); err != nil {
 		return fmt.Errorf("seed: commit: %w", err)
@@ -60,11 +72,11 @@ func Seed(ctx context.Context, db *sql.DB, opts SeedOptions) error {
 
 // setPasswords hands each user's password hash to seed.sql as a setting of the transaction. Users that exist keep theirs,
 // so nothing is spent on hashing for them.
-func setPasswords(ctx context.Context, tx *sql.Tx, cost int) error {
+func setPasswords(ctx context.Context, tx *sql.Tx, usernames []string, cost int) error {
 	if cost == 0 {
 		cost = defaultPasswordCost
 	}
-	for _, username := range []string{"admin_acme", "member_acme", "admin_startup"} {
+	for _, username := range usernames {
 		var exists bool
 		err := tx.QueryRowContext(ctx, "SELECT EXISTS (SELECT FROM users WHERE lower(username) = $1)", username).Scan(&exists)
 		if err != nil {
@@ -76,9 +88,17 @@ func setPasswords(ctx context.Context, tx *sql.Tx, cost int) error {
 				return fmt.Errorf("seed: hash password: %w", err)
 			}
 		}
-		if _, err := tx.ExecContext(ctx, "SELECT set_config($1, $2, true)", "seed."+username, string(hash)); err != nil {
-			return fmt.Errorf("seed: pass on password hash: %w", err)
+		if err := set(ctx, tx, "seed."+username, string(hash)); err != nil {
+			return err
 		}
+	}
+	return nil
+}
+
+// set gives a setting a value for the rest of the transaction.
+func set(ctx context.Context, tx *sql.Tx, name, value string) error {
+	if _, err := tx.ExecContext(ctx, "SELECT set_config($1, $2, true)", name, value); err != nil {
+		return fmt.Errorf("seed: set %s: %w", name, err)
 	}
 	return nil
 }
@@ -93,8 +113,9 @@ func explain(err error) error {
 	case "42P01": // undefined_table
 		return fmt.Errorf("the schema is missing or old, run `migrate up` first: %w", err)
 	case "23505": // unique_violation
+		// To whom row-level security applies the server does not quote the row, only the constraint.
 		return fmt.Errorf("the database already has its own row where the demonstration data would go (%s): %w",
-			refusal.Detail, err)
+			cmp.Or(refusal.Detail, refusal.ConstraintName), err)
 	default:
 		return err
 	}
