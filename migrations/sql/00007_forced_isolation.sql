@@ -30,26 +30,21 @@ CREATE POLICY auth ON refresh_tokens FOR SELECT TO copilot_auth USING (true);
 -- +goose StatementBegin
 DO $$
 DECLARE
+    member constant text := CASE WHEN current_setting('server_version_num')::int < 160000 THEN 'MEMBER' ELSE 'SET' END;
+    joins  constant boolean := NOT pg_has_role('copilot_auth', member);
     fn     text;
-    joined boolean := false;
 BEGIN
     -- Only a member of a role can hand something over to it, and only to a role that may create things in the schema. Both
     -- end with the handing over: a member falls under the policies of its role, and the owner is to be bound.
-    IF NOT (SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname = current_user) THEN
-        BEGIN
-            GRANT copilot_auth TO CURRENT_USER;
-            joined := true;
-        EXCEPTION
-            -- Somebody else made the role. If he made us a member, too, the next statements succeed, and otherwise they tell.
-            WHEN insufficient_privilege THEN NULL;
-        END;
+    IF joins THEN
+        GRANT copilot_auth TO CURRENT_USER;
     END IF;
     EXECUTE format('GRANT USAGE, CREATE ON SCHEMA %I TO copilot_auth', current_schema());
     FOREACH fn IN ARRAY ARRAY ['auth_find_user(text)', 'auth_find_refresh_token(bytea)'] LOOP
         EXECUTE format('ALTER FUNCTION %s OWNER TO copilot_auth', fn);
     END LOOP;
     EXECUTE format('REVOKE CREATE ON SCHEMA %I FROM copilot_auth', current_schema());
-    IF joined THEN
+    IF joins THEN
         REVOKE copilot_auth FROM CURRENT_USER;
     END IF;
 END
@@ -109,22 +104,17 @@ $$;
 
 DO $$
 DECLARE
-    fn     text;
-    joined boolean := false;
+    joins constant boolean := NOT pg_has_role('copilot_auth', 'USAGE');
+    fn    text;
 BEGIN
-    IF NOT (SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname = current_user) THEN
-        BEGIN
-            GRANT copilot_auth TO CURRENT_USER;
-            joined := true;
-        EXCEPTION
-            WHEN insufficient_privilege THEN NULL;
-        END;
+    IF joins THEN
+        GRANT copilot_auth TO CURRENT_USER;
     END IF;
     FOREACH fn IN ARRAY ARRAY ['auth_find_user(text)', 'auth_find_refresh_token(bytea)'] LOOP
         EXECUTE format('ALTER FUNCTION %s OWNER TO CURRENT_USER', fn);
     END LOOP;
     EXECUTE format('REVOKE USAGE ON SCHEMA %I FROM copilot_auth', current_schema());
-    IF joined THEN
+    IF joins THEN
         REVOKE copilot_auth FROM CURRENT_USER;
     END IF;
 END
