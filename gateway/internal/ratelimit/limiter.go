@@ -135,21 +135,50 @@ func (l *Limiter) Allow(ctx context.Context, rule Rule, key string) (Decision, e
 	if rule.Rate <= 0 {
 		return Decision{Allowed: true}, nil
 	}
-	if l.opts.Now().UnixNano() < l.askAgain.Load() {
+	result, known, err := l.draw(ctx, rule, key, 1)
+	switch {
+	case err != nil:
+		return Decision{}, err
+	case !known:
 		return l.decideAlone(rule), nil
+	default:
+		return l.decision(rule, result), nil
+	}
+}
+
+// draw takes up to n permits from Redis, fewer when there are not so many. It is not known how many there are while Redis is
+// away. The only error is that of a ctx that has ended.
+func (l *Limiter) draw(ctx context.Context, rule Rule, key string, n int) (result *redis_rate.Result, known bool, err error) {
+	if !l.mayAsk() {
+		return nil, false, nil
 	}
 	asking, cancel := context.WithTimeout(ctx, l.opts.Timeout)
 	defer cancel()
-	result, err := l.redis.Allow(asking, l.key(rule, key), rule.limit())
+	if n == 1 {
+		// Where the burst is 1 as well, AllowAtMost would sometimes round it down to none.
+		result, err = l.redis.Allow(asking, l.key(rule, key), rule.limit())
+	} else {
+		result, err = l.redis.AllowAtMost(asking, l.key(rule, key), rule.limit(), n)
+	}
 	if err != nil {
 		if gone := ended(ctx); gone != nil {
-			return Decision{}, fmt.Errorf("ask the rate limit %s: %w", rule.Name, gone)
+			return nil, false, fmt.Errorf("ask the rate limit %s: %w", rule.Name, gone)
 		}
-		l.failed(ctx, err)
-		return l.decideAlone(rule), nil
+		l.failed(ctx, rule, err)
+		return nil, false, nil
 	}
 	l.answered(ctx)
-	return l.decision(rule, result), nil
+	return result, true, nil
+}
+
+// mayAsk reports whether Redis is asked at this moment. While it is away, one caller in each pause finds out whether it is
+// back; the others do not wait for that.
+func (l *Limiter) mayAsk() bool {
+	now, again := l.opts.Now(), l.askAgain.Load()
+	if now.UnixNano() < again {
+		return false
+	}
+	return !l.away.Load() || l.askAgain.CompareAndSwap(again, now.Add(l.opts.Pause).UnixNano())
 }
 
 // ended returns why the caller's context is over. The client's socket observes a deadline too, and may notice it a moment
@@ -201,20 +230,26 @@ func (l *Limiter) decideAlone(rule Rule) Decision {
 }
 
 // failed leaves Redis alone for a while and says so, if it was not said lately.
-func (l *Limiter) failed(ctx context.Context, cause error) {
+func (l *Limiter) failed(ctx context.Context, rule Rule, cause error) {
 	now := l.opts.Now()
 	l.failures.Inc()
 	l.away.Store(true)
 	l.askAgain.Store(now.Add(l.opts.Pause).UnixNano())
 	due := l.logAgain.Load()
 	if now.UnixNano() >= due && l.logAgain.CompareAndSwap(due, now.Add(l.opts.LogEvery).UnixNano()) {
-		l.opts.Log.WarnContext(ctx, "Redis is away, rate limits are not counted", "error", cause)
+		meanwhile := "requests pass"
+		if rule.FailClosed {
+			meanwhile = "requests are refused"
+		}
+		l.opts.Log.WarnContext(ctx, "Redis is away, rate limits are not counted",
+			"rule", rule.Name, "meanwhile", meanwhile, "error", cause)
 	}
 }
 
 // answered notices that Redis is back.
 func (l *Limiter) answered(ctx context.Context) {
 	if l.away.Load() && l.away.CompareAndSwap(true, false) {
+		l.askAgain.Store(0)
 		l.opts.Log.InfoContext(ctx, "Redis is back, rate limits are counted again")
 	}
 }
