@@ -91,6 +91,55 @@ func TestParallelMigrationsOfOneDatabaseDoNotMeet(t *testing.T) {
 	}
 }
 
+func TestOwnerWhoIsNoSuperuserMigratesAndSeeds(t *testing.T) {
+	t.Parallel()
+	db := storetest.NewEmpty(t)
+	owner := openURL(t, db.PlainOwner(t))
+	first := up(t, owner)
+	seed := func() error {
+		return migrations.Seed(t.Context(), owner, migrations.SeedOptions{PasswordCost: bcrypt.MinCost})
+	}
+	if err := seed(); err != nil {
+		t.Fatal(err)
+	}
+	conn := db.Conn(t, db.OwnerURL)
+	before := contents(t, conn)
+	reference := storetest.NewSeeded(t)
+	for _, table := range []string{"organizations", "roles", "role_permissions", "users", "projects", "project_members", "agent_configs"} {
+		if got, want := rowCount(t, conn, table), rowCount(t, reference.Conn(t, reference.OwnerURL), table); got != want {
+			t.Errorf("%d %s, and %d when a superuser seeds", got, table, want)
+		}
+	}
+	if err := seed(); err != nil {
+		t.Fatal(err)
+	}
+	if after := contents(t, conn); before != after {
+		t.Errorf("the second seed changed the data:\n%s\nwas\n%s", after, before)
+	}
+	if back, err := migrations.Down(t.Context(), owner, 0); err != nil || len(back) != len(first) {
+		t.Fatalf("took back %d of %d: %v", len(back), len(first), err)
+	}
+	if left := objects(t, db); len(left) != 0 {
+		t.Errorf("down left behind %q", left)
+	}
+	up(t, owner)
+}
+
+func TestSeedTellsABoundOwnerWhichRowIsInTheWay(t *testing.T) {
+	t.Parallel()
+	db := storetest.NewEmpty(t)
+	owner := openURL(t, db.PlainOwner(t))
+	up(t, owner)
+	if _, err := db.Conn(t, db.OwnerURL).Exec(t.Context(),
+		"INSERT INTO organizations (id, name, domain) VALUES (gen_random_uuid(), 'Another Acme', 'ACME.com')"); err != nil {
+		t.Fatal(err)
+	}
+	err := migrations.Seed(t.Context(), owner, migrations.SeedOptions{PasswordCost: bcrypt.MinCost})
+	if err == nil || !containsAll(err.Error(), "its own row", "organizations_domain_key") {
+		t.Errorf("got %v, want the constraint that is in the way", err)
+	}
+}
+
 func TestSeedingTwiceChangesNothing(t *testing.T) {
 	t.Parallel()
 	db := storetest.NewSeeded(t)
@@ -217,7 +266,12 @@ func TestSeededRolesAreThoseOfTheAccessTable(t *testing.T) {
 
 func open(t *testing.T, db *storetest.DB) *sql.DB {
 	t.Helper()
-	owner, err := migrations.Open(t.Context(), db.OwnerURL, 10*time.Second)
+	return openURL(t, db.OwnerURL)
+}
+
+func openURL(t *testing.T, address string) *sql.DB {
+	t.Helper()
+	owner, err := migrations.Open(t.Context(), address, 10*time.Second)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -234,8 +288,8 @@ func up(t *testing.T, owner *sql.DB) []migrations.Step {
 	return steps
 }
 
-// objects lists everything that migrations make: columns with their defaults, indexes, constraints, policies, functions and
-// grants.
+// objects lists everything that migrations make: columns with their defaults, indexes, constraints, policies and whether they are
+// forced, functions with their owner, and grants.
 func objects(t *testing.T, db *storetest.DB) []string {
 	t.Helper()
 	rows, err := db.Conn(t, db.OwnerURL).Query(t.Context(), `
@@ -246,8 +300,16 @@ func objects(t *testing.T, db *storetest.DB) []string {
 			WHERE connamespace = 'public'::regnamespace AND conrelid::regclass::text NOT LIKE 'goose%'
 		UNION ALL SELECT concat_ws(' ', tablename, policyname, cmd, roles, qual, with_check) FROM pg_policies
 		UNION ALL SELECT pg_get_functiondef(oid) FROM pg_proc WHERE pronamespace = 'public'::regnamespace
+		UNION ALL SELECT concat_ws(' ', proname, proowner::regrole, prosecdef, proacl) FROM pg_proc
+			WHERE pronamespace = 'public'::regnamespace
+		UNION ALL SELECT concat_ws(' ', relname, relrowsecurity, relforcerowsecurity) FROM pg_class
+			WHERE relnamespace = 'public'::regnamespace AND relkind = 'r' AND relname NOT LIKE 'goose%'
 		UNION ALL SELECT concat_ws(' ', grantee, table_name, privilege_type) FROM information_schema.table_privileges
 			WHERE table_schema = 'public' AND grantee IN ('copilot_app', 'copilot_engine')
+		UNION ALL SELECT concat_ws(' ', grantee, table_name, column_name, privilege_type) FROM information_schema.column_privileges
+			WHERE table_schema = 'public' AND grantee = 'copilot_auth'
+		UNION ALL SELECT 'schema ' || grantee::regrole || ' ' || privilege_type FROM pg_namespace, aclexplode(nspacl)
+			WHERE nspname = 'public' AND grantee::regrole::text LIKE 'copilot_a%'
 		UNION ALL SELECT defaclacl::text FROM pg_default_acl
 		ORDER BY 1`)
 	if err != nil {
@@ -275,6 +337,14 @@ func contents(t *testing.T, conn *pgx.Conn) string {
 		fmt.Fprintln(&all, table, rows)
 	}
 	return all.String()
+}
+
+func rowCount(t *testing.T, conn *pgx.Conn, table string) (n int) {
+	t.Helper()
+	if err := conn.QueryRow(t.Context(), "SELECT count(*) FROM "+table).Scan(&n); err != nil {
+		t.Fatal(err)
+	}
+	return n
 }
 
 func containsAll(s string, parts ...string) bool {
