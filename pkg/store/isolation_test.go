@@ -5,112 +5,194 @@ import (
 	"fmt"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+	"golang.org/x/crypto/bcrypt"
 
+	"github.com/tarento/copilot/migrations"
 	"github.com/tarento/copilot/pkg/storetest"
 )
 
 const insufficientPrivilege = "42501"
 
-// occupy gives the organization $1 a row in each table that the demonstration data leaves empty.
-const occupy = `
-WITH author AS (SELECT id FROM users WHERE organization_id = $1 LIMIT 1),
-permission AS (
-	INSERT INTO permissions (organization_id, name, resource, action) VALUES ($1, 'own:thing', 'own', 'thing')),
-token AS (
-	INSERT INTO refresh_tokens (id, organization_id, user_id, family_id, token_hash, expires_at)
-	SELECT gen_random_uuid(), $1, id, gen_random_uuid(), sha256($1::text::bytea), now() FROM author),
-conversation AS (
-	INSERT INTO conversations (id, organization_id, user_id) SELECT gen_random_uuid(), $1, id FROM author RETURNING id),
-message AS (
-	INSERT INTO messages (id, organization_id, conversation_id, role)
-	SELECT gen_random_uuid(), $1, id, 'user' FROM conversation),
-document AS (
-	INSERT INTO documents (id, organization_id, title) VALUES (gen_random_uuid(), $1, 'Secret') RETURNING id),
-chunk AS (
-	INSERT INTO document_chunks (id, organization_id, document_id, chunk_index, text)
-	SELECT gen_random_uuid(), $1, id, 0, 'secret' FROM document),
-job AS (
-	INSERT INTO jobs (id, organization_id, kind, input) VALUES (gen_random_uuid(), $1, 'agent.run', '{}') RETURNING id),
-event AS (
-	INSERT INTO job_events (job_id, organization_id, seq, type) SELECT id, $1, 1, 'job.state' FROM job),
-step AS (
-	INSERT INTO run_steps (job_id, organization_id, step_no, kind, started_at, finished_at)
-	SELECT id, $1, 1, 'model', now(), now() FROM job)
-INSERT INTO idempotency_keys (organization_id, scope, key, body_hash, expires_at)
-VALUES ($1, 'POST /', 'key', '', now())`
-
-// tenantTables lists the tables that hold tenants' rows, with the column that names the tenant, from the catalog: a new table
-// is tested as soon as it exists.
-func tenantTables(t *testing.T, owner *pgx.Conn) map[string]string {
-	t.Helper()
-	rows, err := owner.Query(t.Context(), `SELECT table_name, column_name FROM information_schema.columns
-		WHERE table_schema = 'public' AND (column_name = 'organization_id' OR table_name = 'organizations' AND column_name = 'id')`)
-	if err != nil {
-		t.Fatal(err)
+// rowsOfTables are one row in each table that the demonstration data leaves empty, for the organization $1, parents first.
+func rowsOfTables() []string {
+	return []string{
+		`INSERT INTO permissions (organization_id, name, resource, action) VALUES ($1, 'own:thing', 'own', 'thing')`,
+		`INSERT INTO refresh_tokens (id, organization_id, user_id, family_id, token_hash, expires_at)
+			SELECT gen_random_uuid(), $1, id, gen_random_uuid(), sha256(organization_id::text::bytea), now()
+			FROM users WHERE organization_id = $1 LIMIT 1`,
+		`INSERT INTO conversations (id, organization_id, user_id)
+			SELECT gen_random_uuid(), $1, id FROM users WHERE organization_id = $1 LIMIT 1`,
+		`INSERT INTO messages (id, organization_id, conversation_id, role)
+			SELECT gen_random_uuid(), $1, id, 'user' FROM conversations WHERE organization_id = $1`,
+		`INSERT INTO documents (id, organization_id, title) VALUES (gen_random_uuid(), $1, 'Secret')`,
+		`INSERT INTO document_chunks (id, organization_id, document_id, chunk_index, text)
+			SELECT gen_random_uuid(), $1, id, 0, 'secret' FROM documents WHERE organization_id = $1`,
+		`INSERT INTO jobs (id, organization_id, kind, input) VALUES (gen_random_uuid(), $1, 'agent.run', '{}')`,
+		`INSERT INTO job_events (job_id, organization_id, seq, type)
+			SELECT id, $1, 1, 'job.state' FROM jobs WHERE organization_id = $1`,
+		`INSERT INTO run_steps (job_id, organization_id, step_no, kind, started_at, finished_at)
+			SELECT id, $1, 1, 'model', now(), now() FROM jobs WHERE organization_id = $1`,
+		`INSERT INTO idempotency_keys (organization_id, scope, key, body_hash, expires_at)
+			VALUES ($1, 'POST /', 'key', '', now())`,
 	}
-	tables := map[string]string{}
-	var table, column string
-	if _, err := pgx.ForEachRow(rows, []any{&table, &column}, func() error {
-		tables[table] = column
-		return nil
-	}); err != nil {
-		t.Fatal(err)
-	}
-	return tables
 }
 
-func TestApplicationRoleStaysInsideItsTenant(t *testing.T) {
-	t.Parallel()
-	db := storetest.NewSeeded(t)
-	owner, app := db.Conn(t, db.OwnerURL), db.Conn(t, db.AppURL)
-	for _, org := range []string{acmeID, startupID} {
-		if _, err := owner.Exec(t.Context(), occupy, org); err != nil {
-			t.Fatal(err)
+// occupy gives organizations a row in each table that the demonstration data leaves empty.
+func occupy(t *testing.T, owner *pgx.Conn, organizations ...string) {
+	t.Helper()
+	for _, organization := range organizations {
+		for _, insert := range rowsOfTables() {
+			if _, err := owner.Exec(t.Context(), insert, organization); err != nil {
+				t.Fatalf("%s: %v", insert, err)
+			}
 		}
 	}
-	tables := tenantTables(t, owner)
+}
+
+// Every role that could be given to the application, the owner included, meets every table in no tenant's and in one
+// tenant's name.
+func TestIsolationOfEveryTable(t *testing.T) {
+	t.Parallel()
+	db := storetest.NewEmpty(t)
+	plainOwner := db.PlainOwner(t)
+	migrateAndSeed(t, plainOwner)
+	admin := db.Conn(t, db.OwnerURL)
+	occupy(t, admin, acmeID, startupID)
+	tables := tenantTables(t, admin)
 	if len(tables) < 17 {
 		t.Fatalf("only %d tenant tables found", len(tables))
 	}
-	for _, setting := range []string{"", acmeID} {
-		enter(t, app, setting)
-		for table, column := range tables {
-			checkIsolation(t, owner, app, table, column, setting)
+	checks := 0
+	for role, address := range map[string]string{"the application": db.AppURL, "the owner": plainOwner} {
+		conn := db.Conn(t, address)
+		// First as the session begins, when the setting does not exist, and then as a transaction leaves it, empty.
+		for i, setting := range []string{"", "", acmeID} {
+			if i > 0 {
+				enter(t, conn, setting)
+			}
+			for table, column := range tables {
+				i := intruder{t: t, name: fmt.Sprintf("%s as %s in tenant %q", table, role, setting), admin: admin, conn: conn}
+				i.check(table, column, setting)
+				checks += i.checks
+			}
 		}
+	}
+	t.Logf("%d tables, %d checks of isolation", len(tables), checks)
+}
+
+// intruder tries, in Acme's or in no tenant's name, to see and to write the rows of StartUp.
+type intruder struct {
+	t      *testing.T
+	name   string
+	admin  *pgx.Conn // sees everything
+	conn   *pgx.Conn
+	checks int
+}
+
+func (i *intruder) check(table, column, setting string) {
+	i.t.Helper()
+	want := 0
+	if setting == acmeID {
+		want = count(i.t, i.admin, table, column, acmeID)
+	}
+	i.sees(table, column, acmeID, want)
+	i.sees(table, column, startupID, 0)
+
+	i.inserts(table, i.row(table, column, startupID))
+	if setting == "" {
+		i.inserts(table, i.row(table, column, acmeID))
+	}
+	i.changesNothing(fmt.Sprintf("UPDATE %s SET %[2]s = %[2]s WHERE %[2]s = $1", table, column), startupID)
+	i.changesNothing(fmt.Sprintf("DELETE FROM %s WHERE %s = $1", table, column), startupID)
+	if setting == acmeID {
+		i.refused(fmt.Sprintf("UPDATE %s SET %s = $1", table, column), startupID)
 	}
 }
 
-// checkIsolation tries, in Acme's or in no tenant's name, to see and to write the rows of StartUp.
-func checkIsolation(t *testing.T, owner, app *pgx.Conn, table, column, setting string) {
-	t.Helper()
-	var foreign string
+// row returns a row of the organization as JSON.
+func (i *intruder) row(table, column, organization string) (row string) {
+	i.t.Helper()
 	query := fmt.Sprintf("SELECT to_jsonb(r) FROM %s r WHERE %s = $1 LIMIT 1", table, column)
-	if err := owner.QueryRow(t.Context(), query, startupID).Scan(&foreign); err != nil {
-		t.Fatalf("%s: the test needs a row of the other tenant: %v", table, err)
+	if err := i.admin.QueryRow(i.t.Context(), query, organization).Scan(&row); err != nil {
+		i.t.Fatalf("%s has no row to steal, add one to rowsOfTables: %v", table, err)
 	}
-	want := 0
-	if setting != "" {
-		want = count(t, owner, table, column, acmeID)
+	return row
+}
+
+func (i *intruder) sees(table, column, organization string, want int) {
+	i.t.Helper()
+	i.checks++
+	if got := count(i.t, i.conn, table, column, organization); got != want {
+		i.t.Errorf("%s: sees %d rows of %s, want %d", i.name, got, organization, want)
 	}
-	if got := count(t, app, table, column, acmeID); got != want {
-		t.Errorf("%s in tenant %q: sees %d rows of its own, want %d", table, setting, got, want)
+}
+
+func (i *intruder) inserts(table, row string) {
+	i.t.Helper()
+	//nolint:unqueryvet // the row goes in whole
+	i.refused(fmt.Sprintf("INSERT INTO %[1]s SELECT * FROM jsonb_populate_record(NULL::%[1]s, $1)", table), row)
+}
+
+func (i *intruder) refused(statement, argument string) {
+	i.t.Helper()
+	i.checks++
+	if _, err := i.conn.Exec(i.t.Context(), statement, argument); !hasState(err, insufficientPrivilege) {
+		i.t.Errorf("%s: %s: got %v, want SQLSTATE 42501", i.name, statement, err)
 	}
-	if got := count(t, app, table, column, startupID); got != 0 {
-		t.Errorf("%s in tenant %q: sees %d rows of another", table, setting, got)
+}
+
+// changesNothing accepts a refusal, too: what is append-only may not be changed by anybody.
+func (i *intruder) changesNothing(statement, argument string) {
+	i.t.Helper()
+	i.checks++
+	tag, err := i.conn.Exec(i.t.Context(), statement, argument)
+	if tag.RowsAffected() != 0 || err != nil && !hasState(err, insufficientPrivilege) {
+		i.t.Errorf("%s: %s: %d rows, %v; want none", i.name, statement, tag.RowsAffected(), err)
 	}
-	//nolint:unqueryvet // the row goes back whole
-	insert := fmt.Sprintf("INSERT INTO %[1]s SELECT * FROM jsonb_populate_record(NULL::%[1]s, $1)", table)
-	if _, err := app.Exec(t.Context(), insert, foreign); !hasState(err, insufficientPrivilege) {
-		t.Errorf("%s in tenant %q: inserting a row of another: got %v, want SQLSTATE 42501", table, setting, err)
-	}
-	for _, statement := range []string{"UPDATE %s SET %[2]s = %[2]s WHERE %[2]s = $1", "DELETE FROM %s WHERE %s = $1"} {
-		tag, err := app.Exec(t.Context(), fmt.Sprintf(statement, table, column), startupID)
-		if err != nil || tag.RowsAffected() != 0 {
-			t.Errorf("%s in tenant %q: %s: %d rows, %v; want none", table, setting, statement, tag.RowsAffected(), err)
-		}
+}
+
+func TestPlatformSeesOrganizationsAndNothingElse(t *testing.T) {
+	t.Parallel()
+	db := storetest.NewEmpty(t)
+	plainOwner := db.PlainOwner(t)
+	migrateAndSeed(t, plainOwner)
+	admin := db.Conn(t, db.OwnerURL)
+	occupy(t, admin, acmeID, startupID)
+	for _, c := range []struct {
+		name, address, platform, tenant string
+		want                            int
+	}{
+		{"the application on the platform's behalf", db.AppURL, "on", "", 2},
+		{"the application on the platform's behalf inside a tenant", db.AppURL, "on", acmeID, 2},
+		{"the application when the platform is off", db.AppURL, "off", "", 0},
+		{"the application when the platform was reset", db.AppURL, "", "", 0},
+		{"the owner, whom the setting does not help", plainOwner, "on", "", 0},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			conn := db.Conn(t, c.address)
+			enter(t, conn, c.tenant)
+			if _, err := conn.Exec(t.Context(), "SELECT set_config('app.platform', $1, false)", c.platform); err != nil {
+				t.Fatal(err)
+			}
+			for table, column := range tenantTables(t, admin) {
+				i := intruder{t: t, name: table, admin: admin, conn: conn}
+				if table != "organizations" {
+					i.sees(table, column, startupID, 0)
+					continue
+				}
+				var n int
+				if err := conn.QueryRow(t.Context(), "SELECT count(*) FROM organizations").Scan(&n); err != nil || n != c.want {
+					t.Errorf("sees %d organizations (%v), want %d", n, err, c.want)
+				}
+				i.inserts(table, i.row(table, column, startupID))
+				i.changesNothing("UPDATE organizations SET name = 'mine' WHERE id = $1", startupID)
+				i.changesNothing("DELETE FROM organizations WHERE id = $1", startupID)
+			}
+		})
 	}
 }
 
@@ -138,9 +220,7 @@ func TestRoleCannotBeGivenAnotherTenantsPermission(t *testing.T) {
 	t.Parallel()
 	db := storetest.NewSeeded(t)
 	owner, app := db.Conn(t, db.OwnerURL), db.Conn(t, db.AppURL)
-	if _, err := owner.Exec(t.Context(), occupy, startupID); err != nil {
-		t.Fatal(err)
-	}
+	occupy(t, owner, startupID)
 	var foreign string
 	if err := owner.QueryRow(t.Context(), "SELECT id FROM permissions WHERE organization_id = $1", startupID).Scan(&foreign); err != nil {
 		t.Fatal(err)
@@ -157,7 +237,7 @@ func TestForeignKeysDoNotReachIntoAnotherTenant(t *testing.T) {
 	t.Parallel()
 	db := storetest.NewSeeded(t)
 	owner := db.Conn(t, db.OwnerURL)
-	// Even the owner, whom no policy stops, cannot tie a conversation to another tenant's project.
+	// Even a superuser, whom no policy stops, cannot tie a conversation to another tenant's project.
 	_, err := owner.Exec(t.Context(), `INSERT INTO conversations (id, organization_id, user_id, project_id)
 		SELECT gen_random_uuid(), u.organization_id, u.id, p.id FROM users u, projects p
 		WHERE u.organization_id = $1 AND p.organization_id = $2 LIMIT 1`, acmeID, startupID)
@@ -170,11 +250,7 @@ func TestEngineRoleSeesJobsOfAllTenantsAndNoContent(t *testing.T) {
 	t.Parallel()
 	db := storetest.NewSeeded(t)
 	owner, engine := db.Conn(t, db.OwnerURL), db.Conn(t, db.EngineURL)
-	for _, org := range []string{acmeID, startupID} {
-		if _, err := owner.Exec(t.Context(), occupy, org); err != nil {
-			t.Fatal(err)
-		}
-	}
+	occupy(t, owner, acmeID, startupID)
 	open := []string{"jobs", "job_events", "idempotency_keys"}
 	for table := range tenantTables(t, owner) {
 		var n int
@@ -191,31 +267,19 @@ func TestEngineRoleSeesJobsOfAllTenantsAndNoContent(t *testing.T) {
 	}
 }
 
-func TestNoTableIsOpenToTheApplicationWithoutAPolicy(t *testing.T) {
-	t.Parallel()
-	db := storetest.New(t)
-	owner := db.Conn(t, db.OwnerURL)
-	// What a later migration adds is granted by default, so that this test finds it when its policy was forgotten.
-	if _, err := owner.Exec(t.Context(), "CREATE TABLE forgotten (organization_id uuid)"); err != nil {
-		t.Fatal(err)
-	}
-	rows, err := owner.Query(t.Context(), `SELECT relname FROM pg_class
-		WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p')
-			AND has_table_privilege('copilot_app', oid, 'SELECT') AND NOT relrowsecurity`)
+// migrateAndSeed fills an empty database as its owner.
+func migrateAndSeed(t *testing.T, owner string) {
+	t.Helper()
+	db, err := migrations.Open(t.Context(), owner, 10*time.Second)
 	if err != nil {
 		t.Fatal(err)
 	}
-	unguarded, err := pgx.CollectRows(rows, pgx.RowTo[string])
-	if err != nil {
+	defer func() { _ = db.Close() }()
+	if _, err := migrations.Up(t.Context(), db); err != nil {
 		t.Fatal(err)
 	}
-	if !slices.Equal(unguarded, []string{"forgotten"}) {
-		t.Errorf("tables without row-level security: %q, want only the one this test made", unguarded)
-	}
-	var goose bool
-	const reads = "SELECT has_table_privilege('copilot_app', 'goose_db_version', 'SELECT')"
-	if err := owner.QueryRow(t.Context(), reads).Scan(&goose); err != nil || goose {
-		t.Errorf("the application can read goose's table: %t, %v", goose, err)
+	if err := migrations.Seed(t.Context(), db, migrations.SeedOptions{PasswordCost: bcrypt.MinCost}); err != nil {
+		t.Fatal(err)
 	}
 }
 
