@@ -7,8 +7,10 @@ type EmbeddingCreateInput struct {
 	Texts []string `json:"texts,omitempty"`
 	// Store also keeps the vectors of Texts in the tenant's vector space.
 	Store bool `json:"store,omitempty"`
-	// DocumentID with FirstChunk and Chunks names the range [FirstChunk, FirstChunk+Chunks) of a document.
+	// DocumentID with FirstChunk and Chunks names the range [FirstChunk, FirstChunk+Chunks) of the chunks that one indexing of a
+	// document has made.
 	DocumentID string `json:"document_id,omitempty"`
+	IndexingID string `json:"indexing_id,omitempty"`
 	FirstChunk int    `json:"first_chunk,omitempty"`
 	Chunks     int    `json:"chunks,omitempty"`
 }

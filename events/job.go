@@ -12,11 +12,15 @@ type Kind string
 const (
 	KindAgentRun        Kind = "agent.run"
 	KindDocumentIngest  Kind = "document.ingest"
+	KindDocumentDelete  Kind = "document.delete"
+	KindDocumentSync    Kind = "document.sync"
 	KindEmbeddingCreate Kind = "embedding.create"
 )
 
 // Kinds returns every kind, in a stable order.
-func Kinds() []Kind { return []Kind{KindAgentRun, KindDocumentIngest, KindEmbeddingCreate} }
+func Kinds() []Kind {
+	return []Kind{KindAgentRun, KindDocumentIngest, KindDocumentDelete, KindDocumentSync, KindEmbeddingCreate}
+}
 
 // Valid reports whether the kind is one of Kinds.
 func (k Kind) Valid() bool { return slices.Contains(Kinds(), k) }

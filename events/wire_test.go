@@ -56,8 +56,12 @@ func messages() map[string]any {
 			DocumentID: "d", BlobKey: "t/d", FileName: "a.pdf", MediaType: "application/pdf",
 		},
 		"document.ingest.result":  events.DocumentIngestResult{DocumentID: "d", Pages: 109, Chunks: 340},
+		"document.delete.input":   events.DocumentDeleteInput{DocumentID: "d"},
+		"document.delete.result":  events.DocumentDeleteResult{DocumentID: "d"},
+		"document.sync.input":     events.DocumentSyncInput{DocumentID: "d"},
+		"document.sync.result":    events.DocumentSyncResult{DocumentID: "d", Vectors: 340},
 		"embedding.create.input":  events.EmbeddingCreateInput{Model: "e", Texts: []string{"a"}, Store: true},
-		"embedding.create.chunks": events.EmbeddingCreateInput{DocumentID: "d", FirstChunk: 100, Chunks: 100},
+		"embedding.create.chunks": events.EmbeddingCreateInput{DocumentID: "d", IndexingID: "i", FirstChunk: 100, Chunks: 100},
 		"embedding.create.result": events.EmbeddingCreateResult{
 			Model: "e", Dimension: 2, Count: 1, Embeddings: [][]float32{{0.5, -0.25}}, VectorIDs: []string{"v"},
 			Usage: events.Usage{Model: "e", InputTokens: 1},
@@ -131,6 +135,11 @@ func TestASubjectIsNamedInTheContractOnly(t *testing.T) {
 	for _, typ := range events.Types() {
 		if !bytes.Contains(contract, []byte(string(typ))) {
 			t.Errorf("asyncapi.yaml does not describe the fact %s", typ)
+		}
+	}
+	for _, kind := range events.Kinds() {
+		if !bytes.Contains(contract, []byte(string(kind))) {
+			t.Errorf("asyncapi.yaml does not know the kind %s", kind)
 		}
 	}
 	if got := s.JobOf(s.Event("t", "j")); got != "j" {
