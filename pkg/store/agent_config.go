@@ -52,20 +52,45 @@ func (tx *Tx) AgentConfigs() AgentConfigs { return AgentConfigs{tx} }
 
 // Create writes an active agent into the tenant. An empty type becomes custom, a zero version 1.
 func (r AgentConfigs) Create(a *AgentConfig) error {
-	if err := r.tx.own(&a.ID, &a.OrganizationID); err != nil {
-		return err
-	}
 	if a.AgentType == "" {
 		a.AgentType = AgentCustom
 	}
 	a.Version = max(a.Version, 1)
 	a.IsActive = true
-	return explain(r.tx.db.Create(a).Error, "create agent")
+	return create(r.tx, nounAgentConfig, a, &a.ID, &a.OrganizationID)
 }
+
+const nounAgentConfig = "agent_config"
 
 // Get returns an agent, or fault.NotFound "agent_config.not_found".
 func (r AgentConfigs) Get(id uuid.UUID) (*AgentConfig, error) {
-	return take[AgentConfig](within[AgentConfig](r.tx).Where("id = ?", id), "agent_config")
+	return take[AgentConfig](within[AgentConfig](r.tx).Where("id = ?", id), nounAgentConfig)
+}
+
+// Update changes an agent and counts its version up. A row at another revision is fault.Precondition.
+func (r AgentConfigs) Update(id uuid.UUID, match Match, change func(*AgentConfig) error) (*AgentConfig, error) {
+	return edit(r.tx, nounAgentConfig, "update", id, match, func(a *AgentConfig) error {
+		before, err := snapshot(r.tx.db, a)
+		if err != nil {
+			return err
+		}
+		if err := change(a); err != nil {
+			return err
+		}
+		after, err := snapshot(r.tx.db, a)
+		if err == nil && len(before.differing(after)) > 0 {
+			a.Version++
+		}
+		return err
+	})
+}
+
+// SetActive activates or deactivates an agent; a deactivated one is not run. The verb names it in the audit log.
+func (r AgentConfigs) SetActive(id uuid.UUID, verb string, match Match, active bool) (*AgentConfig, error) {
+	return edit(r.tx, nounAgentConfig, verb, id, match, func(a *AgentConfig) error {
+		a.IsActive = active
+		return nil
+	})
 }
 
 // AgentConfigFilter narrows a list of agents. Zero fields do not.
@@ -75,11 +100,15 @@ type AgentConfigFilter struct {
 	Type      string
 	ProjectID *uuid.UUID
 	Active    *bool
+	Default   *bool
 	Page      Page
 }
 
-// List returns one page of the agents, newest first, and how many there are in all.
-func (r AgentConfigs) List(f AgentConfigFilter) (agents []AgentConfig, total int64, err error) {
+// AgentConfigSorts are the columns that agents can be sorted by.
+func AgentConfigSorts() []string { return []string{"name", "created_at", "updated_at", "agent_type"} }
+
+// List returns one page of the agents.
+func (r AgentConfigs) List(f AgentConfigFilter) (Listed[AgentConfig], error) {
 	q := within[AgentConfig](r.tx)
 	if f.Search != "" {
 		q = q.Where("(name ILIKE @like OR description ILIKE @like)", map[string]any{"like": containing(f.Search)})
@@ -93,5 +122,8 @@ func (r AgentConfigs) List(f AgentConfigFilter) (agents []AgentConfig, total int
 	if f.Active != nil {
 		q = q.Where("is_active = ?", *f.Active)
 	}
-	return list[AgentConfig](q, f.Page, "agent")
+	if f.Default != nil {
+		q = q.Where("is_default = ?", *f.Default)
+	}
+	return list[AgentConfig](q, f.Page, nounAgentConfig, AgentConfigSorts())
 }

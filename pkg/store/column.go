@@ -86,6 +86,10 @@ var errArrayText = errors.New("store: malformed text form of an array")
 
 // Scan implements sql.Scanner.
 func (a *StringArray) Scan(src any) error {
+	if elements, ok := src.([]string); ok {
+		*a = elements
+		return nil
+	}
 	text, err := textOf(src)
 	if err != nil {
 		return err

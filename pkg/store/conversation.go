@@ -59,8 +59,8 @@ type ConversationFilter struct {
 	Page   Page
 }
 
-// List returns one page of the active conversations, newest first, and how many there are in all.
-func (r Conversations) List(f ConversationFilter) (conversations []Conversation, total int64, err error) {
+// List returns one page of the active conversations.
+func (r Conversations) List(f ConversationFilter) (Listed[Conversation], error) {
 	q := within[Conversation](r.tx).Where("is_active")
 	if f.UserID != nil {
 		q = q.Where("user_id = ?", *f.UserID)
@@ -77,5 +77,5 @@ func (r Conversations) List(f ConversationFilter) (conversations []Conversation,
 	if f.Search != "" {
 		q = q.Where("(title ILIKE @like OR description ILIKE @like)", map[string]any{"like": containing(f.Search)})
 	}
-	return list[Conversation](q, f.Page, "conversation")
+	return list[Conversation](q, f.Page, "conversation", nil)
 }

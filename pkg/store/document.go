@@ -116,9 +116,8 @@ type DocumentFilter struct {
 	Page    Page
 }
 
-// List returns one page of the documents that are not deleted, newest first, and how many there are in all. Content and
-// VectorIDs are left out: they can be megabytes each.
-func (r Documents) List(f DocumentFilter) (documents []Document, total int64, err error) {
+// List returns one page of the documents that are not deleted. Content and VectorIDs are left out: they can be megabytes each.
+func (r Documents) List(f DocumentFilter) (Listed[Document], error) {
 	q := f.Visible.narrow(r.tx, within[Document](r.tx).Where("is_active"))
 	if f.Type != "" {
 		q = q.Where("document_type = ?", f.Type)
@@ -136,7 +135,7 @@ func (r Documents) List(f DocumentFilter) (documents []Document, total int64, er
 		q = q.Where("(title ILIKE @like OR description ILIKE @like OR file_name ILIKE @like)",
 			map[string]any{"like": containing(f.Search)})
 	}
-	return list[Document](q.Omit("content", "vector_ids"), f.Page, "document")
+	return list[Document](q, f.Page, "document", nil, "content", "vector_ids")
 }
 
 // SetProcessing marks a document as being worked on and forgets an earlier failure.

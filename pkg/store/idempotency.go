@@ -40,13 +40,20 @@ type Idempotency struct{ tx *Tx }
 // Idempotency returns the keys of the transaction's tenant.
 func (tx *Tx) Idempotency() Idempotency { return Idempotency{tx} }
 
-// Reserve takes the key for this transaction. When the key is known already, it returns the job that the first request made,
-// and there is nothing to do but to answer with it. A key that was used with another body is fault.Invalid. While
+// First is what the first request with a key came to: a job, or an answer that was kept.
+type First struct {
+	JobID uuid.UUID
+	// Headers and Response are the kept answer; nil where there is a job.
+	Headers, Response json.RawMessage
+}
+
+// Reserve takes the key for this transaction and returns nil. When the key is known already, it returns what the first request
+// came to, and there is nothing to do but to answer with it. A key that was used with another body is fault.Invalid. While
 // another transaction holds the key, Reserve waits up to two seconds for it and then gives fault.Conflict.
-func (r Idempotency) Reserve(scope, key string, bodyHash []byte) (first uuid.UUID, known bool, err error) {
+func (r Idempotency) Reserve(scope, key string, bodyHash []byte) (*First, error) {
 	now := events.Time(time.Now())
 	if err := r.tx.db.Exec("SELECT set_config('lock_timeout', '2s', true)").Error; err != nil {
-		return uuid.Nil, false, explain(err, "reserve idempotency key")
+		return nil, explain(err, "reserve idempotency key")
 	}
 	// An expired key is free again.
 	reserved := r.tx.db.Exec(`INSERT INTO idempotency_keys (organization_id, scope, key, body_hash, created_at, expires_at)
@@ -57,34 +64,44 @@ func (r Idempotency) Reserve(scope, key string, bodyHash []byte) (first uuid.UUI
 		r.tx.tenant.UUID(), scope, key, bodyHash, now, now.Add(IdempotencyTTL))
 	if err := reserved.Error; err != nil {
 		if err = explain(err, "reserve idempotency key"); fault.Is(err, fault.Unavailable) && fault.Of(err).Code == codeBusy {
-			return uuid.Nil, false, fault.Wrap(err, fault.Conflict, "idempotency.in_flight",
+			return nil, fault.Wrap(err, fault.Conflict, "idempotency.in_flight",
 				"A request with this Idempotency-Key is still being worked on. Try again shortly.").After(time.Second)
 		}
-		return uuid.Nil, false, err
+		return nil, err
 	}
 	if reserved.RowsAffected == 1 {
-		return uuid.Nil, false, nil
+		return nil, nil //nolint:nilnil // nobody was first
 	}
 	var row IdempotencyKey
 	if err := r.scoped(scope, key).Take(&row).Error; err != nil {
-		return uuid.Nil, false, explain(err, "read idempotency key")
+		return nil, explain(err, "read idempotency key")
 	}
 	if !bytes.Equal(row.BodyHash, bodyHash) {
-		return uuid.Nil, false, fault.New(fault.Invalid, "idempotency.mismatch",
+		return nil, fault.New(fault.Invalid, "idempotency.mismatch",
 			"This Idempotency-Key was used before with another request body. Use a new key.")
 	}
-	if row.JobID == nil {
-		return uuid.Nil, false, fmt.Errorf("store: idempotency key of %s has no job", scope)
+	first := &First{Headers: row.Headers, Response: row.Response}
+	switch {
+	case row.JobID != nil:
+		first.JobID = *row.JobID
+	case row.Response == nil:
+		return nil, fmt.Errorf("store: idempotency key of %s has neither job nor answer", scope)
 	}
-	return *row.JobID, true, nil
+	return first, nil
 }
 
-// Complete records what the reserved key made.
+// Complete records the job that the reserved key made.
 func (r Idempotency) Complete(scope, key string, job uuid.UUID) error {
 	if err := r.scoped(scope, key).Update("job_id", job).Error; err != nil {
 		return explain(err, "complete idempotency key")
 	}
 	return nil
+}
+
+// Keep records the answer that the reserved key gets from now on. It must hold no secret.
+func (r Idempotency) Keep(scope, key string, status int, headers, response json.RawMessage) error {
+	kept := map[string]any{"status": status, "headers": string(headers), "response": string(response)}
+	return explain(r.scoped(scope, key).Updates(kept).Error, "complete idempotency key")
 }
 
 func (r Idempotency) scoped(scope, key string) *gorm.DB {

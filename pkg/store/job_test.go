@@ -477,9 +477,13 @@ func TestIdempotencyKeysNameOneJob(t *testing.T) {
 	w := newEngineWorld(t)
 	submit := func(key, body string) (id uuid.UUID, known bool, err error) {
 		err = w.InTenant(t.Context(), w.acme, func(tx *store.Tx) error {
-			id, known, err = tx.Idempotency().Reserve("POST /x", key, []byte(body))
-			if err != nil || known {
+			first, err := tx.Idempotency().Reserve("POST /x", key, []byte(body))
+			if err != nil {
 				return err
+			}
+			if known = first != nil; known {
+				id = first.JobID
+				return nil
 			}
 			job, err := tx.Jobs().Submit(store.NewJob{Kind: events.KindAgentRun, Input: struct{}{}})
 			if err != nil {

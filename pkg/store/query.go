@@ -8,38 +8,6 @@ import (
 	"gorm.io/gorm"
 )
 
-// DefaultLimit is the page size where a filter names none.
-const DefaultLimit = 20
-
-// Page is a window onto a list. The zero Page is the first DefaultLimit rows.
-type Page struct {
-	Skip  int
-	Limit int
-}
-
-func (p Page) limit() int {
-	if p.Limit <= 0 {
-		return DefaultLimit
-	}
-	return p.Limit
-}
-
-// list counts what q finds and reads one page of it, newest first.
-func list[T any](q *gorm.DB, page Page, noun string) (rows []T, total int64, err error) {
-	// The condition is built once and used twice: a session keeps the one use from leaking into the other.
-	q = q.Session(&gorm.Session{})
-	if err := q.Count(&total).Error; err != nil {
-		return nil, 0, explain(err, "count "+noun+"s")
-	}
-	if total <= int64(page.Skip) {
-		return []T{}, total, nil
-	}
-	if err := q.Order("id DESC").Offset(page.Skip).Limit(page.limit()).Find(&rows).Error; err != nil {
-		return nil, 0, explain(err, "list "+noun+"s")
-	}
-	return rows, total, nil
-}
-
 // within narrows a query on T to the transaction's tenant.
 func within[T any](tx *Tx) *gorm.DB {
 	return tx.db.Model(new(T)).Where("organization_id = ?", tx.tenant.UUID())

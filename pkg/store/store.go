@@ -9,7 +9,6 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
-	"github.com/jackc/pgx/v5/stdlib"
 	"gorm.io/driver/postgres"
 	"gorm.io/gorm"
 	"gorm.io/gorm/logger"
@@ -27,6 +26,10 @@ type Config struct {
 	// Committed is told of the events of every transaction right after its commit; nil means nobody listens. It must not
 	// block: the caller of the transaction waits for it.
 	Committed func([]events.Event)
+	// AccessChanged is told right after the commit of a transaction that changed what somebody of the tenant may do: a user, a
+	// role, a membership, a session, an API key, the organization. Nil means nobody listens. The caller of the transaction
+	// waits for it, so that a change counts when its answer is out.
+	AccessChanged func(context.Context, tenant.ID)
 }
 
 // Store reads and writes tenants' data as the application role, always inside a tenant. It is safe for concurrent use.
@@ -35,6 +38,7 @@ type Store struct {
 	sql       *sql.DB
 	db        *gorm.DB
 	committed func([]events.Event)
+	access    func(context.Context, tenant.ID)
 }
 
 // Open connects a pool. It succeeds without a reachable server; Ready tells.
@@ -43,7 +47,7 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	sqlDB := stdlib.OpenDBFromPool(pool)
+	sqlDB := openSQL(pool)
 	db, err := gorm.Open(postgres.New(postgres.Config{Conn: sqlDB}), &gorm.Config{
 		// The pgx pool caches statements already; GORM's own cache on top costs twice the time per insert.
 		PrepareStmt:            false,
@@ -57,7 +61,11 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 		pool.Close()
 		return nil, fmt.Errorf("store: open gorm: %w", err)
 	}
-	return &Store{pool: pool, sql: sqlDB, db: db, committed: listener(cfg)}, nil
+	access := cfg.AccessChanged
+	if access == nil {
+		access = func(context.Context, tenant.ID) {}
+	}
+	return &Store{pool: pool, sql: sqlDB, db: db, committed: listener(cfg), access: access}, nil
 }
 
 // Close waits for running transactions and closes the pool.
@@ -76,17 +84,36 @@ func (s *Store) InTenant(ctx context.Context, t tenant.ID, fn func(*Tx) error) e
 	if t.IsZero() {
 		return tenant.ErrNone
 	}
-	tx := &Tx{tenant: t}
+	tx := &Tx{tenant: t, actor: actorOf(ctx)}
 	if err := s.transaction(ctx, t, func(db *gorm.DB) error {
 		tx.db = db
-		return fn(tx)
+		if err := fn(tx); err != nil {
+			return err
+		}
+		// Last, because the head of the organization's chain stays locked until the commit.
+		return tx.writeAudit()
 	}); err != nil {
 		return err
 	}
 	if len(tx.emitted) > 0 {
 		s.committed(tx.emitted)
 	}
+	if tx.accessChanged {
+		s.access(context.WithoutCancel(ctx), t)
+	}
 	return nil
+}
+
+// View runs fn to read: every statement of fn is a transaction of its own that sees only this tenant's rows and takes one round
+// trip, so two of them may see different moments. What tries to write fails. The zero tenant is refused with tenant.ErrNone, and
+// the Tx must not be used after fn returned.
+func (s *Store) View(ctx context.Context, t tenant.ID, fn func(*Tx) error) error {
+	if t.IsZero() {
+		return tenant.ErrNone
+	}
+	db := s.db.WithContext(ctx)
+	db.Statement.ConnPool = newViewed(s.sql, t)
+	return fn(&Tx{db: db, tenant: t})
 }
 
 // transaction runs fn in a transaction that is bound to the tenant. Beginning and binding take one round trip together.
@@ -122,13 +149,13 @@ func (s *Store) transaction(ctx context.Context, t tenant.ID, fn func(*gorm.DB) 
 const rollbackTimeout = 5 * time.Second
 
 // commit also notices that the server rolled back instead, because a statement had failed and fn went on.
-func commit(ctx context.Context, conn *sql.Conn) error {
-	return conn.Raw(func(driver any) error {
-		c, ok := driver.(*stdlib.Conn)
+func commit(ctx context.Context, on *sql.Conn) error {
+	return on.Raw(func(driver any) error {
+		c, ok := driver.(*conn)
 		if !ok {
 			return fmt.Errorf("store: unexpected driver %T", driver)
 		}
-		tag, err := c.Conn().Exec(ctx, "COMMIT")
+		tag, err := c.Conn.Conn().Exec(ctx, "COMMIT")
 		if err == nil && tag.String() == "ROLLBACK" {
 			err = pgx.ErrTxCommitRollback
 		}
@@ -141,7 +168,12 @@ func commit(ctx context.Context, conn *sql.Conn) error {
 type Tx struct {
 	db      *gorm.DB
 	tenant  tenant.ID
+	actor   Actor
 	emitted []events.Event
+	// changes wait for the end of the transaction to be audited.
+	changes []change
+	// accessChanged says that somebody of the tenant may do more or less from now on.
+	accessChanged bool
 }
 
 // DB returns the GORM session of the transaction, for statements that no repository has.

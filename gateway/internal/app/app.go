@@ -134,7 +134,7 @@ func (p *platform) build(listener net.Listener) ([]lifecycle.Service, error) {
 	})
 	api, err := httpapi.New(httpapi.Config{
 		Version: version(), MaxUpload: p.cfg.MaxUpload, BodyWithin: p.cfg.BodyTimeout, DefaultModel: p.cfg.DefaultModel,
-		TrustedProxies: p.cfg.TrustedProxies, CORS: httpapi.CORS{Origins: p.cfg.CORSOrigins},
+		TrustedProxies: p.cfg.TrustedProxies, CursorKey: []byte(p.cfg.Auth.Secret.Reveal()), RequireMatch: p.cfg.RequireMatch, CORS: httpapi.CORS{Origins: p.cfg.CORSOrigins},
 	}, httpapi.Parts{
 		Store: p.store, Bus: p.bus, Blobs: p.blobs, Hub: hub, Jobs: jobs.New(p.store, hub, p.bus), Accounts: accounts,
 		Guard: httpapi.NewGuard(limiter, httpapi.GuardRates{

@@ -31,6 +31,8 @@ type Config struct {
 	CORSOrigins    []string      `env:"CORS_ORIGINS"                                   desc:"Origins of web pages that may call the API, separated by commas; * allows all, empty none."`
 	TrustedProxies []string      `env:"TRUSTED_PROXIES"                                desc:"Addresses and networks whose X-Forwarded-For is believed, separated by commas."`
 
+	RequireMatch bool `env:"REQUIRE_IF_MATCH" envDefault:"false" desc:"Whether changes without an If-Match header are refused, with 428."`
+
 	Auth Auth
 	Log  telemetry.LogConfig
 }

@@ -12,13 +12,20 @@ import (
 
 	"github.com/tarento/copilot/gateway/internal/jobs"
 	"github.com/tarento/copilot/gateway/internal/rbac"
+	"github.com/tarento/copilot/pkg/store"
 )
 
 // Submitting are the headers of every operation that makes a job. Like every struct that inputs embed, it is exported: huma leaves
 // the others out without a word.
 type Submitting struct {
-	IdempotencyKey string `header:"Idempotency-Key" maxLength:"255" pattern:"^[!-~]+$" patternDescription:"visible ASCII" doc:"Makes the request safe to repeat: the same key gets the same job, for 24 hours"`
-	Prefer         string `header:"Prefer" maxLength:"255" example:"wait=10" doc:"wait=N holds the answer for up to N seconds (at most 30) until the job has ended"`
+	Repeatable
+
+	Prefer string `header:"Prefer" maxLength:"255" example:"wait=10" doc:"wait=N holds the answer for up to N seconds (at most 30) until the job has ended"`
+}
+
+// Repeatable is the header of every operation that makes something.
+type Repeatable struct {
+	IdempotencyKey string `header:"Idempotency-Key" maxLength:"255" pattern:"^[!-~]+$" patternDescription:"visible ASCII" example:"7f1c2b9e-create" doc:"Makes the request safe to repeat: the same key gets the same answer, for 24 hours"`
 }
 
 // acceptedOutput is the answer of every operation that makes a job: 202, or 200 when the caller wanted to wait and the job has
@@ -82,8 +89,8 @@ func preferredWait(prefer string) time.Duration {
 }
 
 // once builds the idempotency of a request: the operation with the ids in its path says where the key counts, the input whether
-// two requests are the same.
-func (h Submitting) once(operation string, input any) (jobs.Once, error) {
+// two requests are the same. The input must be without secrets, because its hash is kept.
+func (h Repeatable) once(operation string, input any) (jobs.Once, error) {
 	if h.IdempotencyKey == "" {
 		return jobs.Once{}, nil
 	}
@@ -96,4 +103,64 @@ func (h Submitting) once(operation string, input any) (jobs.Once, error) {
 	hash.Write([]byte{0})
 	hash.Write(canonical)
 	return jobs.Once{Key: h.IdempotencyKey, Scope: operation, Hash: hash.Sum(nil)}, nil
+}
+
+// made is the answer with what was just made.
+type made[T any] struct {
+	Location string `header:"Location" doc:"Where it is"`
+	ETag     string `header:"ETag" doc:"Tells this state of the resource from others"`
+	Replayed string `header:"Idempotency-Replayed" doc:"true when an earlier request with the same key made it"`
+	Body     T
+}
+
+// makes runs build, which makes something, in one transaction with the idempotency key. When the key is known, it repeats the
+// answer of the first request instead.
+func makes[T any](
+	ctx context.Context, s *Server, p *rbac.Principal, once jobs.Once, build func(*store.Tx) (*made[T], error),
+) (out *made[T], err error) {
+	scope := once.Scope + " " + p.UserID.String()
+	err = s.Store.InTenant(ctx, p.Tenant, func(tx *store.Tx) error {
+		if once.Key == "" {
+			out, err = build(tx)
+			return err
+		}
+		first, err := tx.Idempotency().Reserve(scope, once.Key, once.Hash)
+		if err != nil {
+			return err
+		}
+		if first != nil {
+			out, err = repeated[T](first)
+			return err
+		}
+		if out, err = build(tx); err != nil {
+			return err
+		}
+		body, err := json.Marshal(out.Body)
+		if err != nil {
+			return fmt.Errorf("httpapi: keep the answer: %w", err)
+		}
+		headers, err := json.Marshal(keptHeaders{out.Location, out.ETag})
+		if err != nil {
+			return fmt.Errorf("httpapi: keep the answer: %w", err)
+		}
+		return tx.Idempotency().Keep(scope, once.Key, http.StatusCreated, headers, body)
+	})
+	return out, err
+}
+
+// keptHeaders are the headers of an answer that is kept.
+type keptHeaders struct{ Location, ETag string }
+
+// repeated is the answer that was kept.
+func repeated[T any](first *store.First) (*made[T], error) {
+	out := &made[T]{Replayed: "true"}
+	var headers keptHeaders
+	if err := json.Unmarshal(first.Headers, &headers); err != nil {
+		return nil, fmt.Errorf("httpapi: read a kept answer: %w", err)
+	}
+	if err := json.Unmarshal(first.Response, &out.Body); err != nil {
+		return nil, fmt.Errorf("httpapi: read a kept answer: %w", err)
+	}
+	out.Location, out.ETag = headers.Location, headers.ETag
+	return out, nil
 }

@@ -178,6 +178,80 @@ func (n *NewAgentConfig) row() (*store.AgentConfig, error) {
 			tools = append(tools, ToolConfig{Name: name})
 		}
 	}
+	if row.ToolsConfig, err = toolRows(tools); err != nil {
+		return nil, err
+	}
+	return row, nil
+}
+
+// AgentConfigChange is what becomes different about an agent. Fields that are left out or null stay as they are, only a null
+// project_id empties it. The flat names say the same as llm_config and tools_config; where both are given, the flat ones win.
+type AgentConfigChange struct {
+	Name           *string          `json:"name,omitempty" minLength:"1" maxLength:"200" example:"Document Analyzer"`
+	Description    *string          `json:"description,omitempty" maxLength:"5000"`
+	ProjectID      Maybe[uuid.UUID] `json:"project_id,omitzero" required:"false" doc:"Null: the agent serves the whole organization"`
+	AgentType      *string          `json:"agent_type,omitempty" enum:"rfp,jira,documentation,hr,finance,document_analyzer,chat_agent,custom"`
+	LLMConfig      *LLMConfig       `json:"llm_config,omitempty" doc:"Replaces the whole"`
+	ToolsConfig    *[]ToolConfig    `json:"tools_config,omitempty" maxItems:"50" doc:"Replaces the whole"`
+	LLMModel       *string          `json:"llm_model,omitempty" maxLength:"100"`
+	Temperature    *float64         `json:"temperature,omitempty" minimum:"0" maximum:"2"`
+	MaxTokens      *int             `json:"max_tokens,omitempty" minimum:"1" maximum:"1000000"`
+	Tools          *[]string        `json:"tools,omitempty" maxItems:"50" doc:"The enabled tools; their settings stay"`
+	SystemPrompt   *string          `json:"system_prompt,omitempty" maxLength:"100000"`
+	KnowledgeBases *[]any           `json:"knowledge_bases,omitempty" maxItems:"100"`
+	Parameters     *map[string]any  `json:"parameters,omitempty"`
+	AgentMetadata  *map[string]any  `json:"agent_metadata,omitempty"`
+	IsActive       *bool            `json:"is_active,omitempty"`
+	IsDefault      *bool            `json:"is_default,omitempty"`
+}
+
+// apply makes the change to a record.
+func (c *AgentConfigChange) apply(a *store.AgentConfig) (err error) {
+	set(&a.Name, c.Name)
+	set(&a.Description, c.Description)
+	c.ProjectID.apply(&a.ProjectID)
+	set(&a.AgentType, c.AgentType)
+	set(&a.SystemPrompt, c.SystemPrompt)
+	set((*[]any)(&a.KnowledgeBases), c.KnowledgeBases)
+	set((*map[string]any)(&a.Parameters), c.Parameters)
+	set((*map[string]any)(&a.AgentMetadata), c.AgentMetadata)
+	set(&a.IsActive, c.IsActive)
+	set(&a.IsDefault, c.IsDefault)
+	llm, tools := llmOf(a), toolsOf(a)
+	set(&llm, c.LLMConfig)
+	set(&llm.Model, c.LLMModel)
+	if c.Temperature != nil {
+		llm.Temperature = c.Temperature
+	}
+	set(&llm.MaxTokens, c.MaxTokens)
+	if a.LLMConfig, err = objectOf(llm); err != nil {
+		return err
+	}
+	set(&tools, c.ToolsConfig)
+	if c.Tools != nil {
+		tools = choose(tools, *c.Tools)
+	}
+	a.ToolsConfig, err = toolRows(tools)
+	return err
+}
+
+// choose enables the named tools and disables the others, which keep their settings.
+func choose(tools []ToolConfig, names []string) []ToolConfig {
+	var chosen []ToolConfig
+	for _, t := range tools {
+		on := slices.Contains(names, t.Name)
+		t.Enabled = &on
+		chosen = append(chosen, t)
+	}
+	for _, name := range names {
+		if !slices.ContainsFunc(chosen, func(t ToolConfig) bool { return t.Name == name }) {
+			chosen = append(chosen, ToolConfig{Name: name})
+		}
+	}
+	return chosen
+}
+
+func toolRows(tools []ToolConfig) (rows store.List[store.Object], err error) {
 	for _, t := range tools {
 		on := t.on()
 		t.Enabled = &on
@@ -185,95 +259,157 @@ func (n *NewAgentConfig) row() (*store.AgentConfig, error) {
 		if err != nil {
 			return nil, err
 		}
-		row.ToolsConfig = append(row.ToolsConfig, o)
+		rows = append(rows, o)
 	}
-	return row, nil
+	return rows, nil
 }
 
-type createAgentConfigInput struct{ Body NewAgentConfig }
+type createAgentConfigInput struct {
+	Repeatable
+
+	Body NewAgentConfig
+}
 
 // AgentConfigInput names an agent.
 type AgentConfigInput struct {
 	ID uuid.UUID `path:"id" format:"uuid" doc:"The agent's id"`
 }
 
-type agentConfigOutput struct{ Body AgentConfig }
+type getAgentConfigInput struct {
+	AgentConfigInput
+	Cached
+}
 
-type createdAgentConfigOutput struct {
-	Location string `header:"Location"`
-	Body     AgentConfig
+type changeAgentConfigInput struct {
+	AgentConfigInput
+	Conditional
+
+	Body AgentConfigChange
+}
+
+type touchAgentConfigInput struct {
+	AgentConfigInput
+	Conditional
 }
 
 type listAgentConfigsInput struct {
-	Skipped
+	Listing
 
+	Sort      string    `query:"sort" enum:"name,-name,created_at,-created_at,updated_at,-updated_at,agent_type,-agent_type" doc:"The order; a dash puts the largest first. Without it newest first"`
 	Search    string    `query:"search" maxLength:"200" doc:"Only agents with this in name or description"`
 	AgentType string    `query:"agent_type" enum:"rfp,jira,documentation,hr,finance,document_analyzer,chat_agent,custom" doc:"Only agents of this type"`
 	ProjectID uuid.UUID `query:"project_id" format:"uuid" doc:"Only agents of this project"`
 	IsActive  string    `query:"is_active" enum:"true,false" doc:"Only active agents, or only the others"`
+	IsDefault string    `query:"is_default" enum:"true,false" doc:"Only default agents, or only the others"`
 }
 
 func (s *Server) agentConfigOperations() {
-	secured(s, access.AgentsCreate, operation{
-		id: "create-agent-config", method: http.MethodPost, path: "/agent-configs", tag: tagAgentConfigs,
-		status: http.StatusCreated, summary: "Configure an agent", errors: []int{http.StatusNotFound},
-	}, s.createAgentConfig)
-	secured(s, access.AgentsRead, operation{
-		id: "list-agent-configs", method: http.MethodGet, path: "/agent-configs", tag: tagAgentConfigs, summary: "List agents",
-	}, s.listAgentConfigs)
-	secured(s, access.AgentsRead, operation{
-		id: "get-agent-config", method: http.MethodGet, path: "/agent-configs/{id}", tag: tagAgentConfigs, summary: "Read an agent",
-		errors: []int{http.StatusNotFound},
-	}, s.getAgentConfig)
+	op := func(id, method, path, summary string, errors ...int) operation {
+		return operation{id: id, method: method, path: "/agent-configs" + path, tag: tagAgentConfigs, summary: summary, errors: errors}
+	}
+	create := op("create-agent-config", http.MethodPost, "", "Configure an agent", http.StatusNotFound, http.StatusConflict)
+	create.status = http.StatusCreated
+	secured(s, access.AgentsCreate, create, s.createAgentConfig)
+	secured(s, access.AgentsRead, op("list-agent-configs", http.MethodGet, "", "List agents"), s.listAgentConfigs)
+	secured(s, access.AgentsRead, op("get-agent-config", http.MethodGet, "/{id}", "Read an agent", http.StatusNotFound), s.getAgentConfig)
+	changes(s, access.AgentsManage, op("update-agent-config", "", "/{id}", "Change an agent"), s.changeAgentConfig)
+	remove := op("delete-agent-config", http.MethodDelete, "/{id}", "Deactivate an agent", http.StatusNotFound, http.StatusPreconditionFailed)
+	remove.about = "The agent can be read on, but not run. POST .../activate brings it back."
+	secured(s, access.AgentsManage, remove, s.deleteAgentConfig)
+	secured(s, access.AgentsManage,
+		op("activate-agent-config", http.MethodPost, "/{id}/activate", "Activate an agent", http.StatusNotFound, http.StatusPreconditionFailed),
+		s.activateAgentConfig)
 }
 
 func (s *Server) createAgentConfig(
 	ctx context.Context, p *rbac.Principal, in *createAgentConfigInput,
-) (*createdAgentConfigOutput, error) {
-	row, err := in.Body.row()
+) (*made[AgentConfig], error) {
+	once, err := in.once("POST /agent-configs", in.Body)
 	if err != nil {
 		return nil, err
 	}
-	err = s.Store.InTenant(ctx, p.Tenant, func(tx *store.Tx) error {
-		if err := usesProject(tx, p, row.ProjectID); err != nil {
-			return err
+	return makes(ctx, s, p, once, func(tx *store.Tx) (*made[AgentConfig], error) {
+		row, err := in.Body.row()
+		if err != nil {
+			return nil, err
 		}
-		return tx.AgentConfigs().Create(row)
+		if err := usesProject(tx, p, row.ProjectID); err != nil {
+			return nil, err
+		}
+		if err := tx.AgentConfigs().Create(row); err != nil {
+			return nil, err
+		}
+		return &made[AgentConfig]{
+			Location: base + "/agent-configs/" + row.ID.String(), ETag: etag(row.UpdatedAt), Body: showAgentConfig(row),
+		}, nil
 	})
-	if err != nil {
-		return nil, err
-	}
-	return &createdAgentConfigOutput{Location: base + "/agent-configs/" + row.ID.String(), Body: showAgentConfig(row)}, nil
 }
 
 func (s *Server) listAgentConfigs(
 	ctx context.Context, p *rbac.Principal, in *listAgentConfigsInput,
 ) (*pageOutput[AgentConfig], error) {
-	filter := store.AgentConfigFilter{
-		Search: in.Search, Type: in.AgentType, ProjectID: given(in.ProjectID), Active: givenBool(in.IsActive), Page: in.page(),
+	w, err := s.window(p, "agent-configs", in.Listing, in.Sort)
+	if err != nil {
+		return nil, err
 	}
-	var rows []store.AgentConfig
-	var total int64
-	err := s.Store.InTenant(ctx, p.Tenant, func(tx *store.Tx) (err error) {
-		rows, total, err = tx.AgentConfigs().List(filter)
+	// There are never many agents, so that counting them costs nothing.
+	w.Count = true
+	var rows store.Listed[store.AgentConfig]
+	err = s.Store.View(ctx, p.Tenant, func(tx *store.Tx) (err error) {
+		rows, err = tx.AgentConfigs().List(store.AgentConfigFilter{
+			Search: in.Search, Type: in.AgentType, ProjectID: given(in.ProjectID), Active: givenBool(in.IsActive),
+			Default: givenBool(in.IsDefault), Page: w.Page,
+		})
 		return err
 	})
 	if err != nil {
 		return nil, err
 	}
-	return skippedPage(in.Skipped, rows, total, showAgentConfig), nil
+	return page(w, rows, showAgentConfig), nil
 }
 
-func (s *Server) getAgentConfig(ctx context.Context, p *rbac.Principal, in *AgentConfigInput) (*agentConfigOutput, error) {
+func (s *Server) getAgentConfig(ctx context.Context, p *rbac.Principal, in *getAgentConfigInput) (*one[AgentConfig], error) {
 	var row *store.AgentConfig
-	err := s.Store.InTenant(ctx, p.Tenant, func(tx *store.Tx) (err error) {
+	err := s.Store.View(ctx, p.Tenant, func(tx *store.Tx) (err error) {
 		row, err = tx.AgentConfigs().Get(in.ID)
 		return err
 	})
 	if err != nil {
 		return nil, err
 	}
-	return &agentConfigOutput{showAgentConfig(row)}, nil
+	return fresh(in.Cached, row.UpdatedAt, showAgentConfig(row)), nil
+}
+
+func (s *Server) changeAgentConfig(ctx context.Context, p *rbac.Principal, in *changeAgentConfigInput) (*one[AgentConfig], error) {
+	return s.withAgentConfig(ctx, p, in.Conditional, func(tx *store.Tx, match store.Match) (*store.AgentConfig, error) {
+		if err := usesProject(tx, p, in.Body.ProjectID.Value); err != nil {
+			return nil, err
+		}
+		return tx.AgentConfigs().Update(in.ID, match, in.Body.apply)
+	})
+}
+
+func (s *Server) deleteAgentConfig(ctx context.Context, p *rbac.Principal, in *touchAgentConfigInput) (*one[AgentConfig], error) {
+	return s.withAgentConfig(ctx, p, in.Conditional, func(tx *store.Tx, match store.Match) (*store.AgentConfig, error) {
+		return tx.AgentConfigs().SetActive(in.ID, "delete", match, false)
+	})
+}
+
+func (s *Server) activateAgentConfig(ctx context.Context, p *rbac.Principal, in *touchAgentConfigInput) (*one[AgentConfig], error) {
+	return s.withAgentConfig(ctx, p, in.Conditional, func(tx *store.Tx, match store.Match) (*store.AgentConfig, error) {
+		return tx.AgentConfigs().SetActive(in.ID, "activate", match, true)
+	})
+}
+
+// withAgentConfig runs a change in a transaction and answers with the agent as it is then.
+func (s *Server) withAgentConfig(
+	ctx context.Context, p *rbac.Principal, c Conditional, change func(*store.Tx, store.Match) (*store.AgentConfig, error),
+) (*one[AgentConfig], error) {
+	row, err := changed(ctx, s, p, c, change)
+	if err != nil {
+		return nil, err
+	}
+	return show(row.UpdatedAt, showAgentConfig(row)), nil
 }
 
 // llm is the model of a run: what the agent says, and the platform's default model where it names none.

@@ -63,7 +63,7 @@ type createdConversationOutput struct {
 }
 
 type listConversationsInput struct {
-	Skipped
+	Listing
 
 	Search        string    `query:"search" maxLength:"200" doc:"Only conversations with this in title or description"`
 	ProjectID     uuid.UUID `query:"project_id" format:"uuid" doc:"Only conversations of this project; who may read those of the project sees everybody's"`
@@ -119,23 +119,26 @@ func (s *Server) createConversation(
 func (s *Server) listConversations(
 	ctx context.Context, p *rbac.Principal, in *listConversationsInput,
 ) (*pageOutput[Conversation], error) {
+	w, err := s.window(p, "conversations", in.Listing, "")
+	if err != nil {
+		return nil, err
+	}
 	filter := store.ConversationFilter{
 		UserID: given(in.UserID), ProjectID: given(in.ProjectID), AgentConfigID: given(in.AgentConfigID),
-		Archived: givenBool(in.IsArchived), Search: in.Search, Page: in.page(),
+		Archived: givenBool(in.IsArchived), Search: in.Search, Page: w.Page,
 	}
 	if !p.Conversations().Sees(nil, filter.ProjectID) {
 		filter.UserID = &p.UserID
 	}
-	var rows []store.Conversation
-	var total int64
-	err := s.Store.InTenant(ctx, p.Tenant, func(tx *store.Tx) (err error) {
-		rows, total, err = tx.Conversations().List(filter)
+	var rows store.Listed[store.Conversation]
+	err = s.Store.View(ctx, p.Tenant, func(tx *store.Tx) (err error) {
+		rows, err = tx.Conversations().List(filter)
 		return err
 	})
 	if err != nil {
 		return nil, err
 	}
-	return skippedPage(in.Skipped, rows, total, showConversation), nil
+	return page(w, rows, showConversation), nil
 }
 
 func (s *Server) getConversation(ctx context.Context, p *rbac.Principal, in *ConversationInput) (*conversationOutput, error) {

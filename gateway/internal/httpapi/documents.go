@@ -60,7 +60,7 @@ type documentInput struct {
 type documentOutput struct{ Body Document }
 
 type listDocumentsInput struct {
-	Skipped
+	Listing
 
 	DocumentType     string                 `query:"document_type" maxLength:"100" doc:"Only documents of this type"`
 	ProcessingStatus store.ProcessingStatus `query:"processing_status" enum:"pending,processing,completed,failed" doc:"Only documents that have come this far"`
@@ -86,20 +86,23 @@ func visible(p *rbac.Principal) store.Visibility {
 }
 
 func (s *Server) listDocuments(ctx context.Context, p *rbac.Principal, in *listDocumentsInput) (*pageOutput[Document], error) {
+	w, err := s.window(p, "documents", in.Listing, "")
+	if err != nil {
+		return nil, err
+	}
 	filter := store.DocumentFilter{
 		Type: in.DocumentType, Status: in.ProcessingStatus, Tag: in.Tag, ProjectID: given(in.ProjectID), Search: in.Search,
-		Visible: visible(p), Page: in.page(),
+		Visible: visible(p), Page: w.Page,
 	}
-	var rows []store.Document
-	var total int64
-	err := s.Store.InTenant(ctx, p.Tenant, func(tx *store.Tx) (err error) {
-		rows, total, err = tx.Documents().List(filter)
+	var rows store.Listed[store.Document]
+	err = s.Store.View(ctx, p.Tenant, func(tx *store.Tx) (err error) {
+		rows, err = tx.Documents().List(filter)
 		return err
 	})
 	if err != nil {
 		return nil, err
 	}
-	return skippedPage(in.Skipped, rows, total, showDocument), nil
+	return page(w, rows, showDocument), nil
 }
 
 func (s *Server) getDocument(ctx context.Context, p *rbac.Principal, in *documentInput) (*documentOutput, error) {

@@ -177,14 +177,14 @@ func (s *Server) jobOperations() {
 }
 
 func (s *Server) listJobs(ctx context.Context, p *rbac.Principal, in *listJobsInput) (*pageOutput[Job], error) {
-	before, err := in.position()
+	w, err := s.window(p, "jobs", in.listing(), "")
 	if err != nil {
 		return nil, err
 	}
 	filter := store.JobFilter{
 		Kind: in.Kind, Status: in.Status, ProjectID: given(in.ProjectID), AgentConfigID: given(in.AgentID),
 		DocumentID: given(in.DocumentID), ParentID: given(in.ParentID), TopLevel: in.ParentID == uuid.Nil,
-		Before: before, Limit: in.Limit,
+		Before: w.following(), Limit: in.Limit,
 	}
 	if in.Dead != "" {
 		dead := in.Dead == "true"
@@ -194,7 +194,7 @@ func (s *Server) listJobs(ctx context.Context, p *rbac.Principal, in *listJobsIn
 	if err != nil {
 		return nil, err
 	}
-	return cursoredPage(in.Cursored, list, more,
+	return pageByID(w, list, more,
 		func(j **store.Job) uuid.UUID { return (*j).ID },
 		func(j **store.Job) Job { return showJob(*j) }), nil
 }

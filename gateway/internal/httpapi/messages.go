@@ -95,7 +95,7 @@ func (s *Server) messageOperations() {
 }
 
 func (s *Server) listMessages(ctx context.Context, p *rbac.Principal, in *listMessagesInput) (*pageOutput[Message], error) {
-	after, err := in.position()
+	w, err := s.window(p, "messages "+in.ID.String(), in.listing(), "")
 	if err != nil {
 		return nil, err
 	}
@@ -105,13 +105,13 @@ func (s *Server) listMessages(ctx context.Context, p *rbac.Principal, in *listMe
 		if _, err := readable(tx, p, in.ID); err != nil {
 			return err
 		}
-		rows, more, err = tx.Messages().ListAfter(in.ID, after, in.Limit)
+		rows, more, err = tx.Messages().ListAfter(in.ID, w.following(), in.Limit)
 		return err
 	})
 	if err != nil {
 		return nil, err
 	}
-	return cursoredPage(in.Cursored, rows, more, func(m *store.Message) uuid.UUID { return m.ID }, showMessage), nil
+	return pageByID(w, rows, more, func(m *store.Message) uuid.UUID { return m.ID }, showMessage), nil
 }
 
 type messageInput struct {

@@ -14,6 +14,7 @@ import (
 	"github.com/tarento/copilot/gateway/internal/rbac"
 	"github.com/tarento/copilot/pkg/access"
 	"github.com/tarento/copilot/pkg/fault"
+	"github.com/tarento/copilot/pkg/store"
 )
 
 // operation declares one operation of the API. What it takes and answers follows from its handler's types.
@@ -83,6 +84,19 @@ func secured[I, O any](
 	})
 }
 
+// changes registers a change of a resource under PATCH and under PUT, which clients of the earlier service use for the same: fields
+// that are left out stay as they are.
+func changes[I, O any](
+	s *Server, permission access.Permission, op operation, handle func(context.Context, *rbac.Principal, *I) (*O, error),
+) {
+	op.errors = append(op.errors, http.StatusNotFound, http.StatusPreconditionFailed, http.StatusPreconditionRequired)
+	op.method = http.MethodPatch
+	secured(s, permission, op, handle)
+	op.method, op.id = http.MethodPut, "put-"+strings.TrimPrefix(op.id, "update-")
+	op.about = strings.TrimSpace(op.about + " The same as PATCH: fields that are left out stay as they are.")
+	secured(s, permission, op, handle)
+}
+
 // register adds the operation to the router and the OpenAPI document, with what all handlers share: a time limit, and errors
 // that become problems and reach the log.
 func register[I, O any](s *Server, op huma.Operation, long bool, handle func(context.Context, *I) (*O, error)) {
@@ -147,8 +161,10 @@ func (s *Server) authorize(permission access.Permission) func(huma.Context, func
 			abort(humagin.Unwrap(ctx), s.failed(ctx.Context(), err))
 			return
 		}
-		requestOf(ctx.Context()).user = p.UserID.String()
-		next(huma.WithValue(ctx, principalKey{}, p))
+		r := requestOf(ctx.Context())
+		r.user = p.UserID.String()
+		actor := store.Actor{UserID: p.UserID, IP: r.ip, UserAgent: r.agent, RequestID: r.id}
+		next(huma.WithContext(ctx, store.WithActor(context.WithValue(ctx.Context(), principalKey{}, p), actor)))
 	}
 }
 

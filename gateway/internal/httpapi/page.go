@@ -1,73 +1,134 @@
 package httpapi
 
 import (
+	"crypto/hmac"
+	"crypto/sha256"
 	"encoding/base64"
+	"strings"
 
+	"github.com/danielgtaylor/huma/v2"
 	"github.com/google/uuid"
 
+	"github.com/tarento/copilot/gateway/internal/rbac"
 	"github.com/tarento/copilot/pkg/store"
 )
 
-// Page is how every collection answers. Small ones are read by skip and have a total, long ones by cursor.
+// Page is how every collection answers.
 type Page[T any] struct {
 	Data       []T    `json:"data" nullable:"false" doc:"The items of this page"`
 	Limit      int    `json:"limit" example:"20" doc:"How many items a page holds at most"`
 	HasMore    bool   `json:"has_more" doc:"Whether there are more after this page"`
-	NextCursor string `json:"next_cursor,omitempty" doc:"Send it as cursor to get the next page"`
-	Skip       *int   `json:"skip,omitempty" nullable:"false" example:"0" doc:"How many items come before this page"`
-	Total      *int64 `json:"total,omitempty" nullable:"false" example:"42" doc:"How many items there are in all"`
+	NextCursor string `json:"next_cursor,omitempty" example:"AZM1..." doc:"Send it as cursor to get the next page"`
+	Skip       *int   `json:"skip,omitempty" nullable:"false" example:"0" doc:"How many items come before this page; only when it was read by skip"`
+	Total      *int64 `json:"total,omitempty" nullable:"false" example:"42" doc:"How many items there are in all; long collections count only when skip is sent"`
 }
 
 // pageOutput is the answer with a page.
 type pageOutput[T any] struct{ Body Page[T] }
 
-// Skipped are the parameters of a collection that is read by skip and limit.
-type Skipped struct {
-	Skip  int `query:"skip" minimum:"0" maximum:"100000" default:"0" doc:"How many items to leave out"`
-	Limit int `query:"limit" minimum:"1" maximum:"100" default:"20" doc:"How many items to answer at most"`
+// Listing are the parameters of every collection.
+type Listing struct {
+	Limit  int    `query:"limit" minimum:"1" maximum:"100" default:"20" doc:"How many items to answer at most"`
+	Cursor string `query:"cursor" maxLength:"2048" doc:"The next_cursor of the page before; the other parameters stay as they were"`
+	Skip   int    `query:"skip" minimum:"0" maximum:"10000" example:"0" doc:"How many items to leave out, instead of a cursor; then total is answered, too"`
+
+	skipped bool
 }
 
-func (p Skipped) page() store.Page { return store.Page{Skip: p.Skip, Limit: p.Limit} }
-
-// skippedPage builds the answer of a collection that is read by skip and limit.
-func skippedPage[R, T any](p Skipped, rows []R, total int64, show func(*R) T) *pageOutput[T] {
-	return &pageOutput[T]{Page[T]{
-		Data: shown(rows, show), Limit: p.Limit, Skip: &p.Skip, Total: &total, HasMore: int64(p.Skip+len(rows)) < total,
-	}}
+// Resolve implements huma.Resolver: no skip and a skip of 0 are two things.
+func (l *Listing) Resolve(ctx huma.Context) []error {
+	l.skipped = ctx.Query("skip") != ""
+	return nil
 }
 
-// Cursored are the parameters of a collection that is read by cursor.
+// Cursored are the parameters of a collection that is only read by cursor.
 type Cursored struct {
 	Limit  int    `query:"limit" minimum:"1" maximum:"100" default:"20" doc:"How many items to answer at most"`
-	Cursor string `query:"cursor" maxLength:"64" doc:"The next_cursor of the page before"`
+	Cursor string `query:"cursor" maxLength:"2048" doc:"The next_cursor of the page before; the other parameters stay as they were"`
 }
 
-// position returns the id of the last item that was seen; nil at the beginning.
-func (p Cursored) position() (*uuid.UUID, error) {
-	if p.Cursor == "" {
-		return nil, nil //nolint:nilnil // no position and no error is the beginning
-	}
-	raw, err := base64.RawURLEncoding.DecodeString(p.Cursor)
-	if err != nil {
-		return nil, invalid("query.cursor", "expected the next_cursor of an earlier page")
-	}
-	id, err := uuid.FromBytes(raw)
-	if err != nil {
-		return nil, invalid("query.cursor", "expected the next_cursor of an earlier page")
-	}
-	return &id, nil
+func (c Cursored) listing() Listing { return Listing{Limit: c.Limit, Cursor: c.Cursor} }
+
+// window is the part of a collection that a request asks for.
+type window struct {
+	store.Page
+
+	listing Listing
+	seal    func(payload string) []byte
 }
 
-// cursor is the text that position reads.
-func cursor(last uuid.UUID) string { return base64.RawURLEncoding.EncodeToString(last[:]) }
+// window reads the parameters of a collection. Sort is a column, with a dash before it for the largest first; empty is newest
+// first. A cursor is good only for the collection, order and organization that it was made for.
+func (s *Server) window(p *rbac.Principal, collection string, l Listing, sort string) (*window, error) {
+	w := &window{listing: l, Page: store.Page{Limit: l.Limit, Skip: l.Skip, Count: l.skipped}}
+	if sort != "" {
+		by, descending := strings.CutPrefix(sort, "-")
+		w.Sort = store.Sort{By: by, Ascending: !descending}
+	}
+	w.seal = func(payload string) []byte {
+		mac := hmac.New(sha256.New, s.cfg.CursorKey)
+		for _, part := range []string{"cursor", collection, sort, p.Tenant.String(), payload} {
+			mac.Write([]byte(part))
+			mac.Write([]byte{0})
+		}
+		return mac.Sum(nil)[:sealLength]
+	}
+	if l.Cursor == "" {
+		return w, nil
+	}
+	if l.skipped {
+		return nil, invalid("query.skip", "expected a cursor or skip, not both")
+	}
+	var err error
+	w.After, err = w.open(l.Cursor)
+	return w, err
+}
 
-// cursoredPage builds the answer of a collection that is read by cursor.
-func cursoredPage[R, T any](p Cursored, rows []R, more bool, id func(*R) uuid.UUID, show func(*R) T) *pageOutput[T] {
-	page := Page[T]{Data: shown(rows, show), Limit: p.Limit, HasMore: more}
+// sealLength is how many bytes of the HMAC a cursor carries.
+const sealLength = 12
+
+// cursor is the text for clients that open reads: the seal, the id, the key.
+func (w *window) cursor(p *store.Position) string {
+	payload := string(p.ID[:]) + p.Key
+	return base64.RawURLEncoding.EncodeToString(append(w.seal(payload), payload...))
+}
+
+func (w *window) open(cursor string) (*store.Position, error) {
+	raw, err := base64.RawURLEncoding.DecodeString(cursor)
+	if err != nil || len(raw) < sealLength+len(uuid.UUID{}) || !hmac.Equal(raw[:sealLength], w.seal(string(raw[sealLength:]))) {
+		return nil, invalid("query.cursor", "expected the next_cursor of an earlier page of this collection, with the same sort")
+	}
+	raw = raw[sealLength:]
+	return &store.Position{ID: uuid.UUID(raw[:16]), Key: string(raw[16:])}, nil
+}
+
+// page builds the answer.
+func page[R, T any](w *window, rows store.Listed[R], show func(*R) T) *pageOutput[T] {
+	out := Page[T]{Data: shown(rows.Rows, show), Limit: w.listing.Limit, HasMore: rows.Next != nil, Total: rows.Total}
+	if rows.Next != nil {
+		out.NextCursor = w.cursor(rows.Next)
+	}
+	if rows.Total != nil && w.listing.Cursor == "" {
+		out.Skip = &w.listing.Skip
+	}
+	return &pageOutput[T]{out}
+}
+
+// pageByID builds the answer of a collection whose rows are in the order of their ids.
+func pageByID[R, T any](w *window, rows []R, more bool, id func(*R) uuid.UUID, show func(*R) T) *pageOutput[T] {
+	listed := store.Listed[R]{Rows: rows}
 	if more && len(rows) > 0 {
-		page.NextCursor = cursor(id(&rows[len(rows)-1]))
+		listed.Next = &store.Position{ID: id(&rows[len(rows)-1])}
 	}
-	return &pageOutput[T]{page}
+	return page(w, listed, show)
+}
+
+// following is the id that the page comes after; nil at the beginning.
+func (w *window) following() *uuid.UUID {
+	if w.After == nil {
+		return nil
+	}
+	return &w.After.ID
 }
 
 func shown[R, T any](rows []R, show func(*R) T) []T {

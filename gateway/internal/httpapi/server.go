@@ -34,7 +34,11 @@ type Config struct {
 	DefaultModel string
 	// TrustedProxies are the addresses and networks whose X-Forwarded-For is believed; nobody's by default.
 	TrustedProxies []string
-	CORS           CORS
+	// CursorKey seals the cursors of collections; the same on all gateways.
+	CursorKey []byte
+	// RequireMatch refuses changes without an If-Match header.
+	RequireMatch bool
+	CORS         CORS
 }
 
 // Parts are what the API works with.

@@ -60,13 +60,13 @@ func (s *Service) Submit(
 	scope := once.Scope + " " + p.UserID.String()
 	err = s.store.InTenant(ctx, p.Tenant, func(tx *store.Tx) error {
 		if once.Key != "" {
-			first, known, err := tx.Idempotency().Reserve(scope, once.Key, once.Hash)
+			first, err := tx.Idempotency().Reserve(scope, once.Key, once.Hash)
 			if err != nil {
 				return err
 			}
-			if known {
+			if first != nil {
 				sub.Replayed = true
-				sub.Job, err = tx.Jobs().Get(first)
+				sub.Job, err = tx.Jobs().Get(first.JobID)
 				return err
 			}
 		}
