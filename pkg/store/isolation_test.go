@@ -163,8 +163,7 @@ func TestPlatformSeesOrganizationsAndNothingElse(t *testing.T) {
 	db := storetest.NewEmpty(t)
 	plainOwner := db.PlainOwner(t)
 	migrateAndSeed(t, plainOwner)
-	admin := db.Conn(t, db.OwnerURL)
-	occupy(t, admin, acmeID, startupID)
+	occupy(t, db.Conn(t, db.OwnerURL), acmeID, startupID)
 	for _, c := range []struct {
 		name, address, platform, tenant string
 		want                            int
@@ -176,7 +175,8 @@ func TestPlatformSeesOrganizationsAndNothingElse(t *testing.T) {
 		{"the owner, whom the setting does not help", plainOwner, "on", "", 0},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			conn := db.Conn(t, c.address)
+			t.Parallel()
+			admin, conn := db.Conn(t, db.OwnerURL), db.Conn(t, c.address)
 			enter(t, conn, c.tenant)
 			if _, err := conn.Exec(t.Context(), "SELECT set_config('app.platform', $1, false)", c.platform); err != nil {
 				t.Fatal(err)
