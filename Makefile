@@ -9,7 +9,7 @@ GO ?= go
 GO_WANTED := 1.26
 
 # The modules in the order of their dependencies; go.work lists the same ones.
-MODULES := events migrations pkg gateway workers deploy/devstack deploy/e2e deploy/bench
+MODULES := events migrations pkg gateway gateway/client workers deploy/devstack deploy/e2e deploy/bench
 DEVSTACK := bin/devstack
 
 GOLANGCI := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
@@ -65,6 +65,10 @@ verify: build ## Check that modules build alone, dependencies are tidy, code is 
 	@unformatted=$$(gofmt -l $(MODULES)); \
 	if [ -n "$$unformatted" ]; then echo "not formatted (make fmt): $$unformatted" >&2; exit 1; fi
 	@docs/configuration.sh | diff -u docs/configuration.md - || { echo "docs/configuration.md is old: make generate" >&2; exit 1; }
+	@bin/gateway openapi --yaml | diff -u docs/openapi.yaml - || { echo "docs/openapi.yaml is old: make generate" >&2; exit 1; }
+	@mkdir -p bin/client && $(call generate_client,$(CURDIR)/bin/client)
+	@diff -u <(cd gateway/client && tail -n +1 -- *_gen.go) <(cd bin/client && tail -n +1 -- *_gen.go) || \
+		{ echo "gateway/client is old: make generate" >&2; exit 1; }
 	@dead=0; while read -r file; do \
 		while read -r path; do \
 			[ -e "$$(dirname "$$file")/$$path" ] || { echo "$$file: a link leads to $$path, which does not exist" >&2; dead=1; }; \
@@ -80,9 +84,14 @@ lint: toolchain ## Run the linters of .golangci.yaml
 	done; \
 	if [ $${#failed[@]} -gt 0 ]; then echo "lint: findings in $${failed[*]}" >&2; exit 1; fi
 
+# Writes the client's generated files into a folder.
+generate_client = bin/gateway openapi | (cd gateway/client && $(GO) run ./internal/generate -out "$(1)")
+
 .PHONY: generate
-generate: build ## Write the generated files anew (docs/configuration.md)
+generate: build ## Write the generated files anew (docs/configuration.md, docs/openapi.yaml, gateway/client)
 	@docs/configuration.sh >bin/configuration.md && mv bin/configuration.md docs/configuration.md
+	@bin/gateway openapi --yaml >bin/openapi.yaml && mv bin/openapi.yaml docs/openapi.yaml
+	@$(call generate_client,.)
 
 .PHONY: docs
 docs: generate

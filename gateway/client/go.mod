@@ -1,0 +1,3 @@
+module github.com/tarento/copilot/gateway/client
+
+go 1.26.0
