@@ -10,6 +10,7 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/tarento/copilot/events"
 	"github.com/tarento/copilot/pkg/bus"
@@ -23,15 +24,15 @@ import (
 // Patience bounds every wait; none should take nearly as long.
 const Patience = 20 * time.Second
 
-// Bench is one runner on a database and a NATS namespace of its own, with a dispatcher that is as simple as can be. Its
-// database holds the demonstration data; jobs are submitted for Acme.
+// Bench is a runner for each of some handlers, on a database and a NATS namespace of its own, with a dispatcher that is as simple as
+// can be. Its database holds the demonstration data; jobs are submitted for Acme.
 type Bench struct {
 	DB     *storetest.DB
 	Store  *store.Store
 	Engine *store.Engine
 	Bus    *bus.Bus
 	Tenant tenant.ID
-	// Stop asks the runner to shut down; Done yields what Run returned.
+	// Stop asks the runners to shut down; Done yields what their Runs returned.
 	Stop context.CancelFunc
 	Done chan error
 
@@ -39,12 +40,12 @@ type Bench struct {
 	kind events.Kind
 }
 
-// Start runs the handler until the test ends. It fails the test, with a hint, where the servers are missing.
-func Start(tb testing.TB, cfg runner.Config, h runner.Handler) *Bench {
+// Start runs the handlers until the test ends. It fails the test, with a hint, where the servers are missing.
+func Start(tb testing.TB, cfg runner.Config, first runner.Handler, others ...runner.Handler) *Bench {
 	tb.Helper()
 	db := storetest.NewSeeded(tb)
 	log := slog.New(slog.DiscardHandler)
-	b := &Bench{DB: db, tb: tb, kind: h.Kind(), Done: make(chan error, 1)}
+	b := &Bench{DB: db, tb: tb, kind: first.Kind(), Done: make(chan error, 1)}
 	var err error
 	if b.Tenant, err = tenant.Parse("01900000-0000-7000-8000-000000000a00"); err != nil {
 		tb.Fatal(err)
@@ -61,14 +62,20 @@ func Start(tb testing.TB, cfg runner.Config, h runner.Handler) *Bench {
 	tb.Cleanup(func() { _ = b.Engine.Close() })
 
 	cfg.Worker = "test"
-	r := runner.New(cfg, h, b.Store, b.Engine, b.Bus, log, prometheus.NewRegistry())
 	ctx, stop := context.WithCancel(tb.Context())
 	b.Stop = stop
-	go func() { b.Done <- r.Run(ctx) }()
+	var runners errgroup.Group
+	var kinds []events.Kind
+	for _, h := range append([]runner.Handler{first}, others...) {
+		r := runner.New(cfg, h, b.Store, b.Engine, b.Bus, log, prometheus.NewRegistry())
+		runners.Go(func() error { return r.Run(ctx) })
+		kinds = append(kinds, h.Kind())
+	}
+	go func() { b.Done <- runners.Wait() }()
 	dispatched := make(chan struct{})
 	go func() {
 		defer close(dispatched)
-		b.dispatch(ctx)
+		b.dispatch(ctx, kinds)
 	}()
 	tb.Cleanup(func() {
 		stop()
@@ -85,7 +92,7 @@ func Start(tb testing.TB, cfg runner.Config, h runner.Handler) *Bench {
 	return b
 }
 
-func (b *Bench) dispatch(ctx context.Context) {
+func (b *Bench) dispatch(ctx context.Context, kinds []events.Kind) {
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	for {
@@ -94,24 +101,32 @@ func (b *Bench) dispatch(ctx context.Context) {
 			return
 		case <-tick.C:
 		}
-		jobs, err := b.Engine.Dispatch(ctx, b.kind, 16)
-		if err != nil || len(jobs) == 0 {
-			continue
-		}
-		msgs := make([]events.Dispatch, len(jobs))
-		for i, j := range jobs {
-			msgs[i] = events.Dispatch{JobID: j.JobID.String(), TenantID: j.Tenant.String(), Kind: j.Kind, Number: j.Number}
-		}
-		if _, err := b.Bus.Dispatch(ctx, func(i int) events.Class { return jobs[i].Class }, msgs); err != nil {
-			_ = b.Engine.Undispatch(ctx, jobs)
+		for _, kind := range kinds {
+			b.handOver(ctx, kind)
 		}
 	}
 }
 
-// Submit submits a job of the handler's kind; a nil input becomes an empty one.
+func (b *Bench) handOver(ctx context.Context, kind events.Kind) {
+	jobs, err := b.Engine.Dispatch(ctx, kind, 16)
+	if err != nil || len(jobs) == 0 {
+		return
+	}
+	msgs := make([]events.Dispatch, len(jobs))
+	for i, j := range jobs {
+		msgs[i] = events.Dispatch{JobID: j.JobID.String(), TenantID: j.Tenant.String(), Kind: j.Kind, Number: j.Number}
+	}
+	if _, err := b.Bus.Dispatch(ctx, func(i int) events.Class { return jobs[i].Class }, msgs); err != nil {
+		_ = b.Engine.Undispatch(ctx, jobs)
+	}
+}
+
+// Submit submits a job, of the first handler's kind if it names none; a nil input becomes an empty one.
 func (b *Bench) Submit(n store.NewJob) uuid.UUID {
 	b.tb.Helper()
-	n.Kind = b.kind
+	if n.Kind == "" {
+		n.Kind = b.kind
+	}
 	if n.Input == nil {
 		n.Input = struct{}{}
 	}
