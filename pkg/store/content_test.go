@@ -319,62 +319,6 @@ func TestDocumentListNarrowsAndLeavesOutTheBulk(t *testing.T) {
 	})
 }
 
-func TestDocumentGoesThroughProcessing(t *testing.T) {
-	t.Parallel()
-	w := newWorld(t, 2)
-	d := store.Document{Title: "Report"}
-	w.in(w.acme, func(tx *store.Tx) error { return tx.Documents().Create(&d) })
-	for _, step := range []struct {
-		name  string
-		do    func(r store.Documents) error
-		check func(d *store.Document) bool
-	}{
-		{"created", func(store.Documents) error { return nil }, func(d *store.Document) bool {
-			return d.ProcessingStatus == store.ProcessingPending && d.IsActive && d.VectorIDs != nil && len(d.VectorIDs) == 0
-		}},
-		{"failed", func(r store.Documents) error { return r.SetFailed(d.ID, "It is encrypted.") }, func(d *store.Document) bool {
-			return d.ProcessingStatus == store.ProcessingFailed && d.ProcessingError == "It is encrypted."
-		}},
-		{"processing", func(r store.Documents) error { return r.SetProcessing(d.ID) }, func(d *store.Document) bool {
-			return d.ProcessingStatus == store.ProcessingRunning && d.ProcessingError == ""
-		}},
-		{
-			"parsed", func(r store.Documents) error {
-				return r.SetParsed(d.ID, store.Parsed{Content: "text", Summary: "short", Pages: 3, Chunks: 2})
-			},
-			func(d *store.Document) bool {
-				return d.Content == "text" && d.Summary == "short" && d.PageCount == 3 && d.ChunkCount == 2
-			},
-		},
-		{
-			"embedded", func(r store.Documents) error { return r.AppendVectorIDs(d.ID, "model", []string{"b", "a"}) },
-			func(d *store.Document) bool {
-				return slices.Equal(d.VectorIDs, []string{"b", "a"}) && d.EmbeddingModel == "model"
-			},
-		},
-		{
-			"embedded again", func(r store.Documents) error { return r.AppendVectorIDs(d.ID, "model", []string{"a", "d", "c"}) },
-			func(d *store.Document) bool { return slices.Equal(d.VectorIDs, []string{"b", "a", "d", "c"}) },
-		},
-		{"completed", func(r store.Documents) error { return r.SetCompleted(d.ID) }, func(d *store.Document) bool {
-			return d.ProcessingStatus == store.ProcessingCompleted && d.IsIndexed && d.UpdatedAt.After(d.CreatedAt)
-		}},
-	} {
-		w.in(w.acme, func(tx *store.Tx) error { return step.do(tx.Documents()) })
-		w.in(w.acme, func(tx *store.Tx) error {
-			got, err := tx.Documents().Get(d.ID)
-			if err == nil && !step.check(got) {
-				t.Errorf("after %s: %+v", step.name, got)
-			}
-			return err
-		})
-	}
-	w.refused(w.startup, fault.NotFound, "document.not_found", func(tx *store.Tx) error { return tx.Documents().SetCompleted(d.ID) })
-	w.refused(w.startup, fault.NotFound, "document.not_found", func(tx *store.Tx) error {
-		return tx.Documents().AppendVectorIDs(d.ID, "model", []string{"x"})
-	})
-}
-
 func TestChunks(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, 2)
@@ -395,7 +339,7 @@ func TestChunks(t *testing.T) {
 		return tx.Chunks().InsertBatch(chunks)
 	})
 	w.in(w.acme, func(tx *store.Tx) error {
-		got, err := tx.Chunks().ListForDocument(d.ID, 100, 50)
+		got, err := tx.Chunks().ListOfIndexing(d.ID, uuid.Nil, 100, 50)
 		if err != nil {
 			return err
 		}
@@ -457,11 +401,11 @@ func TestABriefDocumentLeavesOutWhatIsLarge(t *testing.T) {
 		if err := tx.Documents().Create(doc); err != nil {
 			return err
 		}
-		return tx.Documents().SetParsed(doc.ID, store.Parsed{Content: "long", Pages: 3, Chunks: 1})
+		return tx.Documents().SetParsed(doc.ID, store.Parsed{Content: "long", Pages: 3})
 	})
 	w.in(w.acme, func(tx *store.Tx) error {
 		brief, err := tx.Documents().GetBrief(doc.ID)
-		if err == nil && (brief.Content != "" || brief.Title != "T" || brief.PageCount != 3 || len(brief.Tags) != 1) {
+		if err == nil && (brief.Content != "" || brief.Draft != "" || brief.Title != "T" || brief.PageCount != 3 || len(brief.Tags) != 1) {
 			t.Errorf("got %+v", brief)
 		}
 		return err

@@ -36,11 +36,15 @@ type Document struct {
 	ContentHash string `gorm:"column:content_hash"` // of the file's bytes
 	Summary     string `gorm:"column:summary"`
 	// VectorIDs name the points in the vector store. Lists leave them empty.
-	VectorIDs        StringArray      `gorm:"column:vector_ids"`
-	EmbeddingModel   string           `gorm:"column:embedding_model"`
-	ChunkCount       int              `gorm:"column:chunk_count"`
-	PageCount        int              `gorm:"column:page_count"` // 0 where the format has no pages
-	IsIndexed        bool             `gorm:"column:is_indexed"`
+	VectorIDs      StringArray `gorm:"column:vector_ids"`
+	EmbeddingModel string      `gorm:"column:embedding_model"`
+	ChunkCount     int         `gorm:"column:chunk_count"`
+	PageCount      int         `gorm:"column:page_count"` // 0 where the format has no pages
+	IsIndexed      bool        `gorm:"column:is_indexed"`
+	IndexingID     uuid.UUID   `gorm:"column:indexing_id"` // whose passages are searched; zero before the first
+	DraftID        uuid.UUID   `gorm:"column:draft_id"`    // the indexing that is under way; zero when there is none
+	// Draft is the text that becomes Content when the indexing under way has ended well. Lists leave it empty.
+	Draft            string           `gorm:"column:draft" audit:"-"`
 	IsActive         bool             `gorm:"column:is_active"`
 	IsPublic         bool             `gorm:"column:is_public"` // visible to the whole organization, not only the project
 	ProcessingStatus ProcessingStatus `gorm:"column:processing_status"`
@@ -53,6 +57,9 @@ type Document struct {
 
 // TableName implements GORM's Tabler.
 func (Document) TableName() string { return "documents" }
+
+// bulky are the columns that can be megabytes each.
+func bulky() []string { return []string{"content", "draft", "vector_ids"} }
 
 // Visibility is what a user may see of the tenant's documents: all of them, or public ones, those without a project, and
 // those of projects the user belongs to. The zero Visibility is a user without projects.
@@ -94,9 +101,9 @@ func (r Documents) Get(id uuid.UUID) (*Document, error) {
 	return take[Document](within[Document](r.tx).Where("id = ?", id), "document")
 }
 
-// GetBrief is Get without Content and VectorIDs, which are as large as the document.
+// GetBrief is Get without what is as large as the document: Content, Draft and VectorIDs.
 func (r Documents) GetBrief(id uuid.UUID) (*Document, error) {
-	return take[Document](within[Document](r.tx).Omit("content", "vector_ids").Where("id = ?", id), "document")
+	return take[Document](within[Document](r.tx).Omit(bulky()...).Where("id = ?", id), "document")
 }
 
 // GetVisible returns a document that the user may see. One that is deleted or hidden is fault.NotFound, as an unknown one is.
@@ -116,7 +123,7 @@ type DocumentFilter struct {
 	Page    Page
 }
 
-// List returns one page of the documents that are not deleted. Content and VectorIDs are left out: they can be megabytes each.
+// List returns one page of the documents that are not deleted. What is bulky is left out.
 func (r Documents) List(f DocumentFilter) (Listed[Document], error) {
 	q := f.Visible.narrow(r.tx, within[Document](r.tx).Where("is_active"))
 	if f.Type != "" {
@@ -135,60 +142,7 @@ func (r Documents) List(f DocumentFilter) (Listed[Document], error) {
 		q = q.Where("(title ILIKE @like OR description ILIKE @like OR file_name ILIKE @like)",
 			map[string]any{"like": containing(f.Search)})
 	}
-	return list[Document](q, f.Page, "document", nil, "content", "vector_ids")
-}
-
-// SetProcessing marks a document as being worked on and forgets an earlier failure.
-func (r Documents) SetProcessing(id uuid.UUID) error {
-	return r.update(id, "mark document as processing", map[string]any{
-		"processing_status": ProcessingRunning, "processing_error": "",
-	})
-}
-
-// Parsed is what parsing found in a document.
-type Parsed struct {
-	Content string
-	Summary string
-	Pages   int
-	Chunks  int
-}
-
-// SetParsed stores what parsing found. It also forgets the vectors of an earlier indexing.
-func (r Documents) SetParsed(id uuid.UUID, p Parsed) error {
-	return r.update(id, "store parsed document", map[string]any{
-		"content": p.Content, "summary": p.Summary, "page_count": p.Pages, "chunk_count": p.Chunks,
-		"vector_ids": StringArray{}, "is_indexed": false,
-	})
-}
-
-// SetCompleted marks a document as ready to be searched.
-func (r Documents) SetCompleted(id uuid.UUID) error {
-	return r.update(id, "mark document as completed", map[string]any{
-		"processing_status": ProcessingCompleted, "processing_error": "", "is_indexed": true,
-	})
-}
-
-// SetFailed marks a document as failed, with a reason that people understand.
-func (r Documents) SetFailed(id uuid.UUID, reason string) error {
-	return r.update(id, "mark document as failed", map[string]any{
-		"processing_status": ProcessingFailed, "processing_error": reason, "is_indexed": false,
-	})
-}
-
-// AppendVectorIDs records points of the vector store, and the model that made them. Ids that the document has already are not
-// recorded twice, so a batch may be repeated.
-func (r Documents) AppendVectorIDs(id uuid.UUID, model string, ids []string) error {
-	n, err := r.tx.exec(`UPDATE documents SET embedding_model = $3, updated_at = $4,
-			vector_ids = vector_ids || ARRAY(SELECT id FROM unnest($5::text[]) WITH ORDINALITY AS added (id, n)
-				WHERE id <> ALL (vector_ids) ORDER BY n)
-		WHERE organization_id = $1 AND documents.id = $2`, r.tx.tenant.UUID(), id, model, r.tx.db.NowFunc(), ids)
-	if err != nil {
-		return explain(err, "record vectors of a document")
-	}
-	if n == 0 {
-		return notFound("document")
-	}
-	return nil
+	return list[Document](q, f.Page, "document", nil, bulky()...)
 }
 
 func (r Documents) update(id uuid.UUID, doing string, change map[string]any) error {

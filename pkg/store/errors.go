@@ -95,6 +95,8 @@ func taken(constraint string) (code, message string) {
 		return "project.already_member", "The user is already a member of this project."
 	case "role_permissions_pkey":
 		return "role.already_granted", "The role already has this permission."
+	case "jobs_one_ingest_key":
+		return "document.busy", "The document is being indexed already."
 	default:
 		return "conflict", "It already exists."
 	}

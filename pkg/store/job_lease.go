@@ -143,8 +143,8 @@ func (r Jobs) End(l Lease, e Ending, facts ...events.Fact) error {
 			weight += c.ProgressTotal
 		}
 		change["children_open"] = len(children)
-		change["progress_stage"], change["progress_done"], change["progress_total"] = StageChildren, 0, weight
-		facts = append(facts, events.JobProgress{Stage: StageChildren, Done: 0, Total: weight})
+		change["progress_stage"], change["progress_done"], change["progress_total"] = stageOf(job.Kind), 0, weight
+		facts = append(facts, events.JobProgress{Stage: stageOf(job.Kind), Done: 0, Total: weight})
 	}
 	state := events.JobState{Status: e.status, WaitingOn: e.waitingOn, Attempt: job.Attempt, Error: e.failure, Dead: e.dead}
 	if !e.runAt.IsZero() {
@@ -166,8 +166,18 @@ func (r Jobs) clock() (now time.Time, err error) {
 	return now, explain(err, "read the clock")
 }
 
-// StageChildren is the progress stage of a job whose children do the rest.
-const StageChildren = "embed"
+// Progress stages of jobs whose children do the rest.
+const (
+	StageEmbed   = "embed"   // of document.ingest: passages are embedded
+	StageVectors = "vectors" // of document.delete: vectors are removed
+)
+
+func stageOf(k events.Kind) string {
+	if k == events.KindDocumentDelete {
+		return StageVectors
+	}
+	return StageEmbed
+}
 
 func (e Ending) columns(job *Job) (map[string]any, error) {
 	now := events.Time(time.Now())

@@ -62,7 +62,7 @@ func (r Jobs) settle(job, parent *Job, e Ending) error {
 		}
 	}
 	if job.Kind == events.KindDocumentIngest && job.DocumentID != nil {
-		if err := r.settleDocument(*job.DocumentID, e); err != nil {
+		if err := r.settleDocument(job, e); err != nil {
 			return err
 		}
 	}
@@ -74,9 +74,7 @@ func (r Jobs) settle(job, parent *Job, e Ending) error {
 
 func (r Jobs) cancelChildren(parent uuid.UUID) error {
 	var children []*Job
-	err := r.scoped().Where("parent_id = ? AND status IN ?", parent,
-		[]events.Status{events.StatusQueued, events.StatusRunning, events.StatusWaiting}).
-		Order("id").Clauses(forUpdate()).Find(&children).Error
+	err := r.scoped().Where("parent_id = ? AND status IN ?", parent, open()).Order("id").Clauses(forUpdate()).Find(&children).Error
 	if err != nil {
 		return explain(err, "lock child jobs")
 	}
@@ -102,7 +100,7 @@ func (r Jobs) settleParent(job, parent *Job, e Ending) error {
 		return r.endParent(parent, Succeed(nil), parent.ProgressDone)
 	}
 	return r.move(parent, map[string]any{"children_open": parent.ChildrenOpen, "progress_done": parent.ProgressDone},
-		events.JobProgress{Stage: StageChildren, Done: parent.ProgressDone, Total: parent.ProgressTotal})
+		events.JobProgress{Stage: stageOf(parent.Kind), Done: parent.ProgressDone, Total: parent.ProgressTotal})
 }
 
 func (r Jobs) endParent(parent *Job, e Ending, done int) error {
@@ -113,7 +111,7 @@ func (r Jobs) endParent(parent *Job, e Ending, done int) error {
 	change["children_open"] = parent.ChildrenOpen
 	var facts []events.Fact
 	if done > 0 {
-		facts = append(facts, events.JobProgress{Stage: StageChildren, Done: done, Total: parent.ProgressTotal})
+		facts = append(facts, events.JobProgress{Stage: stageOf(parent.Kind), Done: done, Total: parent.ProgressTotal})
 	}
 	facts = append(facts, events.JobState{Status: e.status, Attempt: parent.Attempt, Error: e.failure, Dead: e.dead})
 	if err := r.move(parent, change, facts...); err != nil {
@@ -122,13 +120,61 @@ func (r Jobs) endParent(parent *Job, e Ending, done int) error {
 	return r.settle(parent, nil, e)
 }
 
-func (r Jobs) settleDocument(id uuid.UUID, e Ending) error {
+// settleDocument tells the document how its ingest has ended. A deleted one is the concern of its document.delete job.
+func (r Jobs) settleDocument(ingest *Job, e Ending) error {
+	documents, id := r.tx.Documents(), *ingest.DocumentID
+	d, err := documents.GetBrief(id)
+	if err != nil || !d.IsActive {
+		return err
+	}
 	switch e.status {
 	case events.StatusSucceeded:
-		return r.tx.Documents().SetCompleted(id)
+		err = documents.SetCompleted(id)
 	case events.StatusFailed:
-		return r.tx.Documents().SetFailed(id, e.failure.Message)
+		err = documents.SetFailed(id, e.failure.Message)
 	default:
-		return r.tx.Documents().SetFailed(id, "Processing was cancelled.")
+		err = documents.SetFailed(id, "Processing was cancelled.")
 	}
+	if err != nil {
+		return err
+	}
+	// The vector store keeps what is not searched any more until it is told, be it of the indexing before or of this one.
+	stale, err := r.tx.Chunks().Stale(id)
+	if err != nil || len(stale) == 0 {
+		return err
+	}
+	sweep := d.Sync(ingest.CreatedBy)
+	sweep.Class, sweep.Traceparent = events.ClassBulk, ingest.Traceparent
+	_, err = r.Submit(sweep)
+	return err
+}
+
+// lockIngest locks the open document.ingest job of a document, and with it the ends of its children. There is one at most.
+func (r Jobs) lockIngest(document uuid.UUID) (ingest []*Job, err error) {
+	err = r.scoped().Where("kind = ? AND document_id = ? AND status IN ?", events.KindDocumentIngest, document, open()).
+		Clauses(forUpdate()).Find(&ingest).Error
+	return ingest, explain(err, "lock the ingest of a document")
+}
+
+// stop cancels locked jobs that have no parent, with their children, and returns all of them.
+func (r Jobs) stop(jobs []*Job) (stopped []uuid.UUID, err error) {
+	for _, job := range jobs {
+		var children []uuid.UUID
+		if err := r.scoped().Where("parent_id = ? AND status IN ?", job.ID, open()).Pluck("id", &children).Error; err != nil {
+			return nil, explain(err, "list child jobs")
+		}
+		if err := r.cancel(job); err != nil {
+			return nil, err
+		}
+		if err := r.settle(job, nil, Ending{status: events.StatusCancelled}); err != nil {
+			return nil, err
+		}
+		stopped = append(append(stopped, job.ID), children...)
+	}
+	return stopped, nil
+}
+
+// open are the statuses of jobs that have not ended.
+func open() []events.Status {
+	return []events.Status{events.StatusQueued, events.StatusRunning, events.StatusWaiting}
 }

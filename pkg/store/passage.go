@@ -5,34 +5,51 @@ import "github.com/google/uuid"
 // Passage is a chunk as a search shows it.
 type Passage struct {
 	Chunk
-	Title string // of the document
+
+	Title string `gorm:"column:title"` // of the document
 }
 
-// Passages returns the chunks with these ids, by id, with their documents' titles. Unknown ones are left out, and so are those
-// of documents that are no longer active, or whose indexing is under way or failed.
-func (r Chunks) Passages(ids []uuid.UUID) (map[uuid.UUID]Passage, error) {
-	chunks, err := r.ByIDs(ids)
-	if err != nil {
-		return nil, err
+// PassageFilter says which passages count by what their documents are at this moment. Conditions of different fields must all
+// hold; of the values of one field any may. An empty field asks for nothing, except that without All a passage must be visible.
+type PassageFilter struct {
+	// All are visible, or else those of public documents, of documents without a project and of those of Projects.
+	All      bool
+	Projects []uuid.UUID
+	// ProjectIDs, DocumentTypes and Tags narrow further.
+	ProjectIDs    []uuid.UUID
+	DocumentTypes []string
+	Tags          []string
+}
+
+// Passages returns the chunks with these ids, by id, with their documents' titles. Unknown ones are left out, and so are those that
+// the filter does not admit, those of documents that are deleted or were never indexed, and those of an indexing that is not the
+// one that is searched.
+func (r Chunks) Passages(ids []uuid.UUID, f PassageFilter) (map[uuid.UUID]Passage, error) {
+	if len(ids) == 0 {
+		return nil, nil
 	}
-	documents := make([]uuid.UUID, len(chunks))
-	for i, c := range chunks {
-		documents[i] = c.DocumentID
+	q := r.tx.db.Table("document_chunks c").Select("c.*, d.title").
+		Joins("JOIN documents d ON d.organization_id = c.organization_id AND d.id = c.document_id AND d.indexing_id = c.indexing_id").
+		Where("c.organization_id = ? AND c.id IN ? AND d.is_active AND d.is_indexed", r.tx.tenant.UUID(), ids)
+	if !f.All {
+		q = q.Where("(d.is_public OR d.project_id IS NULL OR d.project_id IN ?)", f.Projects)
 	}
-	var titled []Document
-	err = within[Document](r.tx).Select("id", "title").Where("id IN ? AND is_active AND is_indexed", documents).Find(&titled).Error
-	if err != nil {
-		return nil, explain(err, "read titles of passages")
+	if len(f.ProjectIDs) > 0 {
+		q = q.Where("d.project_id IN ?", f.ProjectIDs)
 	}
-	titles := make(map[uuid.UUID]string, len(titled))
-	for _, d := range titled {
-		titles[d.ID] = d.Title
+	if len(f.DocumentTypes) > 0 {
+		q = q.Where("d.document_type IN ?", f.DocumentTypes)
 	}
-	passages := make(map[uuid.UUID]Passage, len(chunks))
-	for _, c := range chunks {
-		if title, ok := titles[c.DocumentID]; ok {
-			passages[c.ID] = Passage{Chunk: c, Title: title}
-		}
+	if len(f.Tags) > 0 {
+		q = q.Where("d.tags && ?::text[]", StringArray(f.Tags))
+	}
+	var found []Passage
+	if err := q.Scan(&found).Error; err != nil {
+		return nil, explain(err, "read passages")
+	}
+	passages := make(map[uuid.UUID]Passage, len(found))
+	for _, p := range found {
+		passages[p.ID] = p
 	}
 	return passages, nil
 }

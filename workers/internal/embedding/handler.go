@@ -2,8 +2,10 @@ package embedding
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -67,8 +69,8 @@ func (h *Handler) texts(ctx context.Context, run *runner.Run, in events.Embeddin
 			// The job stands for the document: its texts are points of their own, found again by its id.
 			id := vector.PointID(run.Tenant(), run.Job().ID, i)
 			points[i] = vector.Point{
-				ID: id, DocumentID: run.Job().ID, ChunkID: id, ProjectID: run.Job().ProjectID, DocumentType: "embedding",
-				Dense: v, Sparse: vector.EncodeDocument(in.Texts[i]),
+				ID: id, DocumentID: run.Job().ID, ChunkID: id, Dense: v, Sparse: vector.EncodeDocument(in.Texts[i]),
+				Labels: vector.Labels{ProjectID: run.Job().ProjectID, DocumentType: "embedding"},
 			}
 			result.VectorIDs = append(result.VectorIDs, id.String())
 		}
@@ -79,11 +81,11 @@ func (h *Handler) texts(ctx context.Context, run *runner.Run, in events.Embeddin
 	return runner.Outcome{Result: result, Facts: []events.Fact{spent}}, nil
 }
 
-// document embeds a range of a document's chunks. Chunks that an earlier attempt has finished are left alone.
+// document embeds a range of the chunks that one indexing of a document has made.
 func (h *Handler) document(ctx context.Context, run *runner.Run, in events.EmbeddingCreateInput) (runner.Outcome, error) {
-	id, err := uuid.Parse(in.DocumentID)
+	id, indexing, err := part(in)
 	if err != nil {
-		return runner.Outcome{}, fault.Wrap(err, fault.Invalid, "job.input", "The document's id is malformed.")
+		return runner.Outcome{}, err
 	}
 	var doc *store.Document
 	var chunks []store.Chunk
@@ -91,14 +93,14 @@ func (h *Handler) document(ctx context.Context, run *runner.Run, in events.Embed
 		if doc, err = tx.Documents().GetBrief(id); err != nil {
 			return err
 		}
-		chunks, err = tx.Chunks().ListForDocument(id, in.FirstChunk, in.Chunks)
+		chunks, err = tx.Chunks().ListOfIndexing(id, indexing, in.FirstChunk, in.Chunks)
 		return err
 	})
 	if err != nil {
 		return runner.Outcome{}, err
 	}
-	if len(chunks) != in.Chunks {
-		return runner.Outcome{}, fault.New(fault.Conflict, "document.changed", "The document was changed while it was being indexed.")
+	if len(chunks) != in.Chunks || !doc.Wants(indexing) {
+		return runner.Outcome{}, changed()
 	}
 	texts := make([]string, len(chunks))
 	for i, c := range chunks {
@@ -110,17 +112,14 @@ func (h *Handler) document(ctx context.Context, run *runner.Run, in events.Embed
 	}
 	points := make([]vector.Point, len(chunks))
 	embedded := make([]store.Embedded, len(chunks))
-	ids := make([]string, len(chunks))
 	for i, c := range chunks {
-		point := vector.PointID(run.Tenant(), id, c.ChunkIndex)
 		points[i] = vector.Point{
-			ID: point, DocumentID: id, ChunkID: c.ID, ProjectID: doc.ProjectID, Public: doc.IsPublic,
-			DocumentType: doc.DocumentType, Tags: doc.Tags, Dense: vectors[i], Sparse: vector.EncodeDocument(texts[i]),
+			ID: c.ID, DocumentID: id, ChunkID: c.ID, IndexingID: indexing, Labels: labels(doc),
+			Dense: vectors[i], Sparse: vector.EncodeDocument(texts[i]),
 		}
-		embedded[i] = store.Embedded{ChunkID: c.ID, PointID: point}
-		ids[i] = point.String()
+		embedded[i] = store.Embedded{ChunkID: c.ID, PointID: c.ID}
 	}
-	if err := h.vectors.Upsert(ctx, run.Tenant(), h.space, points); err != nil {
+	if err := h.put(ctx, run, doc, indexing, points); err != nil {
 		return runner.Outcome{}, err
 	}
 	spent := events.Usage{Model: h.space.Model, InputTokens: usage.InputTokens}
@@ -131,9 +130,50 @@ func (h *Handler) document(ctx context.Context, run *runner.Run, in events.Embed
 			if err := tx.Chunks().MarkEmbedded(h.space.Model, embedded); err != nil {
 				return fmt.Errorf("embedding: mark chunks: %w", err)
 			}
-			return tx.Documents().AppendVectorIDs(id, h.space.Model, ids)
+			return tx.Documents().SetVectors(id, indexing, h.space.Model)
 		},
 	}, nil
+}
+
+// part reads which part of which document is meant.
+func part(in events.EmbeddingCreateInput) (document, indexing uuid.UUID, err error) {
+	if document, err = uuid.Parse(in.DocumentID); err == nil && in.IndexingID != "" {
+		indexing, err = uuid.Parse(in.IndexingID)
+	}
+	if err != nil {
+		err = fault.Wrap(err, fault.Invalid, "job.input", "The document's id is malformed.")
+	}
+	return document, indexing, err
+}
+
+func changed() error {
+	return fault.New(fault.Conflict, "document.changed", "The document was changed while it was being indexed.")
+}
+
+// putWithin bounds what a worker still does about vectors when their job is not its own any more.
+const putWithin = 2 * time.Minute
+
+// put stores points of an indexing and then looks whether the record still wants them, and with these labels: it was read before
+// they were embedded, and whoever changes it after this look finds them stored. What was begun cannot be called back, so a worker
+// that has lost its job does all of this, too; otherwise its vectors could come after those who removed all others.
+func (h *Handler) put(ctx context.Context, run *runner.Run, doc *store.Document, indexing uuid.UUID, points []vector.Point) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), putWithin)
+	defer cancel()
+	stored := h.vectors.Upsert(ctx, run.Tenant(), h.space, points)
+	now, err := current(ctx, run, doc.ID)
+	if err != nil {
+		return errors.Join(stored, err)
+	}
+	if !now.Wants(indexing) {
+		if err := h.vectors.DeleteDocument(ctx, run.Tenant(), doc.ID, indexing); err != nil {
+			return err
+		}
+		return changed()
+	}
+	if stored != nil {
+		return stored
+	}
+	return relabel(ctx, run, h.vectors, now, labels(doc))
 }
 
 // embeddable is what stands for a chunk in the vector space: its text below the headings that it belongs to, because a

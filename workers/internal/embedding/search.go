@@ -77,7 +77,7 @@ func (s *Searcher) answer(ctx context.Context, data []byte) ([]events.SearchHit,
 		if err != nil {
 			return nil, err
 		}
-		hits, err := s.hydrate(ctx, t, found)
+		hits, err := s.hydrate(ctx, t, found, query.Filter)
 		if err != nil {
 			return nil, err
 		}
@@ -147,9 +147,9 @@ func ids(texts []string) ([]uuid.UUID, error) {
 	return out, nil
 }
 
-// hydrate reads the passages from the record. A hit whose chunk is gone is left out: the vector store follows the record, it
-// does not replace it.
-func (s *Searcher) hydrate(ctx context.Context, t tenant.ID, found []vector.Hit) ([]events.SearchHit, error) {
+// hydrate reads the passages from the record. A hit whose chunk is gone is left out, and so is one that the filter does not admit
+// any more: the vector store follows the record, it does not replace it.
+func (s *Searcher) hydrate(ctx context.Context, t tenant.ID, found []vector.Hit, f vector.Filter) ([]events.SearchHit, error) {
 	hits := make([]events.SearchHit, 0, len(found))
 	if len(found) == 0 {
 		return hits, nil
@@ -158,9 +158,15 @@ func (s *Searcher) hydrate(ctx context.Context, t tenant.ID, found []vector.Hit)
 	for i, f := range found {
 		chunkIDs[i] = f.ChunkID
 	}
+	admitted := store.PassageFilter{
+		All: f.Visible == nil, ProjectIDs: f.ProjectIDs, DocumentTypes: f.DocumentTypes, Tags: f.Tags,
+	}
+	if f.Visible != nil {
+		admitted.Projects = f.Visible.Projects
+	}
 	var passages map[uuid.UUID]store.Passage
-	err := s.store.InTenant(ctx, t, func(tx *store.Tx) (err error) {
-		passages, err = tx.Chunks().Passages(chunkIDs)
+	err := s.store.View(ctx, t, func(tx *store.Tx) (err error) {
+		passages, err = tx.Chunks().Passages(chunkIDs, admitted)
 		return err
 	})
 	if err != nil {

@@ -42,7 +42,8 @@ func New(blobs blob.Store, parser *parse.Parser, chunks chunk.Config) *Handler {
 // Kind implements runner.Handler.
 func (h *Handler) Kind() events.Kind { return events.KindDocumentIngest }
 
-// Handle implements runner.Handler. Running it again replaces what an earlier attempt has stored.
+// Handle implements runner.Handler. What an earlier indexing of the document has stored is searched until the children of this one
+// have ended.
 func (h *Handler) Handle(ctx context.Context, run *runner.Run) (runner.Outcome, error) {
 	var in events.DocumentIngestInput
 	if err := run.Input(&in); err != nil {
@@ -63,7 +64,12 @@ func (h *Handler) Handle(ctx context.Context, run *runner.Run) (runner.Outcome, 
 	if len(pieces) == 0 {
 		return runner.Outcome{}, fault.New(fault.Invalid, "document.no_text", "The document holds no text that could be indexed.")
 	}
-	rows, err := rows(id, pieces)
+	// Made anew by each attempt: what an earlier one has left is never taken for this one's.
+	indexing, err := uuid.NewV7()
+	if err != nil {
+		return runner.Outcome{}, fmt.Errorf("ingest: make an id: %w", err)
+	}
+	rows, err := rows(id, indexing, pieces)
 	if err != nil {
 		return runner.Outcome{}, err
 	}
@@ -71,15 +77,12 @@ func (h *Handler) Handle(ctx context.Context, run *runner.Run) (runner.Outcome, 
 		Result: events.DocumentIngestResult{DocumentID: in.DocumentID, Pages: doc.Pages, Chunks: len(rows)},
 		Facts:  []events.Fact{events.JobProgress{Stage: stageChunk, Done: len(rows), Total: len(rows)}},
 		Also: func(tx *store.Tx) error {
-			if _, err := tx.Chunks().DeleteForDocument(id); err != nil {
-				return err
-			}
-			if err := tx.Documents().SetParsed(id, store.Parsed{Content: doc.Text(), Pages: doc.Pages, Chunks: len(rows)}); err != nil {
+			if err := tx.Documents().SetParsed(id, store.Parsed{IndexingID: indexing, Content: doc.Text(), Pages: doc.Pages}); err != nil {
 				return err
 			}
 			return tx.Chunks().InsertBatch(rows)
 		},
-		Children: children(run.Job(), in.DocumentID, len(rows)),
+		Children: children(run.Job(), in.DocumentID, indexing, len(rows)),
 	}, nil
 }
 
@@ -103,7 +106,7 @@ func (h *Handler) parse(ctx context.Context, run *runner.Run, in events.Document
 	return doc, err
 }
 
-func rows(document uuid.UUID, pieces []chunk.Chunk) ([]store.Chunk, error) {
+func rows(document, indexing uuid.UUID, pieces []chunk.Chunk) ([]store.Chunk, error) {
 	rows := make([]store.Chunk, len(pieces))
 	for i, p := range pieces {
 		id, err := uuid.NewV7()
@@ -111,21 +114,23 @@ func rows(document uuid.UUID, pieces []chunk.Chunk) ([]store.Chunk, error) {
 			return nil, fmt.Errorf("ingest: make chunk id: %w", err)
 		}
 		rows[i] = store.Chunk{
-			ID: id, DocumentID: document, ChunkIndex: p.Index, Text: p.Text, Page: p.Page, EndPage: p.EndPage,
+			ID: id, DocumentID: document, IndexingID: indexing, ChunkIndex: p.Index, Text: p.Text, Page: p.Page, EndPage: p.EndPage,
 			Headings: p.Headings, StartOffset: p.Start, EndOffset: p.End, Tokens: p.Tokens,
 		}
 	}
 	return rows, nil
 }
 
-func children(job *store.Job, document string, chunks int) []store.NewJob {
+func children(job *store.Job, document string, indexing uuid.UUID, chunks int) []store.NewJob {
 	var jobs []store.NewJob
 	for first := 0; first < chunks; first += chunksPerJob {
 		n := min(chunksPerJob, chunks-first)
 		jobs = append(jobs, store.NewJob{
 			Kind: events.KindEmbeddingCreate, Class: job.Class, Weight: n, CreatedBy: job.CreatedBy, ProjectID: job.ProjectID,
 			DocumentID: job.DocumentID, Traceparent: job.Traceparent,
-			Input: events.EmbeddingCreateInput{DocumentID: document, FirstChunk: first, Chunks: n},
+			Input: events.EmbeddingCreateInput{
+				DocumentID: document, IndexingID: indexing.String(), FirstChunk: first, Chunks: n,
+			},
 		})
 	}
 	return jobs

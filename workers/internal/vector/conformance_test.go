@@ -74,6 +74,9 @@ func conformance() []conformanceCase {
 		{"hybrid search without words is semantic", (*world).testHybridWithoutWords},
 		{"limits and thresholds cut", (*world).testLimits},
 		{"a deleted document cannot be found", (*world).testDeleteDocument},
+		{"a document is deleted from every space", (*world).testDeleteEverywhere},
+		{"an indexing of a document can be deleted alone", (*world).testDeleteIndexing},
+		{"a document's labels can be changed", (*world).testLabel},
 		{"vectors of another dimension are refused", (*world).testDimension},
 		{"a missing space is said to be missing", (*world).testMissingSpace},
 		{"spaces are apart", (*world).testSpacesApart},
@@ -141,7 +144,9 @@ func (w *world) ensure(sp Space) {
 
 // passage makes a point of a new document.
 func passage(t tenant.ID, dense []float32, text string, changes ...func(*Point)) Point {
-	p := Point{DocumentID: uuid.New(), ChunkID: uuid.New(), DocumentType: "pdf", Dense: dense, Sparse: EncodeDocument(text)}
+	p := Point{
+		Labels: Labels{DocumentType: "pdf"}, DocumentID: uuid.New(), ChunkID: uuid.New(), Dense: dense, Sparse: EncodeDocument(text),
+	}
 	for _, change := range changes {
 		change(&p)
 	}
@@ -227,7 +232,9 @@ func (w *world) testEnsureAgain() {
 		t.Fatal(err)
 	}
 	schema := info.GetPayloadSchema()
-	for _, field := range []string{fieldTenant, fieldDocument, fieldProject, fieldDocumentType, fieldTags, fieldPublic, fieldOwner} {
+	for _, field := range []string{
+		fieldTenant, fieldDocument, fieldIndexing, fieldProject, fieldDocumentType, fieldTags, fieldPublic, fieldOwner,
+	} {
 		if schema[field] == nil {
 			t.Errorf("there is no index of %s", field)
 		}
@@ -350,11 +357,20 @@ func (w *world) testTenantsApart() {
 		}
 	}
 	// Deleting the other's document does nothing to it.
-	if err := w.store.DeleteDocument(t.Context(), w.a, w.space, theirs.DocumentID); err != nil {
+	if err := w.store.DeleteDocument(t.Context(), w.a, theirs.DocumentID); err != nil {
 		t.Fatal(err)
 	}
 	if got := w.count(w.b, Filter{}); got != 1 {
 		t.Errorf("a tenant deleted the document of another: %d left", got)
+	}
+	if err := w.store.Label(t.Context(), w.a, theirs.DocumentID, Labels{}); err != nil {
+		t.Fatal(err)
+	}
+	if got := w.count(w.b, Filter{Tags: []string{"shared"}}); got != 1 {
+		t.Error("a tenant changed the labels of another's document")
+	}
+	if n, err := w.store.CountDocument(t.Context(), w.a, theirs.DocumentID); n != 0 || err != nil {
+		t.Errorf("a tenant counts %d points of another's document, %v", n, err)
 	}
 }
 
@@ -386,7 +402,10 @@ func (w *world) testNoTenant() {
 	}
 	_, err := w.store.Count(ctx, none, w.space, Filter{})
 	expectNoTenant(t, "count", err)
-	expectNoTenant(t, "delete", w.store.DeleteDocument(ctx, none, w.space, uuid.New()))
+	expectNoTenant(t, "delete", w.store.DeleteDocument(ctx, none, uuid.New()))
+	expectNoTenant(t, "label", w.store.Label(ctx, none, uuid.New(), Labels{}))
+	_, err = w.store.CountDocument(ctx, none, uuid.New())
+	expectNoTenant(t, "count of a document", err)
 	if got := w.count(w.a, Filter{}); got != 1 {
 		t.Errorf("%d points, want 1", got)
 	}
@@ -473,125 +492,6 @@ func (w *world) testVisibility() {
 	}
 }
 
-func (w *world) testSemantic() {
-	t := w.t
-	points := []Point{
-		passage(w.a, []float32{10, 0, 0}, "x"), passage(w.a, []float32{1, 1, 0}, "x"), passage(w.a, []float32{-1, 0, 0}, "x"),
-	}
-	w.put(w.a, points...)
-	expect(t, w.search(w.a, Query{Mode: Semantic, Dense: []float32{0.5, 0, 0}}), points, []float64{1, math.Sqrt2 / 2, -1})
-}
-
-func (w *world) testKeyword() {
-	t := w.t
-	vector := []float32{1, 0, 0}
-	points := []Point{
-		passage(w.a, vector, "Invoice, invoices"), passage(w.a, vector, "invoice paid"), passage(w.a, vector, "nothing of the sort"),
-	}
-	w.put(w.a, points...)
-	idf := math.Log((3-2+0.5)/(2+0.5) + 1)
-	weight := func(tf, length float64) float64 { return tf * 2.2 / (tf + 1.2*(0.25+0.75*length/256)) }
-	hits := w.search(w.a, Query{Mode: Keyword, Sparse: EncodeQuery("Invoices, invoices!")})
-	expect(t, hits, points[:2], []float64{idf * weight(2, 2), idf * weight(1, 2)})
-	if hits := w.search(w.a, Query{Mode: Keyword, Sparse: EncodeQuery("of the")}); len(hits) != 0 {
-		t.Errorf("stop words find %v", hits)
-	}
-}
-
-func (w *world) testRareWord() {
-	t := w.t
-	vector := []float32{1, 0, 0}
-	var points []Point
-	for range 20 {
-		points = append(points, passage(w.a, vector, "the quarterly report on sales and revenue of the quarter"))
-	}
-	rare := passage(w.a, vector, "a short note on the zirconium supplier, found in no report")
-	w.put(w.a, append(points, rare)...)
-	hits := w.search(w.a, Query{Mode: Keyword, Sparse: EncodeQuery("What does the report say about zirconium?"), Limit: 5})
-	if len(hits) != 5 || hits[0].ChunkID != rare.ChunkID {
-		t.Errorf("found %v, want %v first of five", hits, rare.ChunkID)
-	}
-}
-
-func (w *world) testHybrid() {
-	t := w.t
-	// By meaning: first, second, third. By words: second, third; the first has none of them.
-	first := passage(w.a, []float32{1, 0, 0}, "something else")
-	second := passage(w.a, []float32{1, 0.2, 0}, "budget, budgets")
-	third := passage(w.a, []float32{1, 0.5, 0}, "budget and other things")
-	w.put(w.a, first, second, third)
-	hits := w.search(w.a, Query{Dense: []float32{1, 0, 0}, Sparse: EncodeQuery("budget")})
-	expect(t, hits, []Point{second, third, first}, []float64{1./3 + 1./2, 1./4 + 1./3, 1. / 2})
-}
-
-func (w *world) testHybridWithoutWords() {
-	t := w.t
-	near, far := passage(w.a, []float32{1, 0, 0}, "x"), passage(w.a, []float32{0, 1, 0}, "x")
-	far.Sparse = Sparse{}
-	w.put(w.a, near, far)
-	hits := w.search(w.a, Query{Mode: Hybrid, Dense: []float32{1, 0.1, 0}, Sparse: EncodeQuery("what is it?")})
-	expect(t, hits, []Point{near, far}, []float64{1. / 2, 1. / 3})
-}
-
-func (w *world) testLimits() {
-	t := w.t
-	var points []Point
-	for i := range 15 {
-		points = append(points, passage(w.a, []float32{1, float32(i) * 0.1, 0}, "word"))
-	}
-	w.put(w.a, points...)
-	query := Query{Mode: Semantic, Dense: []float32{1, 0, 0}}
-	if hits := w.search(w.a, query); len(hits) != DefaultLimit {
-		t.Errorf("%d hits without a limit, want %d", len(hits), DefaultLimit)
-	}
-	query.Limit = 2
-	if hits := w.search(w.a, query); len(hits) != 2 || hits[0].ChunkID != points[0].ChunkID || hits[1].ChunkID != points[1].ChunkID {
-		t.Errorf("hits %v, want the first two", hits)
-	}
-	query.Limit, query.MinScore = 100, 0.9
-	hits := w.search(w.a, query)
-	if len(hits) == 0 || len(hits) == len(points) {
-		t.Errorf("a threshold leaves %d of %d hits", len(hits), len(points))
-	}
-	for _, hit := range hits {
-		if hit.Score < 0.9 {
-			t.Errorf("a hit of %v is below the threshold", hit.Score)
-		}
-	}
-	for _, limit := range []int{-1, MaxLimit + 1} {
-		_, err := w.store.Search(t.Context(), w.a, w.space, Query{Mode: Semantic, Dense: []float32{1, 0, 0}, Limit: limit})
-		expectFault(t, err, fault.Invalid, "vector.limit")
-	}
-	_, err := w.store.Search(t.Context(), w.a, w.space, Query{Mode: "psychic", Dense: []float32{1, 0, 0}})
-	expectFault(t, err, fault.Invalid, "vector.mode")
-}
-
-func (w *world) testDeleteDocument() {
-	t := w.t
-	document := uuid.New()
-	var points []Point
-	for i := range 5 {
-		points = append(points, Point{
-			ID: PointID(w.a, document, i), DocumentID: document, ChunkID: uuid.New(), Dense: []float32{1, 0, 0},
-			Sparse: EncodeDocument("secret recipe"),
-		})
-	}
-	other := passage(w.a, []float32{0, 1, 0}, "another document")
-	w.put(w.a, append(points, other)...)
-	for range 2 {
-		if err := w.store.DeleteDocument(t.Context(), w.a, w.space, document); err != nil {
-			t.Fatal(err)
-		}
-		if got := w.count(w.a, Filter{DocumentIDs: []uuid.UUID{document}}); got != 0 {
-			t.Fatalf("%d points of the document are left", got)
-		}
-	}
-	if hits := w.search(w.a, Query{Mode: Keyword, Sparse: EncodeQuery("recipe")}); len(hits) != 0 {
-		t.Errorf("deleted text is still found: %v", hits)
-	}
-	expect(t, w.search(w.a, Query{Mode: Semantic, Dense: []float32{0, 1, 0}}), []Point{other}, []float64{1})
-}
-
 func (w *world) testDimension() {
 	t := w.t
 	long := passage(w.a, []float32{1, 0, 0, 0}, "text")
@@ -629,9 +529,6 @@ func (w *world) testMissingSpace() {
 	expectFault(t, err, fault.NotFound, "vector.space-missing")
 	err = w.store.Upsert(t.Context(), w.a, missing, []Point{passage(w.a, []float32{1, 0, 0}, "text")})
 	expectFault(t, err, fault.NotFound, "vector.space-missing")
-	if err := w.store.DeleteDocument(t.Context(), w.a, missing, uuid.New()); err != nil {
-		t.Errorf("deleting from a missing space: %v", err)
-	}
 }
 
 func (w *world) testSpacesApart() {

@@ -2,6 +2,7 @@ package vector
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/google/uuid"
 	"github.com/qdrant/go-client/qdrant"
@@ -12,7 +13,9 @@ import (
 // Filter narrows an operation within a tenant. Conditions of different fields must all hold; of the values of one field
 // any may. The zero Filter narrows nothing.
 type Filter struct {
-	DocumentIDs   []uuid.UUID
+	DocumentIDs []uuid.UUID
+	// IndexingIDs are those of points; the zero id stands for points without one.
+	IndexingIDs   []uuid.UUID
 	ProjectIDs    []uuid.UUID
 	DocumentTypes []string
 	Tags          []string
@@ -38,6 +41,9 @@ func within(t tenant.ID, f Filter) (*qdrant.Filter, error) {
 		}
 	}
 	add(fieldDocument, texts(f.DocumentIDs))
+	if len(f.IndexingIDs) > 0 {
+		out.Must = append(out.Must, ofIndexings(f.IndexingIDs))
+	}
 	add(fieldProject, texts(f.ProjectIDs))
 	add(fieldDocumentType, f.DocumentTypes)
 	add(fieldTags, f.Tags)
@@ -52,6 +58,14 @@ func within(t tenant.ID, f Filter) (*qdrant.Filter, error) {
 		out.Must = append(out.Must, qdrant.NewFilterAsCondition(&qdrant.Filter{Should: either}))
 	}
 	return out, nil
+}
+
+func ofIndexings(ids []uuid.UUID) *qdrant.Condition {
+	either := []*qdrant.Condition{qdrant.NewMatchKeywords(fieldIndexing, texts(ids)...)}
+	if slices.Contains(ids, uuid.Nil) {
+		either = append(either, qdrant.NewIsEmpty(fieldIndexing))
+	}
+	return qdrant.NewFilterAsCondition(&qdrant.Filter{Should: either})
 }
 
 func texts(ids []uuid.UUID) []string {

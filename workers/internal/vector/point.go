@@ -18,30 +18,67 @@ const batchBytes = 2 << 20
 
 // Point is a passage: where it comes from, who may see it, and its vectors.
 type Point struct {
-	// ID is what PointID gives. A point with the same id is replaced.
+	Labels
+
+	// ID is the id of a passage that has one, or what PointID gives. A point with the same id is replaced.
 	ID         uuid.UUID
 	DocumentID uuid.UUID
 	ChunkID    uuid.UUID
-	// ProjectID is nil for a document that belongs to the whole tenant.
-	ProjectID *uuid.UUID
-	// Public makes the passage visible to the whole tenant although it belongs to a project.
-	Public       bool
-	DocumentType string
-	Tags         []string
+	// IndexingID tells the passages of one indexing of the document from those of the next; zero where there is only one.
+	IndexingID uuid.UUID
 	// Dense is the embedding, of the space's dimension. It need not be normalized.
 	Dense []float32
 	// Sparse is what EncodeDocument gives. It may be empty; then a keyword search never finds the point.
 	Sparse Sparse
 }
 
-// PointID names the point of a document's chunk, counting from zero. It is a UUIDv5 of its arguments: storing a document
-// twice stores every chunk once.
-func PointID(t tenant.ID, document uuid.UUID, chunk int) uuid.UUID {
+// Labels are what a search narrows by. They are the document's, so all points of a document have the same, and can change while
+// its passages stay.
+type Labels struct {
+	// ProjectID is nil for a document that belongs to the whole tenant.
+	ProjectID *uuid.UUID
+	// Public makes the passage visible to the whole tenant although it belongs to a project.
+	Public       bool
+	DocumentType string
+	Tags         []string
+}
+
+// Equal reports whether two labels say the same.
+func (l Labels) Equal(other Labels) bool {
+	same := l.ProjectID == other.ProjectID ||
+		l.ProjectID != nil && other.ProjectID != nil && *l.ProjectID == *other.ProjectID
+	return same && l.Public == other.Public && l.DocumentType == other.DocumentType && slices.Equal(l.Tags, other.Tags)
+}
+
+// payload is what of a point's payload the labels make.
+func (l Labels) payload() map[string]*qdrant.Value {
+	tags := make([]*qdrant.Value, len(l.Tags))
+	for i, tag := range l.Tags {
+		tags[i] = qdrant.NewValueString(tag)
+	}
+	payload := map[string]*qdrant.Value{
+		fieldDocumentType: qdrant.NewValueString(l.DocumentType),
+		fieldTags:         qdrant.NewValueList(&qdrant.ListValue{Values: tags}),
+		fieldPublic:       qdrant.NewValueBool(l.Public),
+		fieldOwner:        qdrant.NewValueString(ownerOrganization),
+		// Null takes away what an earlier label has set.
+		fieldProject: qdrant.NewValueNull(),
+	}
+	if l.ProjectID != nil {
+		payload[fieldOwner] = qdrant.NewValueString(ownerProject)
+		payload[fieldProject] = qdrant.NewValueString(l.ProjectID.String())
+	}
+	return payload
+}
+
+// PointID names the n-th point, counting from zero, of a document whose passages have no ids of their own. It is a UUIDv5 of its
+// arguments: storing the document twice stores every passage once.
+func PointID(t tenant.ID, document uuid.UUID, n int) uuid.UUID {
 	// Another namespace would give other ids, and every stored point would be left behind.
 	namespace := uuid.UUID{0x6c, 0x7b, 0x0b, 0x6e, 0x3d, 0x0e, 0x5a, 0x55, 0x9d, 0x0c, 0x6f, 0x2f, 0x5f, 0x3a, 0x9b, 0x11}
 	id := t.UUID()
 	name := slices.Concat(id[:], document[:])
-	return uuid.NewSHA1(namespace, binary.BigEndian.AppendUint64(name, uint64(chunk)))
+	return uuid.NewSHA1(namespace, binary.BigEndian.AppendUint64(name, uint64(n)))
 }
 
 // Upsert stores points, replacing those with the same ids, and returns when they can be found. It sends as many requests
@@ -106,70 +143,14 @@ func (p Point) encode(t tenant.ID, sp Space) (*qdrant.PointStruct, error) {
 		}
 		vectors[vectorSparse] = qdrant.NewVectorSparse(p.Sparse.Indices, p.Sparse.Values)
 	}
-	tags := make([]*qdrant.Value, len(p.Tags))
-	for i, tag := range p.Tags {
-		tags[i] = qdrant.NewValueString(tag)
-	}
-	payload := map[string]*qdrant.Value{
-		fieldTenant:       qdrant.NewValueString(t.String()),
-		fieldDocument:     qdrant.NewValueString(p.DocumentID.String()),
-		fieldChunk:        qdrant.NewValueString(p.ChunkID.String()),
-		fieldDocumentType: qdrant.NewValueString(p.DocumentType),
-		fieldTags:         qdrant.NewValueList(&qdrant.ListValue{Values: tags}),
-		fieldPublic:       qdrant.NewValueBool(p.Public),
-		fieldOwner:        qdrant.NewValueString(ownerOrganization),
-	}
-	if p.ProjectID != nil {
-		payload[fieldOwner] = qdrant.NewValueString(ownerProject)
-		payload[fieldProject] = qdrant.NewValueString(p.ProjectID.String())
+	payload := p.payload()
+	payload[fieldTenant] = qdrant.NewValueString(t.String())
+	payload[fieldDocument] = qdrant.NewValueString(p.DocumentID.String())
+	payload[fieldChunk] = qdrant.NewValueString(p.ChunkID.String())
+	if p.IndexingID != uuid.Nil {
+		payload[fieldIndexing] = qdrant.NewValueString(p.IndexingID.String())
 	}
 	return &qdrant.PointStruct{
 		Id: qdrant.NewIDUUID(p.ID.String()), Payload: payload, Vectors: qdrant.NewVectorsMap(vectors),
 	}, nil
-}
-
-// DeleteDocument removes every point of a document and returns when they cannot be found any more. It is no error when
-// there are none, or no space.
-func (s *Store) DeleteDocument(ctx context.Context, t tenant.ID, sp Space, document uuid.UUID) error {
-	if document == uuid.Nil {
-		return fault.New(fault.Invalid, "vector.id", "A document is needed.")
-	}
-	filter, err := within(t, Filter{DocumentIDs: []uuid.UUID{document}})
-	if err != nil {
-		return err
-	}
-	name, err := s.collection(sp)
-	if err != nil {
-		return err
-	}
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
-	defer cancel()
-	_, err = s.client.Points().Delete(ctx, &qdrant.DeletePoints{
-		CollectionName: name, Points: qdrant.NewPointsSelectorFilter(filter), Wait: new(true),
-	})
-	if err = classify(ctx, "delete document", err); fault.Is(err, fault.NotFound) {
-		return nil
-	}
-	return err
-}
-
-// Count returns how many points of the tenant the filter leaves, exactly.
-func (s *Store) Count(ctx context.Context, t tenant.ID, sp Space, f Filter) (int, error) {
-	filter, err := within(t, f)
-	if err != nil {
-		return 0, err
-	}
-	name, err := s.collection(sp)
-	if err != nil {
-		return 0, err
-	}
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
-	defer cancel()
-	resp, err := s.client.Points().Count(ctx, &qdrant.CountPoints{
-		CollectionName: name, Filter: filter, Exact: new(true),
-	})
-	if err != nil {
-		return 0, classify(ctx, "count points", err)
-	}
-	return int(resp.GetResult().GetCount()), nil
 }

@@ -22,6 +22,7 @@ const (
 
 	fieldTenant       = "tenant"
 	fieldDocument     = "document_id"
+	fieldIndexing     = "indexing_id"
 	fieldChunk        = "chunk_id"
 	fieldProject      = "project_id"
 	fieldDocumentType = "document_type"
@@ -109,6 +110,7 @@ func indexes(collection string) []*qdrant.CreateFieldIndexCollection {
 	return []*qdrant.CreateFieldIndexCollection{
 		field(fieldTenant, qdrant.FieldType_FieldTypeKeyword, tenant),
 		field(fieldDocument, qdrant.FieldType_FieldTypeUuid, nil),
+		field(fieldIndexing, qdrant.FieldType_FieldTypeUuid, nil),
 		field(fieldProject, qdrant.FieldType_FieldTypeUuid, nil),
 		field(fieldDocumentType, qdrant.FieldType_FieldTypeKeyword, nil),
 		field(fieldTags, qdrant.FieldType_FieldTypeKeyword, nil),

@@ -175,6 +175,7 @@ func TestEveryFilterStartsWithTheTenant(t *testing.T) {
 	for _, f := range []Filter{
 		{},
 		{DocumentIDs: []uuid.UUID{uuid.New()}, Tags: []string{"x"}},
+		{IndexingIDs: []uuid.UUID{uuid.New(), uuid.Nil}},
 		{Visible: &Visibility{Projects: []uuid.UUID{uuid.New()}}},
 	} {
 		got, err := within(id, f)
