@@ -38,10 +38,16 @@ type platform struct {
 type program[C any] struct {
 	name   string
 	about  string
-	slots  int
 	shared func(*C) Shared
-	// build returns the handler and what runs beside it.
-	build func(ctx context.Context, cfg *C, p *platform) (runner.Handler, []lifecycle.Service, error)
+	// build returns what the program does: the kinds of jobs that it takes, its main one first, and what runs beside them.
+	build func(ctx context.Context, cfg *C, p *platform) ([]work, []lifecycle.Service, error)
+}
+
+// work is one kind of job that a program takes, and how many of them it runs at once. WORKER_SLOTS replaces the number of the main
+// kind.
+type work struct {
+	handler runner.Handler
+	slots   int
 }
 
 // run reads the configuration, opens everything, works until ctx ends, and closes everything.
@@ -56,21 +62,25 @@ func (w program[C]) run(ctx context.Context, args []string, environ map[string]s
 		return err
 	}
 	defer func() { err = errors.Join(err, p.closers.Close(context.WithoutCancel(ctx))) }()
-	handler, services, err := w.build(ctx, &cfg, p)
+	works, services, err := w.build(ctx, &cfg, p)
 	if err != nil {
 		return fmt.Errorf("%s: %w", w.name, err)
 	}
-	slots := p.cfg.Slots
-	if slots == 0 {
-		slots = w.slots
+	if p.cfg.Slots > 0 {
+		works[0].slots = p.cfg.Slots
 	}
-	jobs := runner.New(runner.Config{
-		Worker: workerName(w.name), Slots: slots, Lease: p.cfg.Lease, Timeout: p.cfg.Timeout, Grace: p.cfg.Grace,
-	}, handler, p.store, p.engine, p.bus, p.log, p.registry)
-	p.log.InfoContext(ctx, "starting", "slots", slots, "ops", p.cfg.OpsAddr)
+	p.log.InfoContext(ctx, "starting", "slots", works[0].slots, "ops", p.cfg.OpsAddr)
 	all := append([]lifecycle.Service{{Name: "operations", Run: p.serveOps}}, services...)
-	// The jobs get their grace, and a little to write their ends.
-	all = append(all, lifecycle.Service{Name: "jobs", Run: jobs.Run, Grace: p.cfg.Grace + p.cfg.Lease})
+	worker := workerName(w.name)
+	for _, k := range works {
+		jobs := runner.New(runner.Config{
+			Worker: worker, Slots: k.slots, Lease: p.cfg.Lease, Timeout: p.cfg.Timeout, Grace: p.cfg.Grace,
+		}, k.handler, p.store, p.engine, p.bus, p.log, p.registry)
+		// The jobs get their grace, and a little to write their ends.
+		all = append(all, lifecycle.Service{
+			Name: "jobs of " + string(k.handler.Kind()), Run: jobs.Run, Grace: p.cfg.Grace + p.cfg.Lease,
+		})
+	}
 	return lifecycle.Run(ctx, all...)
 }
 

@@ -12,21 +12,20 @@ import (
 	"github.com/tarento/copilot/workers/internal/ingest"
 	"github.com/tarento/copilot/workers/internal/ingest/chunk"
 	"github.com/tarento/copilot/workers/internal/ingest/parse"
-	"github.com/tarento/copilot/workers/internal/runner"
 	"github.com/tarento/copilot/workers/internal/vector"
 )
 
 // RunAgent is the agent worker. It returns when ctx ends.
 func RunAgent(ctx context.Context, args []string, environ map[string]string, s Streams) error {
 	return program[Agent]{
-		name: "agent-worker", about: "runs agents: model calls, tool calls, answers with citations", slots: 16,
+		name: "agent-worker", about: "runs agents: model calls, tool calls, answers with citations",
 		shared: func(c *Agent) Shared { return c.Shared },
-		build: func(ctx context.Context, c *Agent, p *platform) (runner.Handler, []lifecycle.Service, error) {
+		build: func(ctx context.Context, c *Agent, p *platform) ([]work, []lifecycle.Service, error) {
 			model, err := c.open(ctx, p)
 			if err != nil {
 				return nil, nil, err
 			}
-			return agent.New(model, agent.Retrieval{Bus: p.bus}), nil, nil
+			return []work{{agent.New(model, agent.Retrieval{Bus: p.bus}), 16}}, nil, nil
 		},
 	}.run(ctx, args, environ, s)
 }
@@ -34,9 +33,9 @@ func RunAgent(ctx context.Context, args []string, environ map[string]string, s S
 // RunIngest is the ingest worker. It returns when ctx ends.
 func RunIngest(ctx context.Context, args []string, environ map[string]string, s Streams) error {
 	return program[Ingest]{
-		name: "ingest-worker", about: "turns uploaded files into chunks", slots: 2,
+		name: "ingest-worker", about: "turns uploaded files into chunks, deletes documents",
 		shared: func(c *Ingest) Shared { return c.Shared },
-		build: func(ctx context.Context, c *Ingest, p *platform) (runner.Handler, []lifecycle.Service, error) {
+		build: func(ctx context.Context, c *Ingest, p *platform) ([]work, []lifecycle.Service, error) {
 			blobs, err := blob.OpenFolder(c.BlobDir)
 			if err != nil {
 				return nil, nil, err
@@ -51,7 +50,10 @@ func RunIngest(ctx context.Context, args []string, environ map[string]string, s 
 					p.log.WarnContext(ctx, "PDF sandbox not warm", "error", err)
 				}
 			}()
-			return ingest.New(blobs, parser, chunk.Config{TargetTokens: c.ChunkTokens}), nil, nil
+			return []work{
+				{ingest.New(blobs, parser, chunk.Config{TargetTokens: c.ChunkTokens}), 2},
+				{ingest.NewDeleter(blobs), 4},
+			}, nil, nil
 		},
 	}.run(ctx, args, environ, s)
 }
@@ -59,9 +61,9 @@ func RunIngest(ctx context.Context, args []string, environ map[string]string, s 
 // RunEmbedding is the embedding worker. It returns when ctx ends.
 func RunEmbedding(ctx context.Context, args []string, environ map[string]string, s Streams) error {
 	return program[Embedding]{
-		name: "embedding-worker", about: "embeds texts and answers searches", slots: 32,
+		name: "embedding-worker", about: "embeds texts, keeps vectors, answers searches",
 		shared: func(c *Embedding) Shared { return c.Shared },
-		build: func(ctx context.Context, c *Embedding, p *platform) (runner.Handler, []lifecycle.Service, error) {
+		build: func(ctx context.Context, c *Embedding, p *platform) ([]work, []lifecycle.Service, error) {
 			model, err := c.open(ctx, p)
 			if err != nil {
 				return nil, nil, err
@@ -78,7 +80,10 @@ func RunEmbedding(ctx context.Context, args []string, environ map[string]string,
 			}
 			searcher := embedding.NewSearcher(model, vectors, space, p.store, p.bus, p.log)
 			batcher := embedding.NewBatcher(model, c.Model, c.Dimension, c.Parallel)
-			return embedding.New(batcher, vectors, space), []lifecycle.Service{{Name: "search", Run: searcher.Run}}, nil
+			return []work{
+				{embedding.New(batcher, vectors, space), 32},
+				{embedding.NewSyncer(vectors), 8},
+			}, []lifecycle.Service{{Name: "search", Run: searcher.Run}}, nil
 		},
 	}.run(ctx, args, environ, s)
 }
