@@ -112,7 +112,7 @@ func call[T any](ctx context.Context, c *Client, r request, options []CallOption
 
 // do makes a call and decodes its answer into what into gives for the status; nil leaves the body unread.
 func (c *Client) do(ctx context.Context, r request, options []CallOption, into func(status int) any) error {
-	resp, done, err := c.send(ctx, r, options)
+	resp, done, err := c.send(ctx, r, options) //nolint:bodyclose // done closes it
 	if err != nil {
 		return err
 	}
@@ -121,19 +121,21 @@ func (c *Client) do(ctx context.Context, r request, options []CallOption, into f
 	if target == nil {
 		return nil
 	}
-	if err := json.NewDecoder(io.LimitReader(resp.Body, maxAnswer)).Decode(target); err != nil {
+	if err := json.NewDecoder(io.LimitReader(resp.Body, maxAnswer)).Decode(target); err != nil { //nolint:contextcheck // the cause is that of the attempt
 		if cause := context.Cause(resp.Request.Context()); cause != nil {
 			err = cause
 		}
 		return fmt.Errorf("%s %s: read the answer: %w", r.method, r.path, err)
 	}
+	// Read to its end, so that the connection can be used again.
+	_, _ = io.CopyN(io.Discard, resp.Body, 1)
 	return nil
 }
 
 // stream makes a call whose answer is read while it arrives.
 func (c *Client) stream(ctx context.Context, r request, options []CallOption) (io.ReadCloser, error) {
 	r.open = true
-	resp, done, err := c.send(ctx, r, options)
+	resp, done, err := c.send(ctx, r, options) //nolint:bodyclose // done closes it
 	if err != nil {
 		return nil, err
 	}

@@ -36,7 +36,7 @@ func (j *Job) Into(v any) error {
 }
 
 // JobFailure is a job that has not succeeded.
-type JobFailure struct {
+type JobFailure struct { //nolint:errname // it is first of all what became of a job
 	JobID  string
 	Kind   JobKind
 	Status JobStatus

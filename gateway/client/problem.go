@@ -20,7 +20,7 @@ var ErrNotModified = errors.New("not modified")
 
 // Problem is an answer that is not a success: the problem document of RFC 9457 that the API sends with every error. An answer
 // without one, as a proxy may send it, has its Status alone.
-type Problem struct {
+type Problem struct { //nolint:errname // RFC 9457 calls it so
 	// Type is the kind of problem as a URI, such as "urn:copilot:problem:not-found"; Title says it in words. Both are stable.
 	Type  string `json:"type"`
 	Title string `json:"title"`

@@ -26,7 +26,7 @@ func plain(value any) (text string, given bool) {
 	if v.Kind() == reflect.Pointer && given {
 		v = v.Elem()
 	}
-	if at, ok := v.Interface().(time.Time); ok {
+	if at, ok := reflect.TypeAssert[time.Time](v); ok {
 		return at.Format(time.RFC3339Nano), given
 	}
 	if v.Kind() != reflect.Slice {

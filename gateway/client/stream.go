@@ -8,6 +8,7 @@ import (
 	"io"
 	"iter"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 )
@@ -120,9 +121,9 @@ func (f *follower) connect(ctx context.Context) (got bool, err error) {
 
 	options := f.options
 	if f.lastID != "" {
-		options = append(options[:len(options):len(options)], After(f.lastID))
+		options = append(slices.Clip(options), After(f.lastID))
 	}
-	resp, done, err := f.client.send(ctx, f.request, options)
+	resp, done, err := f.client.send(ctx, f.request, options) //nolint:bodyclose // done closes it
 	if err != nil {
 		return false, err
 	}

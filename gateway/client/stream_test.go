@@ -231,7 +231,10 @@ func TestFollowEndsWithItsReaderAndItsContext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		server := &scripted{scripts: []func(io.Writer, *http.Request){hang(hello, running)}}
 		c := dial(t, server)
-		for range c.FollowJob(t.Context(), "1") {
+		for _, err := range c.FollowJob(t.Context(), "1") {
+			if err != nil {
+				t.Error(err)
+			}
 			break // the bubble would not end if the connection stayed
 		}
 		ctx, cancel := context.WithTimeoutCause(t.Context(), time.Second, errors.New("no time"))
@@ -247,7 +250,10 @@ func TestReaderMayTakeItsTime(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		server := &scripted{scripts: []func(io.Writer, *http.Request){send(hello, running, succeeded)}}
-		for range dial(t, server).FollowJob(t.Context(), "1") {
+		for _, err := range dial(t, server).FollowJob(t.Context(), "1") {
+			if err != nil {
+				t.Error(err)
+			}
 			time.Sleep(time.Hour) //nolint:forbidigo // of synctest
 		}
 		if len(server.resumed) != 1 {

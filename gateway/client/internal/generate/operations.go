@@ -101,11 +101,11 @@ func (g *generator) writeSchemas(file func(string) *text) error {
 // writePage writes the generic page from the schema of one.
 func (g *generator) writePage(w *text, name string) error {
 	s := g.doc.Components.Schemas[name]
-	w.comment("", "Page is a part of a collection. The All methods read one after the other.")
+	w.comment("Page is a part of a collection. The All methods read one after the other.")
 	w.line("type Page[T any] struct {")
 	for _, field := range fieldOrder(s) {
 		if field == "data" {
-			w.comment("", sentence(s.Properties[field].Description))
+			w.comment(sentence(s.Properties[field].Description))
 			w.line("Data []T `json:\"data\"`")
 			continue
 		}
@@ -116,7 +116,7 @@ func (g *generator) writePage(w *text, name string) error {
 		if field == "skip" || field == "total" {
 			goType = "*" + goType // 0 and unknown are two things
 		}
-		w.comment("", sentence(s.Properties[field].Description))
+		w.comment(sentence(s.Properties[field].Description))
 		w.line("%s %s `json:\"%s%s\"`", exported(field), goType, field, tag)
 	}
 	w.line("}")
@@ -242,7 +242,7 @@ func (g *generator) writeParams(w *text, c *call) error {
 	typeName := exported(c.op.ID) + "Params"
 	c.params, c.args = append(c.params, "params "+typeName), append(c.args, "params")
 	c.request = append(c.request, "query: params.query()")
-	w.comment("", typeName+" are the parameters of [Client."+c.name+"]. Those with their zero value are not sent.")
+	w.comment(typeName + " are the parameters of [Client." + c.name + "]. Those with their zero value are not sent.")
 	w.line("type %s struct {", typeName)
 	for _, p := range c.query {
 		goType, err := g.paramType(p)
@@ -253,7 +253,7 @@ func (g *generator) writeParams(w *text, c *call) error {
 		if values := p.Schema.values(); goType == "string" && len(values) > 1 {
 			about += " One of " + strings.Join(values, ", ") + "."
 		}
-		w.comment("", about)
+		w.comment(about)
 		w.line("%s %s", exported(p.Name), goType)
 	}
 	w.line("}")
@@ -307,7 +307,7 @@ func (g *generator) takeForm(w *text, c *call, s *schema) error {
 	c.params, c.args = append(c.params, "in "+typeName), append(c.args, "in")
 	c.request = append(c.request, "form: in.form()")
 	names := fieldOrder(s)
-	w.comment("", typeName+" is what [Client."+c.name+"] sends. Fields with their zero value are not sent.")
+	w.comment(typeName + " is what [Client." + c.name + "] sends. Fields with their zero value are not sent.")
 	w.line("type %s struct {", typeName)
 	var adds []string
 	for _, name := range names {
@@ -320,7 +320,7 @@ func (g *generator) takeForm(w *text, c *call, s *schema) error {
 			add = "file"
 		}
 		adds = append(adds, fmt.Sprintf("f.%s(%q, in.%s)", add, name, exported(name)))
-		w.comment("", sentence(s.Properties[name].Description))
+		w.comment(sentence(s.Properties[name].Description))
 		w.line("%s %s", exported(name), goType)
 	}
 	w.line("}")
@@ -334,90 +334,115 @@ func (g *generator) takeForm(w *text, c *call, s *schema) error {
 	return nil
 }
 
+// results are the Go types of an operation's answers, with the statuses of each. The empty type is an answer without a body.
+type results struct {
+	types    []string
+	statuses map[string][]int
+}
+
+// download is the type of what is neither JSON nor a stream of events.
+const download = "io.ReadCloser"
+
+func (g *generator) results(op *operation) (results, error) {
+	r := results{statuses: map[string][]int{}}
+	for _, a := range op.answers() {
+		goType := download
+		switch a.media {
+		case "":
+			goType = ""
+		case mediaStream:
+			goType = mediaStream
+		case mediaJSON:
+			var err error
+			if goType, err = g.goType(a.schema, op.ID); err != nil {
+				return r, err
+			}
+		default:
+		}
+		if r.statuses[goType] == nil {
+			r.types = append(r.types, goType)
+		}
+		if !slices.Contains(r.statuses[goType], a.status) {
+			r.statuses[goType] = append(r.statuses[goType], a.status)
+		}
+	}
+	return r, nil
+}
+
 // writeMethod writes the method itself, by what it answers.
 func (g *generator) writeMethod(w *text, c *call) error {
-	kinds := map[string][]int{} // Go type -> statuses
-	var order []string
-	for _, a := range c.op.answers() {
-		kind := ""
-		switch {
-		case a.schema == nil && a.media == "":
-		case a.media == mediaJSON:
-			goType, err := g.goType(a.schema, c.op.ID)
-			if err != nil {
-				return err
-			}
-			kind = goType
-		case a.media == mediaStream:
-			kind = mediaStream
-		default:
-			kind = "io.ReadCloser"
-		}
-		if kinds[kind] == nil {
-			order = append(order, kind)
-		}
-		kinds[kind] = append(kinds[kind], a.status)
+	results, err := g.results(c.op)
+	if err != nil {
+		return err
 	}
 	request := "request{" + strings.Join(c.request, ", ") + "}"
-	signature := func(result string) {
+	begin := func(result string) {
 		params := append(append([]string{"ctx context.Context"}, c.params...), "options ...CallOption")
-		w.comment("", c.about())
+		w.comment(c.about())
 		w.line("func (c *Client) %s(%s) %s {", c.name, strings.Join(params, ", "), result)
 	}
 	switch {
-	case kinds[mediaStream] != nil:
-		signature("iter.Seq2[Event, error]")
+	case results.statuses[mediaStream] != nil:
+		begin("iter.Seq2[Event, error]")
 		last := "nil"
 		if strings.Contains(c.op.path, "{") {
 			last = "Event.ended"
 		}
 		w.line("return c.follow(ctx, %s, options, %s)", request, last)
-	case kinds["io.ReadCloser"] != nil:
-		signature("(io.ReadCloser, error)")
+		w.line("}")
+	case results.statuses[download] != nil:
+		begin("(" + download + ", error)")
 		w.line("return c.stream(ctx, %s, options)", request)
-	case len(order) == 0 || len(order) == 1 && order[0] == "":
-		signature("error")
+		w.line("}")
+	case len(results.types) == 0 || len(results.types) == 1 && results.types[0] == "":
+		begin("error")
 		w.line("return c.do(ctx, %s, options, func(int) any { return nil })", request)
-	case len(order) == 1:
-		signature("(*" + order[0] + ", error)")
-		w.line("return call[%s](ctx, c, %s, options)", order[0], request)
-		if item, ok := strings.CutPrefix(order[0], pagePrefix+"["); ok {
+		w.line("}")
+	case len(results.types) == 1:
+		begin("(*" + results.types[0] + ", error)")
+		w.line("return call[%s](ctx, c, %s, options)", results.types[0], request)
+		w.line("}")
+		if item, ok := strings.CutPrefix(results.types[0], pagePrefix+"["); ok {
 			c.paged = strings.TrimSuffix(item, "]")
 		}
 	default:
-		result := exported(c.op.ID) + "Result"
-		signature("(*" + result + ", error)")
-		w.line("out := new(%s)", result)
-		w.line("err := c.do(ctx, %s, options, func(status int) any {", request)
-		w.line("switch status {")
-		for _, kind := range order {
-			if kind == "" {
-				continue
-			}
-			w.line("case %s:", joined(kinds[kind], ", "))
-			w.line("out.%s = new(%s)", kind, kind)
-			w.line("return out.%s", kind)
-		}
-		w.line("default:")
-		w.line("return nil")
-		w.line("}")
-		w.line("})")
-		w.line("if err != nil { return nil, err }")
-		w.line("return out, nil")
-		w.line("}")
-		w.line("")
-		w.comment("", result+" is what [Client."+c.name+"] answers: one of the fields, the others are nil.")
-		w.line("type %s struct {", result)
-		for _, kind := range order {
-			if kind != "" {
-				w.line("%s *%s // status %s", kind, kind, joined(kinds[kind], " or "))
-			}
-		}
+		begin("(*" + exported(c.op.ID) + "Result, error)")
+		c.writeChoice(w, request, results)
 	}
-	w.line("}")
 	w.line("")
 	g.writeAll(w, c)
 	return nil
+}
+
+// writeChoice writes the body of a method that answers one of several types, and the struct that holds them.
+func (c *call) writeChoice(w *text, request string, results results) {
+	name := exported(c.op.ID) + "Result"
+	w.line("out := new(%s)", name)
+	w.line("err := c.do(ctx, %s, options, func(status int) any {", request)
+	w.line("switch status {")
+	var fields []string
+	for _, goType := range results.types {
+		if goType == "" {
+			continue
+		}
+		statuses := results.statuses[goType]
+		fields = append(fields, fmt.Sprintf("%s *%s // status %s", goType, goType, joined(statuses, " or ")))
+		w.line("case %s:", joined(statuses, ", "))
+		w.line("out.%s = new(%s)", goType, goType)
+		w.line("return out.%s", goType)
+	}
+	w.line("default:")
+	w.line("return nil")
+	w.line("}")
+	w.line("})")
+	w.line("if err != nil { return nil, err }")
+	w.line("return out, nil")
+	w.line("}")
+	w.line("")
+	w.comment(name + " is what [Client." + c.name + "] answers: one of the fields, the others are nil.")
+	w.line("type %s struct {", name)
+	w.line("%s", strings.Join(fields, "\n"))
+	w.line("}")
 }
 
 func joined(statuses []int, by string) string {
@@ -439,7 +464,7 @@ func (g *generator) writeAll(w *text, c *call) {
 	name := "All" + strings.TrimPrefix(c.name, "List")
 	params := append(append([]string{"ctx context.Context"}, c.params...), "options ...CallOption")
 	args := strings.Join(append(append([]string{"ctx"}, c.args...), "options..."), ", ")
-	w.comment("", name+" yields what [Client."+c.name+"] lists, page after page; params.Limit is the size of a page. An error ends it.")
+	w.comment(name + " yields what [Client." + c.name + "] lists, page after page; params.Limit is the size of a page. An error ends it.")
 	w.line("func (c *Client) %s(%s) iter.Seq2[%s, error] {", name, strings.Join(params, ", "), c.paged)
 	var from []string
 	if has("cursor") {

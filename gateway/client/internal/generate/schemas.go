@@ -71,18 +71,18 @@ func (g *generator) markNamed(name, within string, sent, changes bool, by, tag s
 		return
 	}
 	for _, part := range g.doc.Components.Schemas[name].parts() {
-		g.markPart(part, name, sent, changes, tag)
+		g.markPart(part, name, sent, tag)
 	}
 }
 
-func (g *generator) markPart(s *schema, within string, sent, changes bool, tag string) {
+func (g *generator) markPart(s *schema, within string, sent bool, tag string) {
 	if name := s.refName(); name != "" {
 		// A part is written as a whole, also in a change.
 		g.markNamed(name, within, sent, false, "", tag)
 		return
 	}
 	for _, part := range s.parts() {
-		g.markPart(part, within, sent, changes, tag)
+		g.markPart(part, within, sent, tag)
 	}
 }
 
@@ -295,7 +295,7 @@ func zeroMeansSomething(s *schema) bool {
 // writeSchema writes the type of a schema.
 func (g *generator) writeSchema(w *text, name string) error {
 	s, u := g.doc.Components.Schemas[name], g.uses[name]
-	w.comment("", g.describe(name, s, u))
+	w.comment(g.describe(name, s, u))
 	if len(s.Properties) == 0 {
 		goType, err := g.goType(s, name)
 		w.line("type %s %s", name, goType)
@@ -337,7 +337,7 @@ func (g *generator) writeFields(w *text, s *schema, u *use, names []string) erro
 		if err != nil {
 			return err
 		}
-		w.comment("", sentence(s.Properties[name].Description))
+		w.comment(sentence(s.Properties[name].Description))
 		w.line("%s %s `json:\"%s%s\"`", exported(name), goType, name, tag)
 	}
 	return nil
@@ -409,7 +409,7 @@ func writeEnum(w *text, e *enum) {
 	if e.about != "" {
 		about = lower(strings.TrimSuffix(e.about, "."))
 	}
-	w.comment("", e.name+": "+about+". Others may come with a later server.")
+	w.comment(e.name + ": " + about + ". Others may come with a later server.")
 	w.line("type %s string", e.name)
 	w.line("")
 	w.line("// The values of [%s].", e.name)

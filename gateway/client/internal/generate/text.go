@@ -19,27 +19,27 @@ func (t *text) line(form string, args ...any) {
 }
 
 // comment writes a comment with lines of a good width. Paragraphs are separated by empty lines; nothing writes nothing.
-func (t *text) comment(indent, about string) {
+func (t *text) comment(about string) {
 	for i, paragraph := range strings.Split(strings.TrimSpace(about), "\n\n") {
 		if paragraph == "" {
 			continue
 		}
 		if i > 0 {
-			t.line("%s//", indent)
+			t.line("//")
 		}
 		if strings.HasPrefix(paragraph, "\t") {
-			t.line("%s//%s", indent, paragraph)
+			t.line("//%s", paragraph)
 			continue
 		}
 		current := ""
-		for _, word := range strings.Fields(paragraph) {
+		for word := range strings.FieldsSeq(paragraph) {
 			if current != "" && len(current)+len(word) >= width {
-				t.line("%s//%s", indent, current)
+				t.line("//%s", current)
 				current = ""
 			}
 			current += " " + word
 		}
-		t.line("%s//%s", indent, current)
+		t.line("//%s", current)
 	}
 }
 
