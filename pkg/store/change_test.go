@@ -183,3 +183,45 @@ func TestKeptAnswersAreRepeated(t *testing.T) {
 		return nil
 	})
 }
+
+func TestABrokenChainIsFoundWhereItBreaks(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		damage string
+		broken int64
+	}{
+		"untouched":             {"SELECT 1", 0},
+		"an entry was altered":  {"UPDATE audit_logs SET actor_id = NULL, ip = '192.0.2.9' WHERE seq = 2", 2},
+		"an entry was removed":  {"DELETE FROM audit_logs WHERE seq = 2", 2},
+		"the newest is missing": {"DELETE FROM audit_logs WHERE seq = 4", 4},
+		"all are missing":       {"DELETE FROM audit_logs", 1},
+		"the head was moved":    {"UPDATE audit_heads SET hash = sha256('')", 5},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, 2)
+			for range 4 {
+				w.in(w.acme, func(tx *store.Tx) error { agent := full(); return tx.AgentConfigs().Create(&agent) })
+			}
+			w.asOwner("ALTER TABLE audit_logs DISABLE TRIGGER append_only")
+			w.asOwner(tc.damage)
+			checked := int64(0)
+			got, err := w.VerifyAudit(t.Context(), w.acme, func(n int64) { checked = n })
+			if err != nil || got.Broken != tc.broken || (got.Reason == "") != (tc.broken == 0) {
+				t.Errorf("got %+v, %v; want a break at %d", got, err, tc.broken)
+			}
+			if tc.broken == 0 && (got.Entries != 4 || checked != 4) {
+				t.Errorf("checked %d of 4 entries, told %d", got.Entries, checked)
+			}
+		})
+	}
+}
+
+func TestThePlatformKnowsAllItsTenants(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 2)
+	got, err := w.Tenants(t.Context())
+	if err != nil || len(got) != 2 || got[0] != w.acme || got[1] != w.startup {
+		t.Errorf("got %v, %v", got, err)
+	}
+}

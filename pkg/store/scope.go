@@ -171,7 +171,7 @@ func reader(m *pgtype.Map, oid uint32, format int16) func([]byte) (driver.Value,
 		return value[float64](m, oid, format)
 	case pgtype.TimestamptzOID, pgtype.TimestampOID, pgtype.DateOID:
 		return value[time.Time](m, oid, format)
-	case pgtype.ByteaOID:
+	case pgtype.ByteaOID, pgtype.JSONOID, pgtype.JSONBOID:
 		return value[[]byte](m, oid, format)
 	case pgtype.UUIDOID:
 		return func(raw []byte) (driver.Value, error) {

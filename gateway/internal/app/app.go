@@ -39,7 +39,7 @@ type Streams struct{ Out, Err io.Writer }
 func Run(ctx context.Context, args []string, environ map[string]string, s Streams) error {
 	var cfg Config
 	start := config.Program{
-		Name: name, About: "serves the API, dispatches jobs and streams their events.", Out: s.Out, Err: s.Err, Commands: commands(),
+		Name: name, About: "serves the API, dispatches jobs and streams their events.", Out: s.Out, Err: s.Err, Commands: commands(ctx, environ),
 	}
 	if done, err := start.Configure(&cfg, args, environ); done || err != nil {
 		return err

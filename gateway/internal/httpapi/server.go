@@ -110,6 +110,7 @@ func (s *Server) operations() {
 	s.embeddingOperations()
 	s.jobOperations()
 	s.jobEventOperations()
+	s.auditLogOperations()
 }
 
 // describe is what the OpenAPI document says beside the operations.
@@ -150,6 +151,7 @@ const (
 	tagDocuments     = "documents"
 	tagEmbeddings    = "embeddings"
 	tagJobs          = "jobs"
+	tagAuditLogs     = "audit-logs"
 )
 
 func tags() []*huma.Tag {
@@ -161,5 +163,6 @@ func tags() []*huma.Tag {
 		{Name: tagDocuments, Description: "Documents and how to find passages in them"},
 		{Name: tagEmbeddings, Description: "Vectors for texts"},
 		{Name: tagJobs, Description: "Work that was accepted, and how it goes"},
+		{Name: tagAuditLogs, Description: "Who changed what in the organization"},
 	}
 }
