@@ -33,6 +33,8 @@ type operation struct {
 	accepts bool
 	// long operations have no overall time limit: streams and uploads bound themselves.
 	long bool
+	// own admits callers without the permission to what is their own; how far that reaches, the handler asks rbac.
+	own bool
 }
 
 const (
@@ -50,7 +52,8 @@ func public[I, O any](s *Server, op operation, handle func(context.Context, *I) 
 	register(s, h, op.long, handle)
 }
 
-// secured registers an operation for callers who hold the permission; the empty permission is held by whoever is logged in.
+// secured registers an operation for callers who hold the permission; the empty permission is held by whoever is logged in, and
+// one of op.own also admits whoever is, to what is their own.
 // Together the calls of secured are the authorization table of the API, and it also stands in the OpenAPI document.
 func secured[I, O any](
 	s *Server, permission access.Permission, op operation, handle func(context.Context, *rbac.Principal, *I) (*O, error),
@@ -62,7 +65,12 @@ func secured[I, O any](
 	if permission != "" {
 		h.Errors = append(h.Errors, http.StatusForbidden)
 		h.Extensions = map[string]any{"x-permission": string(permission)}
-		h.Description = strings.TrimSuffix(h.Description, "Needs to be logged in.") + "Needs the permission `" + string(permission) + "`."
+		h.Description = strings.TrimSuffix(h.Description, "Needs to be logged in.") + "Needs the permission `" + string(permission) + "`"
+		if op.own {
+			h.Extensions["x-own"] = true
+			h.Description += "; without it callers reach what is their own"
+		}
+		h.Description += "."
 	}
 	if op.accepts {
 		h.DefaultStatus = http.StatusAccepted
@@ -73,6 +81,9 @@ func secured[I, O any](
 				Schema: s.api.OpenAPI().Components.Schemas.Schema(reflect.TypeFor[Job](), true, ""),
 			}},
 		}}
+	}
+	if op.own {
+		permission = "" // from here on it widens the reach and opens nothing
 	}
 	h.Middlewares = huma.Middlewares{s.authorize(permission)}
 	register(s, h, op.long, func(ctx context.Context, in *I) (*O, error) {
