@@ -52,6 +52,10 @@ tour: $(DEVSTACK) postgres ## Start the system on free ports in a temporary fold
 test: $(DEVSTACK) postgres compiler ## Run every test with the race detector against fresh engines (PKG=./pkg/bus/...: only those)
 	@exec $(DEVSTACK) exec -- $(GO) test $(RACE) -timeout $(TEST_TIMEOUT) $(TESTFLAGS) $(or $(PKG),$(MODULES:%=./%/...))
 
+.PHONY: authz
+authz: $(DEVSTACK) postgres ## Call every operation as everybody, and try every table as every role
+	@exec $(DEVSTACK) exec -- $(GO) test -count=1 -v -run '^(TestAuthorizationMatrix|TestIsolationOfEveryTable)$$' ./gateway/internal/httpapi ./pkg/store
+
 .PHONY: bench
 bench: $(DEVSTACK) postgres ## Measure, with engines that bring every commit to the disk (ARGS: flags of deploy/bench)
 	@exec $(DEVSTACK) exec --durable -- $(GO) run ./deploy/bench/cmd/bench $(ARGS)
