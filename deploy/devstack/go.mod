@@ -10,7 +10,7 @@ require (
 	github.com/nats-io/nats-server/v2 v2.15.2
 	github.com/nats-io/nats.go v1.55.0
 	github.com/qdrant/go-client v1.17.1
-	github.com/tarento/copilot/events v0.0.0
+	github.com/tarento/copilot/gateway/client v0.0.0
 	go.uber.org/goleak v1.3.0
 	golang.org/x/sys v0.49.0
 	google.golang.org/genai v1.77.0
@@ -49,6 +49,8 @@ require (
 )
 
 replace github.com/tarento/copilot/events => ../../events
+
+replace github.com/tarento/copilot/gateway/client => ../../gateway/client
 
 replace github.com/tarento/copilot/pkg => ../../pkg
 

@@ -156,8 +156,8 @@ type AgentConfig struct {
 	OrganizationID string         `json:"organization_id"`
 	Parameters     map[string]any `json:"parameters"`
 	// Null: the agent serves the whole organization.
-	ProjectID    string `json:"project_id"`
-	SystemPrompt string `json:"system_prompt"`
+	ProjectID    *string `json:"project_id"`
+	SystemPrompt string  `json:"system_prompt"`
 	// llm_config.temperature.
 	Temperature *float64 `json:"temperature"`
 	// The enabled tools of tools_config.

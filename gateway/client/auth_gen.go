@@ -155,7 +155,7 @@ type User struct {
 	ProjectIDs []string `json:"project_ids"`
 	// The role's name; empty without a role.
 	Role             string    `json:"role"`
-	RoleID           string    `json:"role_id"`
+	RoleID           *string   `json:"role_id"`
 	TwoFactorEnabled bool      `json:"two_factor_enabled"`
 	Username         string    `json:"username"`
 	CreatedAt        time.Time `json:"created_at"`

@@ -174,14 +174,14 @@ const (
 type Conversation struct {
 	ID string `json:"id"`
 	// The agent that answers.
-	AgentConfigID string         `json:"agent_config_id"`
+	AgentConfigID *string        `json:"agent_config_id"`
 	Context       map[string]any `json:"context"`
 	ConvMetadata  map[string]any `json:"conv_metadata"`
 	Description   string         `json:"description"`
 	IsActive      bool           `json:"is_active"`
 	IsArchived    bool           `json:"is_archived"`
 	MessageCount  int            `json:"message_count"`
-	ProjectID     string         `json:"project_id"`
+	ProjectID     *string        `json:"project_id"`
 	Title         string         `json:"title"`
 	// Whose it is.
 	UserID    string    `json:"user_id"`

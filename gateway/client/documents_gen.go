@@ -209,7 +209,7 @@ type Document struct {
 	Content string `json:"content,omitzero"`
 	// SHA-256 of the file.
 	ContentHash    string         `json:"content_hash"`
-	CreatedBy      string         `json:"created_by"`
+	CreatedBy      *string        `json:"created_by"`
 	Description    string         `json:"description"`
 	DocMetadata    map[string]any `json:"doc_metadata"`
 	DocumentType   string         `json:"document_type"`
@@ -230,7 +230,7 @@ type Document struct {
 	ProcessingError  string                   `json:"processing_error"`
 	ProcessingStatus DocumentProcessingStatus `json:"processing_status"`
 	// Null: the whole organization's.
-	ProjectID string   `json:"project_id"`
+	ProjectID *string  `json:"project_id"`
 	Summary   string   `json:"summary"`
 	Tags      []string `json:"tags"`
 	Title     string   `json:"title"`

@@ -10,7 +10,7 @@ import (
 	"sync"
 	"testing"
 
-	"github.com/tarento/copilot/events"
+	"github.com/tarento/copilot/gateway/client"
 )
 
 const (
@@ -27,7 +27,8 @@ type frame struct {
 
 // scriptedJob is what the API says of one job.
 type scriptedJob struct {
-	job
+	client.Job
+
 	frames []frame
 	// cuts holds, for one connection after the other, how many frames it sends before it breaks. Connections after the last
 	// one are not cut.
@@ -44,12 +45,12 @@ type fakeAPI struct {
 	url string
 
 	mu        sync.Mutex
-	documents []storedDocument
+	documents []client.Document
 	ingests   []*scriptedJob // taken by uploads
 	answers   []*scriptedJob // taken by questions
 	jobs      map[string]*scriptedJob
-	uploads   []string // titles
-	polled    []string // the statuses that reading one document answers, then completed
+	uploads   []string                          // titles
+	polled    []client.DocumentProcessingStatus // the statuses that reading one document answers, then completed
 	asked     []string
 }
 
@@ -61,7 +62,7 @@ func newFakeAPI(t *testing.T) *fakeAPI {
 		a.ingests = append(a.ingests, ingestJob(fmt.Sprintf("ingest-%d", i), 109*(1-min(i, 1)), 40))
 	}
 	for i, q := range questions() {
-		a.answers = append(a.answers, answerJob(fmt.Sprintf("answer-%d", i), "It says: "+q.Phrase+" [1]", events.Citation{
+		a.answers = append(a.answers, answerJob(fmt.Sprintf("answer-%d", i), "It says: "+q.Phrase+" [1]", client.Citation{
 			Mark: "[1]", DocumentID: "d", ChunkID: "c", Title: q.Document, Page: q.Page, Heading: "Above > " + q.Heading, Text: q.Phrase,
 		}))
 	}
@@ -89,39 +90,39 @@ func newFakeAPI(t *testing.T) *fakeAPI {
 // ingestJob is an ingest that succeeds.
 func ingestJob(id string, pages, chunks int) *scriptedJob {
 	return &scriptedJob{
-		job: job{
-			ID: id, Kind: events.KindDocumentIngest, Status: events.StatusSucceeded,
-			Result: marshal(events.DocumentIngestResult{DocumentID: "doc-" + id, Pages: pages, Chunks: chunks}),
+		Job: client.Job{
+			ID: id, Kind: client.JobKindDocumentIngest, Status: client.JobStatusSucceeded,
+			Result: marshal(client.DocumentIngestResult{DocumentID: "doc-" + id, Pages: pages, Chunks: chunks}),
 		},
 		frames: []frame{
-			{"job.state", events.JobState{Status: events.StatusQueued}},
-			{"job.state", events.JobState{Status: events.StatusRunning, Attempt: 1}},
-			{"job.progress", events.JobProgress{Stage: "parse", Done: 1, Total: 2}},
-			{"job.progress", events.JobProgress{Stage: "parse", Done: 2, Total: 2}},
-			{"job.state", events.JobState{Status: events.StatusWaiting, WaitingOn: events.WaitingChildren}},
-			{"job.progress", events.JobProgress{Stage: "embed", Done: chunks, Total: chunks}},
+			{"job.state", client.JobState{Status: client.JobStatusQueued}},
+			{"job.state", client.JobState{Status: client.JobStatusRunning, Attempt: 1}},
+			{"job.progress", client.JobProgress{Stage: "parse", Done: 1, Total: 2}},
+			{"job.progress", client.JobProgress{Stage: "parse", Done: 2, Total: 2}},
+			{"job.state", client.JobState{Status: client.JobStatusWaiting, WaitingOn: "children"}},
+			{"job.progress", client.JobProgress{Stage: "embed", Done: chunks, Total: chunks}},
 			{"some.news", map[string]any{"from": "a later server"}},
-			{"job.state", events.JobState{Status: events.StatusSucceeded}},
+			{"job.state", client.JobState{Status: client.JobStatusSucceeded}},
 		},
 	}
 }
 
 // answerJob is a run that streams the text in three pieces and succeeds.
-func answerJob(id, text string, cited ...events.Citation) *scriptedJob {
+func answerJob(id, text string, cited ...client.Citation) *scriptedJob {
 	a, b := len(text)/3, 2*len(text)/3
 	return &scriptedJob{
-		job: job{
-			ID: id, Kind: events.KindAgentRun, Status: events.StatusSucceeded,
-			Result: marshal(events.AgentRunResult{Content: text, MessageID: "m", Citations: cited, Model: "test-model"}),
+		Job: client.Job{
+			ID: id, Kind: client.JobKindAgentRun, Status: client.JobStatusSucceeded,
+			Result: marshal(client.AgentRunResult{Content: text, MessageID: "m", Citations: cited, Model: "test-model"}),
 		},
 		frames: []frame{
-			{"job.state", events.JobState{Status: events.StatusRunning, Attempt: 1}},
-			{"step.started", events.StepStarted{Step: 1, Kind: events.StepModelCall, Attempt: 1}},
-			{"text.delta", events.TextDelta{Start: 2, Offset: 0, Text: text[:a]}},
-			{"text.delta", events.TextDelta{Start: 2, Offset: a, Text: text[a:b]}},
-			{"text.delta", events.TextDelta{Start: 2, Offset: b, Text: text[b:]}},
-			{"usage", events.Usage{Model: "test-model", OutputTokens: 3}},
-			{"job.state", events.JobState{Status: events.StatusSucceeded}},
+			{"job.state", client.JobState{Status: client.JobStatusRunning, Attempt: 1}},
+			{"step.started", client.StepStarted{Step: 1, Kind: client.StepKindModelCall, Attempt: 1}},
+			{"text.delta", client.TextDelta{Start: 2, Offset: 0, Text: text[:a]}},
+			{"text.delta", client.TextDelta{Start: 2, Offset: a, Text: text[a:b]}},
+			{"text.delta", client.TextDelta{Start: 2, Offset: b, Text: text[b:]}},
+			{"usage", client.TokenUsage{Model: "test-model", OutputTokens: 3}},
+			{"job.state", client.JobState{Status: client.JobStatusSucceeded}},
 		},
 	}
 }
@@ -150,7 +151,7 @@ func (a *fakeAPI) login(w http.ResponseWriter, r *http.Request) {
 }
 
 func (a *fakeAPI) listDocuments(w http.ResponseWriter, r *http.Request) {
-	found := []storedDocument{{ID: "other", Title: "Another " + r.FormValue("search"), Status: docCompleted}}
+	found := []client.Document{{ID: "other", Title: "Another " + r.FormValue("search"), ProcessingStatus: client.DocumentProcessingStatusCompleted}}
 	for _, d := range a.documents {
 		if d.Title == r.FormValue("search") {
 			found = append(found, d)
@@ -162,9 +163,9 @@ func (a *fakeAPI) listDocuments(w http.ResponseWriter, r *http.Request) {
 func (a *fakeAPI) readDocument(w http.ResponseWriter, r *http.Request) {
 	for _, d := range a.documents {
 		if d.ID == r.PathValue("id") {
-			d.Status = docCompleted
+			d.ProcessingStatus = client.DocumentProcessingStatusCompleted
 			if len(a.polled) > 0 {
-				d.Status, a.polled = a.polled[0], a.polled[1:]
+				d.ProcessingStatus, a.polled = a.polled[0], a.polled[1:]
 			}
 			reply(w, http.StatusOK, d)
 			return
@@ -188,8 +189,8 @@ func (a *fakeAPI) upload(w http.ResponseWriter, r *http.Request) {
 	a.ingests = a.ingests[1:]
 	a.jobs[j.ID] = j
 	a.uploads = append(a.uploads, r.FormValue("title"))
-	a.documents = append(a.documents, storedDocument{
-		ID: "doc-" + j.ID, Title: r.FormValue("title"), Size: int64(len(data)), Status: docCompleted,
+	a.documents = append(a.documents, client.Document{
+		ID: "doc-" + j.ID, Title: r.FormValue("title"), FileSize: len(data), ProcessingStatus: client.DocumentProcessingStatusCompleted,
 	})
 	w.Header().Set("Location", "/api/v1/jobs/"+j.ID)
 	reply(w, http.StatusAccepted, map[string]any{"id": j.ID, "kind": j.Kind, "status": "queued", "document_id": "doc-" + j.ID})
@@ -223,7 +224,7 @@ func (a *fakeAPI) readJob(w http.ResponseWriter, r *http.Request) {
 		problem(w, http.StatusNotFound, "There is no such job.")
 		return
 	}
-	reply(w, http.StatusOK, j.job)
+	reply(w, http.StatusOK, j.Job)
 }
 
 // stream plays the job's frames after Last-Event-ID. It gives the lock back, so that other calls go on while it hangs.

@@ -4,7 +4,7 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/tarento/copilot/events"
+	"github.com/tarento/copilot/gateway/client"
 )
 
 // CheckError says what was not as it should be in a tour with [Config.Check].
@@ -19,7 +19,7 @@ func (e *CheckError) Error() string {
 }
 
 // mismatches compares an answer with what the question expects. streamed is the text as it was put together from the deltas.
-func (q question) mismatches(streamed string, got events.AgentRunResult) []string {
+func (q question) mismatches(streamed string, got client.AgentRunResult) []string {
 	var all []string
 	say := func(format string, args ...any) {
 		all = append(all, fmt.Sprintf("%q: %s", q.Text, fmt.Sprintf(format, args...)))
@@ -43,20 +43,20 @@ func (q question) mismatches(streamed string, got events.AgentRunResult) []strin
 }
 
 // find returns the citation of the expected passage.
-func (q question) find(cited []events.Citation) (events.Citation, bool) {
+func (q question) find(cited []client.Citation) (client.Citation, bool) {
 	for _, c := range cited {
 		if c.Title == q.Document && c.Page == q.Page && contains(c.Heading, q.Heading) {
 			return c, true
 		}
 	}
-	return events.Citation{}, false
+	return client.Citation{}, false
 }
 
 // source names the expected passage for people.
 func (q question) source() string { return source(q.Document, q.Page, q.Heading) }
 
 // citedSources names all cited passages for people.
-func citedSources(cited []events.Citation) string {
+func citedSources(cited []client.Citation) string {
 	names := make([]string, len(cited))
 	for i, c := range cited {
 		names[i] = source(c.Title, c.Page, c.Heading)

@@ -6,8 +6,6 @@ import (
 	"strings"
 	"testing"
 	"time"
-
-	"github.com/tarento/copilot/events"
 )
 
 func TestConsoleRewritesItsProgressLineOnATerminal(t *testing.T) {
@@ -62,52 +60,5 @@ func TestAnswerIsIndentedAsItGrows(t *testing.T) {
 	a.end()
 	if want := "       A  One line\n" + margin + "and another.\n"; out.String() != want {
 		t.Errorf("printed %q, want %q", out.String(), want)
-	}
-}
-
-func TestTranscript(t *testing.T) {
-	t.Parallel()
-	type step struct {
-		delta     events.TextDelta
-		piece     string
-		restarted bool
-	}
-	tests := []struct {
-		name  string
-		steps []step
-		text  string
-	}{
-		{name: "pieces follow each other", text: "abcd", steps: []step{
-			{delta: events.TextDelta{Start: 3, Text: "ab"}, piece: "ab"},
-			{delta: events.TextDelta{Start: 3, Offset: 2, Text: "cd"}, piece: "cd"},
-		}},
-		{name: "what came before is left out", text: "abcd", steps: []step{
-			{delta: events.TextDelta{Start: 3, Text: "abc"}, piece: "abc"},
-			{delta: events.TextDelta{Start: 3, Text: "ab"}},
-			{delta: events.TextDelta{Start: 3, Offset: 1, Text: "bcd"}, piece: "d"},
-		}},
-		{name: "a new text replaces the one so far", text: "xy", steps: []step{
-			{delta: events.TextDelta{Start: 3, Text: "ab"}, piece: "ab"},
-			{delta: events.TextDelta{Start: 8, Text: "x"}, piece: "x", restarted: true},
-			{delta: events.TextDelta{Start: 8, Offset: 1, Text: "y"}, piece: "y"},
-		}},
-		{name: "late pieces of a replaced text are left out", text: "x", steps: []step{
-			{delta: events.TextDelta{Start: 8, Text: "x"}, piece: "x"},
-			{delta: events.TextDelta{Start: 3, Offset: 1, Text: "b"}},
-		}},
-	}
-	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			t.Parallel()
-			var got transcript
-			for i, s := range tt.steps {
-				if piece, restarted := got.add(s.delta); piece != s.piece || restarted != s.restarted {
-					t.Errorf("step %d: %q, restarted %t, want %q, %t", i, piece, restarted, s.piece, s.restarted)
-				}
-			}
-			if string(got.text) != tt.text {
-				t.Errorf("text %q, want %q", got.text, tt.text)
-			}
-		})
 	}
 }

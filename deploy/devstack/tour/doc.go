@@ -2,7 +2,7 @@
 // bundled documents, follows their ingestion over server-sent events, asks one question of each document, prints the answers
 // as they stream and the passages they cite, and sums up how long everything took.
 //
-// The package knows the system only by its public API and by the contract in module events. It holds no state of its own: a
+// The package knows the system only by its public API, which it calls with the Go client. It holds no state of its own: a
 // second tour of the same installation finds the documents of the first one and asks again.
 //
 // [Run] is all there is to call. With [Config.Check] it is also the shortest end-to-end test of an installation: it then fails

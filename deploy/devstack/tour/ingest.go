@@ -3,24 +3,16 @@ package tour
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"sync"
 	"time"
 
-	"github.com/tarento/copilot/events"
+	"github.com/tarento/copilot/gateway/client"
 )
 
 // pollInterval is how often a document is read again that an earlier tour left in processing.
 const pollInterval = 300 * time.Millisecond
-
-// The processing statuses of a document that matter here.
-const (
-	docPending    = "pending"
-	docProcessing = "processing"
-	docCompleted  = "completed"
-)
 
 // ingestion sums up what was ingested in this tour. Documents of an earlier tour do not count.
 type ingestion struct {
@@ -49,7 +41,7 @@ func (g *guide) ingest(ctx context.Context, docs []document) error {
 			continue
 		}
 		u := upload{document: d, at: time.Now()}
-		j, err := g.api.upload(ctx, d)
+		j, err := submit(ctx, g.api, d)
 		if err != nil {
 			return fmt.Errorf("upload %s: %w", d.File, err)
 		}
@@ -70,24 +62,26 @@ func (g *guide) ingest(ctx context.Context, docs []document) error {
 // present reports whether the document was ingested by an earlier tour. One that an earlier tour left in processing is
 // waited for; one that failed, or that has another size, does not count.
 func (g *guide) present(ctx context.Context, d document) (bool, error) {
-	found, err := g.api.documentsTitled(ctx, d.Title)
+	found, err := documentsTitled(ctx, g.api, d.Title)
 	if err != nil {
 		return false, err
 	}
 	for _, s := range found {
-		if s.Size != int64(len(d.Data)) {
+		if s.FileSize != len(d.Data) {
 			continue
 		}
-		for s.Status == docPending || s.Status == docProcessing {
-			g.out.progressf("%s of an earlier tour is %s", d.File, s.Status)
+		for s.ProcessingStatus == client.DocumentProcessingStatusPending || s.ProcessingStatus == client.DocumentProcessingStatusProcessing {
+			g.out.progressf("%s of an earlier tour is %s", d.File, s.ProcessingStatus)
 			if err := pause(ctx, pollInterval); err != nil {
-				return false, fmt.Errorf("wait for document %s, which is %s: %w", s.ID, s.Status, err)
+				return false, fmt.Errorf("wait for document %s, which is %s: %w", s.ID, s.ProcessingStatus, err)
 			}
-			if s, err = g.api.document(ctx, s.ID); err != nil {
+			again, err := g.api.GetDocument(ctx, s.ID)
+			if err != nil {
 				return false, err
 			}
+			s = *again
 		}
-		if s.Status == docCompleted {
+		if s.ProcessingStatus == client.DocumentProcessingStatusCompleted {
 			return true, nil
 		}
 	}
@@ -130,18 +124,18 @@ type progressBoard struct {
 }
 
 // follow follows one upload to its end and prints its progress.
-func (b *progressBoard) follow(ctx context.Context, api *client, u upload) error {
+func (b *progressBoard) follow(ctx context.Context, api *client.Client, u upload) error {
 	var stage string
-	ended, err := api.follow(ctx, u.job, watcher{
-		progress: func(p events.JobProgress) {
+	ended, err := follow(ctx, api, u.job, watcher{
+		progress: func(p client.JobProgress) {
 			if p.Stage != stage {
 				stage = p.Stage
 				b.stage(u, stage)
 			}
 			b.out.progressf("%d of %d ingested · %s: %s %d of %d", b.done(), b.total, u.File, p.Stage, p.Done, p.Total)
 		},
-		state: func(s events.JobState) {
-			if s.Error != nil && !s.Status.Terminal() {
+		state: func(s client.JobState) {
+			if s.Error != nil && !s.Status.Ended() {
 				b.out.stepf("%s is tried again: %s", u.File, s.Error.Message)
 			}
 		},
@@ -149,9 +143,9 @@ func (b *progressBoard) follow(ctx context.Context, api *client, u upload) error
 	if err != nil {
 		return err
 	}
-	var result events.DocumentIngestResult
-	if err := json.Unmarshal(ended.Result, &result); err != nil {
-		return fmt.Errorf("read the result of job %s: %w", u.job, err)
+	var result client.DocumentIngestResult
+	if err := ended.Into(&result); err != nil {
+		return err
 	}
 	if result.Chunks == 0 {
 		return errors.New("the job succeeded, but no passage can be searched")
@@ -168,7 +162,7 @@ func (b *progressBoard) stage(u upload, stage string) {
 	}
 }
 
-func (b *progressBoard) add(r events.DocumentIngestResult) {
+func (b *progressBoard) add(r client.DocumentIngestResult) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.sum.documents++

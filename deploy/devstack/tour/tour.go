@@ -2,7 +2,6 @@ package tour
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -10,7 +9,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/tarento/copilot/events"
+	"github.com/tarento/copilot/gateway/client"
 )
 
 // agentName is the seeded agent that answers the questions.
@@ -71,11 +70,12 @@ func Run(ctx context.Context, cfg Config) error {
 		defer transport.CloseIdleConnections()
 		cfg.HTTPClient = &http.Client{Transport: transport}
 	}
-	g := &guide{
-		cfg: cfg,
-		api: &client{base: cfg.BaseURL, http: cfg.HTTPClient, timeout: cfg.RequestTimeout, silence: cfg.SilenceTimeout},
-		out: newConsole(cfg.Out),
+	api, err := client.New(cfg.BaseURL, client.WithUserAgent("copilot-tour"), client.WithHTTPClient(cfg.HTTPClient),
+		client.WithTimeout(cfg.RequestTimeout), client.WithSilence(cfg.SilenceTimeout))
+	if err != nil {
+		return fmt.Errorf("tour: %w", err)
 	}
+	g := &guide{cfg: cfg, api: api, out: newConsole(cfg.Out)}
 	if err := g.lead(ctx, docs, questions()); err != nil {
 		return fmt.Errorf("tour: %w", err)
 	}
@@ -85,7 +85,7 @@ func Run(ctx context.Context, cfg Config) error {
 // guide is one tour under way.
 type guide struct {
 	cfg Config
-	api *client
+	api *client.Client
 	out *console
 
 	ingested   ingestion
@@ -117,17 +117,17 @@ func (g *guide) lead(ctx context.Context, docs []document, asked []question) err
 
 // login logs in, and explains the two ways in which a first start usually fails.
 func (g *guide) login(ctx context.Context) error {
-	user, err := g.api.login(ctx, g.cfg.Identifier, g.cfg.Password)
-	var refused *apiError
+	in, err := g.api.Login(ctx, client.Credentials{Username: g.cfg.Identifier, Password: g.cfg.Password})
+	refused, _ := errors.AsType[*client.Problem](err)
 	switch {
-	case errors.Is(err, errUnreachable):
+	case errors.Is(err, client.ErrUnreachable):
 		return fmt.Errorf("is the gateway running? %w", err)
-	case errors.As(err, &refused) && refused.Status == http.StatusUnauthorized:
+	case refused != nil && refused.Status == http.StatusUnauthorized:
 		return fmt.Errorf("login as %s was refused; has the database been seeded? %w", g.cfg.Identifier, err)
 	case err != nil:
 		return fmt.Errorf("log in as %s: %w", g.cfg.Identifier, err)
 	}
-	who := user.Email
+	who := in.User.Email
 	if who == "" {
 		who = g.cfg.Identifier
 	}
@@ -137,11 +137,11 @@ func (g *guide) login(ctx context.Context) error {
 
 // converse asks all questions in one conversation.
 func (g *guide) converse(ctx context.Context, asked []question) error {
-	with, err := g.api.agentNamed(ctx, agentName)
+	with, err := agentNamed(ctx, g.api, agentName)
 	if err != nil {
 		return fmt.Errorf("find the agent: %w", err)
 	}
-	conversation, err := g.api.startConversation(ctx, with, "The tour")
+	conversation, err := converse(ctx, g.api, with, "The tour")
 	if err != nil {
 		return fmt.Errorf("start a conversation: %w", err)
 	}
@@ -159,17 +159,17 @@ func (g *guide) ask(ctx context.Context, conversation string, q question) error 
 	g.out.headingf("%s%s", label("Q"), q.Text)
 	g.out.progressf("…")
 	asked := time.Now()
-	j, err := g.api.ask(ctx, conversation, q.Text)
+	j, err := post(ctx, g.api, conversation, q.Text)
 	if err != nil {
 		return err
 	}
 	var (
-		text  transcript
+		text  client.Transcript
 		shown = answer{console: g.out}
 		first time.Duration
 	)
-	ended, err := g.api.follow(ctx, j.ID, watcher{text: func(d events.TextDelta) {
-		piece, restarted := text.add(d)
+	ended, err := follow(ctx, g.api, j.ID, watcher{text: func(d client.TextDelta) {
+		piece, restarted := text.Add(d)
 		if restarted {
 			shown.again()
 		}
@@ -183,9 +183,9 @@ func (g *guide) ask(ctx context.Context, conversation string, q question) error 
 		return err
 	}
 	took := time.Since(asked)
-	var result events.AgentRunResult
-	if err := json.Unmarshal(ended.Result, &result); err != nil {
-		return fmt.Errorf("read the result of job %s: %w", j.ID, err)
+	var result client.AgentRunResult
+	if err := ended.Into(&result); err != nil {
+		return err
 	}
 	if first == 0 {
 		shown.add(result.Content)
@@ -203,7 +203,7 @@ func (g *guide) ask(ctx context.Context, conversation string, q question) error 
 	if !g.cfg.Check {
 		return nil
 	}
-	wrong := q.mismatches(string(text.text), result)
+	wrong := q.mismatches(text.String(), result)
 	for _, w := range wrong {
 		g.out.notef("✗ %s", w)
 	}

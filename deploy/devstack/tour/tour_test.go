@@ -6,11 +6,12 @@ import (
 	"errors"
 	"net"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/tarento/copilot/events"
+	"github.com/tarento/copilot/gateway/client"
 )
 
 // take runs the tour against the API and returns what it printed.
@@ -83,12 +84,15 @@ func TestRunTakesOnlyWhatAnEarlierTourFinished(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	stored := func(i int, status string, more int64) storedDocument {
-		return storedDocument{ID: docs[i].File, Title: docs[i].Title, Size: int64(len(docs[i].Data)) + more, Status: status}
+	stored := func(i int, status client.DocumentProcessingStatus, more int) client.Document {
+		return client.Document{ID: docs[i].File, Title: docs[i].Title, FileSize: len(docs[i].Data) + more, ProcessingStatus: status}
 	}
 	a := newFakeAPI(t)
-	a.documents = []storedDocument{stored(0, docProcessing, 0), stored(1, "failed", 0), stored(2, docCompleted, 1)}
-	a.polled = []string{docProcessing}
+	a.documents = []client.Document{
+		stored(0, client.DocumentProcessingStatusProcessing, 0), stored(1, client.DocumentProcessingStatusFailed, 0),
+		stored(2, client.DocumentProcessingStatusCompleted, 1),
+	}
+	a.polled = []client.DocumentProcessingStatus{client.DocumentProcessingStatusProcessing}
 	out, err := take(t.Context(), a, nil)
 	if err != nil {
 		t.Fatalf("%v\n%s", err, out)
@@ -128,9 +132,9 @@ func TestRunOpensASilentStreamAgain(t *testing.T) {
 	go func() {
 		for {
 			a.mu.Lock()
-			n := len(stalled.resumed)
+			resumed := slices.Contains(stalled.resumed, "at.3") // a slow machine may need several connections to get that far
 			a.mu.Unlock()
-			if n >= 2 {
+			if resumed {
 				cancel(errors.New("seen enough"))
 				return
 			}
@@ -139,14 +143,11 @@ func TestRunOpensASilentStreamAgain(t *testing.T) {
 			}
 		}
 	}()
-	_, err := take(ctx, a, func(c *Config) { c.SilenceTimeout = 20 * time.Millisecond })
+	_, err := take(ctx, a, func(c *Config) { c.SilenceTimeout = 400 * time.Millisecond })
 	if err == nil {
 		t.Fatal("the tour went on although a job hung")
 	}
 	expect(t, err.Error(), "seen enough", "ingest acme-travel-policy.docx", "follow job ingest-1", "last seen: parse 2 of 2")
-	if stalled.resumed[1] != "at.3" {
-		t.Errorf("resumed at %q, want at.3", stalled.resumed[1])
-	}
 }
 
 func TestRunGivesUpOnAStreamThatOnlyBreaks(t *testing.T) {
@@ -163,7 +164,7 @@ func TestRunGivesUpOnAStreamThatOnlyBreaks(t *testing.T) {
 func TestRunShowsARestartedAnswerFromItsBeginning(t *testing.T) {
 	t.Parallel()
 	a := newFakeAPI(t)
-	lost := frame{"text.delta", events.TextDelta{Start: 1, Offset: 0, Text: "It says: CHF 3"}}
+	lost := frame{"text.delta", client.TextDelta{Start: 1, Offset: 0, Text: "It says: CHF 3"}}
 	a.answers[1].frames = append([]frame{lost}, a.answers[1].frames...)
 	out, err := take(t.Context(), a, nil)
 	if err != nil {
@@ -207,8 +208,8 @@ func TestRunFails(t *testing.T) {
 		{
 			name: "when a job was canceled",
 			script: func(a *fakeAPI) {
-				a.answers[0].Status = events.StatusCancelled
-				a.answers[0].frames = []frame{{"job.state", events.JobState{Status: events.StatusCancelled}}}
+				a.answers[0].Status = client.JobStatusCancelled
+				a.answers[0].frames = []frame{{"job.state", client.JobState{Status: client.JobStatusCancelled}}}
 			},
 			want: []string{"job answer-0 (agent.run) is cancelled, without a reason"},
 		},
@@ -253,11 +254,11 @@ func TestRunFails(t *testing.T) {
 }
 
 func (j *scriptedJob) fail(code, message string) {
-	j.Status, j.Result = events.StatusFailed, nil
-	j.Error = &events.Failure{Code: code, Message: message}
+	j.Status, j.Result = client.JobStatusFailed, nil
+	j.Error = &client.JobError{Code: code, Message: message}
 	j.frames = []frame{
-		{"job.state", events.JobState{Status: events.StatusRunning, Attempt: 1}},
-		{"job.state", events.JobState{Status: events.StatusFailed, Error: j.Error}},
+		{"job.state", client.JobState{Status: client.JobStatusRunning, Attempt: 1}},
+		{"job.state", client.JobState{Status: client.JobStatusFailed, Error: j.Error}},
 	}
 }
 
@@ -285,14 +286,28 @@ func TestRunEndsWithItsContext(t *testing.T) {
 	t.Parallel()
 	a := newFakeAPI(t)
 	a.answers[0].frames, a.answers[0].stall = a.answers[0].frames[:3], true
-	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
-	defer cancel()
-	_, err := take(ctx, a, nil)
-	if !errors.Is(err, context.DeadlineExceeded) {
-		t.Fatalf("error %v, want the deadline", err)
+	ctx, cancel := context.WithCancelCause(t.Context())
+	defer cancel(nil)
+	enough := errors.New("seen enough")
+	_, err := take(ctx, a, func(c *Config) {
+		c.Out = writerFunc(func(p []byte) (int, error) {
+			if bytes.Contains(p, []byte("It says")) {
+				cancel(enough)
+			}
+			return len(p), nil
+		})
+	})
+	if !errors.Is(err, enough) {
+		t.Fatalf("error %v, want the cause of the context's end", err)
 	}
 	expect(t, err.Error(), "follow job answer-0 (last seen: writing the answer)")
 }
+
+// writerFunc is a function as a writer.
+type writerFunc func(p []byte) (int, error)
+
+// Write implements io.Writer.
+func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
 
 func TestRunBoundsEachCall(t *testing.T) {
 	t.Parallel()
@@ -314,9 +329,9 @@ func TestRunWithCheckListsEveryMismatch(t *testing.T) {
 	t.Parallel()
 	a := newFakeAPI(t)
 	qs := questions()
-	a.answers[0] = answerJob("a", qs[0].Phrase+" [1]", events.Citation{Mark: "[1]", Title: qs[0].Document, Page: 53})
+	a.answers[0] = answerJob("a", qs[0].Phrase+" [1]", client.Citation{Mark: "[1]", Title: qs[0].Document, Page: 53})
 	a.answers[1] = answerJob("b", "I do not know.")
-	a.answers[2].frames[4].data = events.TextDelta{Start: 2, Offset: 1000, Text: "!"}
+	a.answers[2].frames[4].data = client.TextDelta{Start: 2, Offset: 1000, Text: "!"}
 	out, err := take(t.Context(), a, nil)
 	var wrong *CheckError
 	if !errors.As(err, &wrong) {

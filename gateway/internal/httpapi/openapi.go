@@ -3,6 +3,8 @@ package httpapi
 import (
 	"encoding/json"
 	"fmt"
+	"reflect"
+	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humagin"
@@ -32,6 +34,7 @@ func Describe(cfg Config) (OpenAPI, error) {
 func (s *Server) openAPI() (OpenAPI, error) {
 	doc := s.api.OpenAPI()
 	keepToTheStandard(doc)
+	admitNull(doc.Components.Schemas)
 	spec, err := json.Marshal(doc)
 	if err != nil {
 		return OpenAPI{}, fmt.Errorf("httpapi: render the OpenAPI document: %w", err)
@@ -59,6 +62,32 @@ func keepToTheStandard(doc *huma.OpenAPI) {
 	for _, schema := range doc.Components.Schemas.Map() {
 		for _, property := range schema.Properties {
 			property.PatternDescription = ""
+		}
+	}
+}
+
+// admitNull says of every field that may be null that it may. Huma says so of pointers to plain values, and not of those to ids,
+// times and objects.
+func admitNull(registry huma.Registry) {
+	for name, schema := range registry.Map() {
+		t := registry.TypeFromRef("#/components/schemas/" + name)
+		if t == nil || t.Kind() != reflect.Struct {
+			continue
+		}
+		for _, field := range reflect.VisibleFields(t) {
+			name, options, _ := strings.Cut(field.Tag.Get("json"), ",")
+			property := schema.Properties[name]
+			_, decided := field.Tag.Lookup("nullable")
+			if property == nil || decided || field.Type.Kind() != reflect.Pointer || strings.Contains(options, "omit") {
+				continue
+			}
+			if property.Ref == "" {
+				property.Nullable = true
+				continue
+			}
+			schema.Properties[name] = &huma.Schema{
+				Description: property.Description, OneOf: []*huma.Schema{{Ref: property.Ref}, {Type: "null"}},
+			}
 		}
 	}
 }
