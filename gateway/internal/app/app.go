@@ -134,11 +134,17 @@ func (p *platform) build(listener net.Listener) ([]lifecycle.Service, error) {
 	})
 	api, err := httpapi.New(httpapi.Config{
 		Version: version(), MaxUpload: p.cfg.MaxUpload, BodyWithin: p.cfg.BodyTimeout, DefaultModel: p.cfg.DefaultModel,
+		AnswerWithin:   p.cfg.Limits.AnswerTimeout,
 		TrustedProxies: p.cfg.TrustedProxies, CursorKey: []byte(p.cfg.Auth.Secret.Reveal()), RequireMatch: p.cfg.RequireMatch, CORS: httpapi.CORS{Origins: p.cfg.CORSOrigins},
 	}, httpapi.Parts{
 		Store: p.store, Bus: p.bus, Blobs: p.blobs, Hub: hub, Jobs: jobs.New(p.store, hub, p.bus), Accounts: accounts,
 		Guard: httpapi.NewGuard(limiter, httpapi.GuardRates{
 			LoginsPerAccount: p.cfg.Auth.PerAccount, LoginsPerAddress: p.cfg.Auth.PerAddress, RegistrationsPerAddress: p.cfg.Auth.Registers,
+			FailClosed: p.cfg.Limits.loginsClosed(),
+		}),
+		Limits: httpapi.NewLimits(ratelimit.NewPurse(limiter, ratelimit.PurseOptions{}), httpapi.Rates{
+			User: p.cfg.Limits.User, Key: p.cfg.Limits.Key, Organization: p.cfg.Limits.Organization, Address: p.cfg.Limits.Address,
+			FailClosed: p.cfg.Limits.FailClosed,
 		}),
 		Ready: ready, Wanted: telemetry.NewReadiness(map[string]telemetry.Check{"redis": p.redisReady}),
 		Log: p.log, Metrics: p.registry,
@@ -147,7 +153,7 @@ func (p *platform) build(listener net.Listener) ([]lifecycle.Service, error) {
 		return nil, err
 	}
 	server := &http.Server{
-		Handler: api, ReadHeaderTimeout: 5 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
+		Handler: api, ReadHeaderTimeout: p.cfg.Limits.HeaderTimeout, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
 		ErrorLog: slog.NewLogLogger(p.log.Handler(), slog.LevelWarn),
 	}
 	// Streams never finish by themselves; clients come back to another gateway and go on where they were.
@@ -173,7 +179,9 @@ func (p *platform) accounts() (*account.Service, error) {
 	if err != nil {
 		return nil, err
 	}
-	passwords, err := auth.NewPasswords(auth.PasswordOptions{Cost: p.cfg.Auth.BcryptCost})
+	passwords, err := auth.NewPasswords(auth.PasswordOptions{
+		Cost: p.cfg.Auth.BcryptCost, Parallel: p.cfg.Limits.BcryptParallel, Queue: p.cfg.Limits.BcryptQueue,
+	})
 	if err != nil {
 		return nil, err
 	}

@@ -21,7 +21,7 @@ type Config struct {
 	MaxConns      int32       `env:"DATABASE_MAX_CONNS"      envDefault:"20"      desc:"Connections to Postgres as the application role, at most."`
 	NATSURL       string      `env:"NATS_URL,required"                            desc:"NATS servers, separated by commas."`
 	NATSNamespace string      `env:"NATS_NAMESPACE"          envDefault:"copilot" desc:"First part of every subject; separates environments that share a NATS."`
-	RedisURL      secret.Text `env:"REDIS_URL,required"                           desc:"Redis, for rate limits. While it is away, nothing is limited."`
+	RedisURL      secret.Text `env:"REDIS_URL,required"                           desc:"Redis, for rate limits. RATE_LIMIT_FAIL_CLOSED says what happens while it is away."`
 	BlobDir       string      `env:"BLOB_DIR,required"                            desc:"Folder of uploaded files, the same as the ingest workers'."`
 
 	MaxUpload      int64         `env:"MAX_UPLOAD_BYTES" envDefault:"104857600"        desc:"Largest file that may be uploaded, in bytes."`
@@ -33,8 +33,47 @@ type Config struct {
 
 	RequireMatch bool `env:"REQUIRE_IF_MATCH" envDefault:"false" desc:"Whether changes without an If-Match header are refused, with 428."`
 
-	Auth Auth
-	Log  telemetry.LogConfig
+	Limits Limits
+	Auth   Auth
+	Log    telemetry.LogConfig
+}
+
+// Limits is what the gateway is told about how much it serves to whom, and how fast clients must be.
+type Limits struct {
+	User           int           `env:"RATE_LIMIT_USER"         envDefault:"1200"  desc:"Requests of one user a minute, over all gateways; twice as many may come at once; 0 does not limit."`
+	Key            int           `env:"RATE_LIMIT_KEY"          envDefault:"1200"  desc:"Requests with one API key a minute; likewise."`
+	Organization   int           `env:"RATE_LIMIT_ORGANIZATION" envDefault:"12000" desc:"Requests of all users and keys of one organization a minute; likewise."`
+	Address        int           `env:"RATE_LIMIT_ADDRESS"      envDefault:"600"   desc:"Requests from one address (of IPv6, one /64) a minute by callers who are not known: public operations and refused tokens; likewise."`
+	FailClosed     bool          `env:"RATE_LIMIT_FAIL_CLOSED"  envDefault:"false" desc:"Refuses all requests with 503 while Redis is away; false lets all pass. Both show in copilot_ratelimit_decisions_total."`
+	LoginsClosed   *bool         `env:"LOGIN_LIMITS_FAIL_CLOSED"                   desc:"The same for logins and registrations alone; as RATE_LIMIT_FAIL_CLOSED where it is not set. True keeps passwords from being guessed without a limit during an outage of Redis, at the price that nobody can log in."`
+	HeaderTimeout  time.Duration `env:"HEADER_READ_TIMEOUT"     envDefault:"5s"    desc:"How long the head of a request may take to arrive."`
+	AnswerTimeout  time.Duration `env:"ANSWER_WRITE_TIMEOUT"    envDefault:"75s"   desc:"How long a client may take to read an answer, and so more than the 60 s that an operation may take. Streams and downloads may take longer, as long as they move."`
+	BcryptParallel int           `env:"BCRYPT_PARALLEL"         envDefault:"0"     desc:"Passwords that are hashed at the same time; 0 means one fewer than there are processors, so that logins leave one to all else."`
+	BcryptQueue    int           `env:"BCRYPT_QUEUE"            envDefault:"64"    desc:"Logins that may wait for those; the rest is answered 503 with Retry-After."`
+}
+
+// loginsClosed reports whether attempts to log in are refused while they cannot be counted.
+func (l Limits) loginsClosed() bool {
+	if l.LoginsClosed != nil {
+		return *l.LoginsClosed
+	}
+	return l.FailClosed
+}
+
+// Validate implements config.Validator.
+func (l Limits) Validate() error {
+	switch {
+	case l.HeaderTimeout <= 0:
+		return config.Invalid("HEADER_READ_TIMEOUT", "must be positive")
+	case l.AnswerTimeout <= 0:
+		return config.Invalid("ANSWER_WRITE_TIMEOUT", "must be positive")
+	case l.BcryptParallel < 0:
+		return config.Invalid("BCRYPT_PARALLEL", "must not be negative")
+	case l.BcryptQueue < 1:
+		return config.Invalid("BCRYPT_QUEUE", "must be positive")
+	default:
+		return nil
+	}
 }
 
 // Auth is what the gateway is told about passwords and tokens. OldKey is no secret; as a secret.Text it can come from a file, and

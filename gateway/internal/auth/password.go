@@ -35,7 +35,8 @@ const defaultQueue = 64
 type PasswordOptions struct {
 	// Cost is the bcrypt cost of new hashes, from 4 to 31; zero means DefaultCost. Hashes of another cost still verify.
 	Cost int
-	// Parallel is how many passwords are worked on at the same time; zero means GOMAXPROCS.
+	// Parallel is how many passwords are worked on at the same time; zero means one fewer than GOMAXPROCS, at least one. Each
+	// keeps a processor busy for as long as it takes; the one that is left serves everything else.
 	Parallel int
 	// Queue is how many callers may wait beyond those; zero means 64, negative means none.
 	Queue int
@@ -58,7 +59,7 @@ func NewPasswords(opts PasswordOptions) (*Passwords, error) {
 		opts.Cost = DefaultCost
 	}
 	if opts.Parallel <= 0 {
-		opts.Parallel = runtime.GOMAXPROCS(0)
+		opts.Parallel = max(1, runtime.GOMAXPROCS(0)-1)
 	}
 	if opts.Queue == 0 {
 		opts.Queue = defaultQueue

@@ -19,7 +19,8 @@ func (c CORS) allows(origin string) bool {
 }
 
 // exposed are the headers of answers that pages may read.
-const exposed = "Location, Retry-After, ETag, X-Request-ID, Idempotency-Replayed, Preference-Applied"
+const exposed = "Location, Retry-After, ETag, X-Request-ID, Idempotency-Replayed, Preference-Applied, " +
+	"RateLimit, RateLimit-Policy"
 
 // share answers preflight requests and marks answers for the origins that are allowed.
 func (s *Server) share(c *gin.Context) {

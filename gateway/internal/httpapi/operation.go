@@ -49,6 +49,7 @@ const (
 func public[I, O any](s *Server, op operation, handle func(context.Context, *I) (*O, error)) {
 	h := op.huma(s.cfg.BodyWithin)
 	h.Security = []map[string][]string{} // said, and not only left out
+	h.Middlewares = huma.Middlewares{s.countStranger}
 	register(s, h, op.long, handle)
 }
 
@@ -113,6 +114,9 @@ func changes[I, O any](
 func register[I, O any](s *Server, op huma.Operation, long bool, handle func(context.Context, *I) (*O, error)) {
 	if _, takesBody := reflect.TypeFor[I]().FieldByName("Body"); takesBody {
 		op.Errors = append(op.Errors, http.StatusBadRequest, http.StatusRequestEntityTooLarge, http.StatusUnsupportedMediaType)
+		op.Middlewares = append(op.Middlewares, plainQuery, plainBody)
+	} else {
+		op.Middlewares = append(op.Middlewares, plainQuery)
 	}
 	slices.Sort(op.Errors)
 	op.Errors = slices.Compact(op.Errors)
@@ -152,7 +156,7 @@ func (op operation) huma(bodyWithin time.Duration) huma.Operation {
 		OperationID: op.id, Method: op.method, Path: base + op.path, Tags: []string{op.tag},
 		Summary: op.summary, Description: op.about, DefaultStatus: status,
 		Errors: append([]int{
-			http.StatusUnprocessableEntity, http.StatusInternalServerError, http.StatusServiceUnavailable,
+			http.StatusUnprocessableEntity, http.StatusTooManyRequests, http.StatusInternalServerError, http.StatusServiceUnavailable,
 		}, op.errors...),
 		MaxBodyBytes: maxBody, BodyReadTimeout: bodyWithin,
 	}
@@ -164,6 +168,7 @@ type principalKey struct{}
 func (s *Server) authorize(permission access.Permission) func(huma.Context, func(huma.Context)) {
 	return func(ctx huma.Context, next func(huma.Context)) {
 		p, err := s.authenticate(ctx.Context(), ctx.Header("Authorization"))
+		err = s.countCaller(ctx, p, err)
 		if err == nil && !p.Can(permission) {
 			err = fault.New(fault.Forbidden, "permission.missing",
 				"This needs the permission %s, which your role does not have.", permission)

@@ -120,7 +120,10 @@ func problemOf(err error) *Problem {
 	return p
 }
 
-const codeTooLarge = "request.too_large"
+const (
+	codeTooLarge  = "request.too_large"
+	codeMalformed = "request.malformed"
+)
 
 // seconds writes a duration as Retry-After wants it: whole seconds, at least one.
 func seconds(d time.Duration) string { return strconv.Itoa(max(1, int(math.Ceil(d.Seconds())))) }
@@ -138,7 +141,7 @@ var frameworkProblems = map[int]struct {
 	kind         fault.Kind
 	code, detail string
 }{
-	http.StatusBadRequest: {fault.Malformed, "request.malformed", "The body cannot be read as JSON."},
+	http.StatusBadRequest: {fault.Malformed, codeMalformed, "The body cannot be read as JSON."},
 	http.StatusRequestTimeout: {
 		fault.Malformed, "request.timeout", "The body did not arrive in time. Send it faster.",
 	},

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"runtime/debug"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/gin-gonic/gin"
@@ -50,7 +51,10 @@ func (s *Server) identify(c *gin.Context) {
 	if !saneRequestID(id) {
 		id = rand.Text()
 	}
-	r := &request{id: id, log: s.log.With("request_id", id), ip: c.ClientIP(), agent: clip(c.Request.UserAgent(), 256)}
+	r := &request{
+		id: id, log: s.log.With("request_id", id), ip: c.ClientIP(),
+		agent: strings.ToValidUTF8(clip(c.Request.UserAgent(), 256), "\uFFFD"), // it is stored with the session
+	}
 	c.Request = c.Request.WithContext(context.WithValue(c.Request.Context(), requestKey{}, r))
 	c.Header(headerRequestID, id)
 	c.Next()
@@ -146,15 +150,15 @@ func survive(c *gin.Context) {
 
 var errPanic = errors.New("handler panicked")
 
-// answerWithin is how long a client may take to read an answer. Streams set a deadline of their own for each event.
+// answerWithin is how long a client may take to read an answer where nothing is said.
 const answerWithin = 75 * time.Second
 
 // pace keeps slow clients from holding connections: the answer must be read within its time, and a body's deadline, which the
 // operation sets, ends with the body. Otherwise the deadline would end the request while it waits for a job.
-func pace(c *gin.Context) {
+func (s *Server) pace(c *gin.Context) {
 	control := http.NewResponseController(c.Writer)
 	// A writer without deadlines, as in some tests, has no slow client either.
-	_ = control.SetWriteDeadline(time.Now().Add(answerWithin))
+	_ = control.SetWriteDeadline(time.Now().Add(s.cfg.AnswerWithin))
 	if c.Request.Body != nil && c.Request.Body != http.NoBody {
 		c.Request.Body = &pacedBody{ReadCloser: c.Request.Body, control: control}
 	}

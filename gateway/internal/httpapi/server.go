@@ -30,6 +30,8 @@ type Config struct {
 	MaxUpload int64
 	// BodyWithin is how long a JSON body may take to arrive.
 	BodyWithin time.Duration
+	// AnswerWithin is how long a client may take to read an answer; 0 means 75 s. Streams bound each of their events themselves.
+	AnswerWithin time.Duration
 	// DefaultModel is the language model of agents that name none.
 	DefaultModel string
 	// TrustedProxies are the addresses and networks whose X-Forwarded-For is believed; nobody's by default.
@@ -50,6 +52,7 @@ type Parts struct {
 	Jobs     *jobs.Service
 	Accounts *account.Service
 	Guard    *Guard
+	Limits   *Limits
 	// Ready says whether what the API cannot do without is there, Wanted about what it can.
 	Ready   *telemetry.Readiness
 	Wanted  *telemetry.Readiness
@@ -71,12 +74,15 @@ type Server struct {
 // New builds the API with all its operations.
 func New(cfg Config, parts Parts) (*Server, error) {
 	gin.SetMode(gin.ReleaseMode)
+	if cfg.AnswerWithin == 0 {
+		cfg.AnswerWithin = answerWithin
+	}
 	s := &Server{Parts: parts, cfg: cfg, log: parts.Log, metrics: newRequestMetrics(parts.Metrics), router: gin.New()}
 	s.router.HandleMethodNotAllowed = true
 	if err := s.router.SetTrustedProxies(cfg.TrustedProxies); err != nil {
 		return nil, fmt.Errorf("httpapi: read the trusted proxies: %w", err)
 	}
-	s.router.Use(s.identify, s.record, survive, secure, s.share, pace)
+	s.router.Use(s.identify, s.record, survive, secure, s.share, shortTarget, s.pace)
 	s.router.NoRoute(func(c *gin.Context) {
 		abort(c, newProblem(fault.NotFound, "route.not_found", "There is nothing at this path. The operations are listed at /docs."))
 	})
