@@ -170,9 +170,10 @@ func (s *stack) environment(program, ops string) map[string]string {
 	var more map[string]string
 	switch program {
 	case gatewayProgram:
-		// Stacks share a Redis and an address, so that they would use up each other's logins.
+		// Stacks share a Redis, an address and the ids of the seeded users, so that they would use up each other's limits.
 		more = map[string]string{
 			"BLOB_DIR": s.blobs, "JWT_SECRET": s.tokenKey, "LOGINS_PER_ACCOUNT": "0", "LOGINS_PER_ADDRESS": "0",
+			"RATE_LIMIT_USER": "0", "RATE_LIMIT_KEY": "0", "RATE_LIMIT_ORGANIZATION": "0", "RATE_LIMIT_ADDRESS": "0",
 		}
 	case ingestProgram:
 		more = map[string]string{"WORKER_LEASE": lease.String(), "BLOB_DIR": s.blobs, "CACHE_DIR": shared.cache}
