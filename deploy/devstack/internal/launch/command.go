@@ -88,7 +88,7 @@ func (c *command) dispatch(ctx, forced context.Context) (int, error) {
 			return c.parsed(err)
 		}
 		return c.exec(ctx, forced, o, flags.Args())
-	case "run", "up", "tour", "clean":
+	case "run", "up", "tour", "clean", "with":
 		var o options
 		flags := newFlags(name)
 		root, err := repository()
@@ -101,8 +101,15 @@ func (c *command) dispatch(ctx, forced context.Context) (int, error) {
 		if err := flags.Parse(args); err != nil {
 			return c.parsed(err)
 		}
-		if err := o.complete(flags.Args()); err != nil {
+		words := flags.Args()
+		if name == "with" {
+			words = nil // they are the command
+		}
+		if err := o.complete(words); err != nil {
 			return 0, err
+		}
+		if name == "with" {
+			return c.with(ctx, forced, o, flags.Args())
 		}
 		return 0, c.withSystem(ctx, forced, name, o)
 	default:
@@ -138,13 +145,14 @@ const help = `Usage: devstack COMMAND [FLAGS]
   run    start the whole system, take a tour of it, serve until Ctrl-C
   tour   do that on free ports in a temporary folder, check the tour's answers, stop everything; exit 0 or 1
   up     start the engines and migrate the database, but none of the programs
+  with   do that, and instead of the tour run a command that finds the API at COPILOT_URL: devstack with -- ./check.sh
   exec   start fresh engines in a temporary folder and run a command with their addresses: devstack exec -- go test ./...
   clean  throw the state away
   help   this text
 
 A second Ctrl-C stops by force.
 
-Flags of run, tour, up and clean (in parentheses the variable that sets the default)
+Flags of run, tour, with, up and clean (in parentheses the variable that sets the default)
 `
 
 const helpExec = `

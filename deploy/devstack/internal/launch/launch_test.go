@@ -180,6 +180,22 @@ func TestASignalReachesTheCommandAndEverythingEnds(t *testing.T) {
 	}
 }
 
+func TestWithRunsACommandBesideTheSystem(t *testing.T) {
+	t.Parallel()
+	command, stdout, stderr := devstack(t, nil, "with",
+		"--without", "gateway", "--without", "agent-worker", "--without", "ingest-worker", "--without", "embedding-worker",
+		"--", "/bin/sh", "-c", `echo "$COPILOT_URL"; exit 7`)
+	if got := exitCode(t, command); got != 7 {
+		t.Errorf("exit code %d, want the command's; it said %s", got, stderr)
+	}
+	if address, ok := strings.CutPrefix(stdout.String(), "http://127.0.0.1:"); !ok || strings.Count(address, "\n") != 1 {
+		t.Errorf("the output is %q, want the API's address and nothing else", stdout)
+	}
+	if !strings.Contains(stderr.String(), "migrated and seeded") {
+		t.Errorf("the launcher said %q, want how the system came up", stderr)
+	}
+}
+
 func TestAWrongCallIsExplained(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
@@ -188,6 +204,7 @@ func TestAWrongCallIsExplained(t *testing.T) {
 	}{
 		"no such command":          {args: []string{"fly"}, want: `there is no command "fly"`},
 		"nothing to run":           {args: []string{"exec"}, want: "exec needs a command"},
+		"nothing to run with it":   {args: []string{"with"}, want: "with needs a command"},
 		"no such flag":             {args: []string{"exec", "--mysql"}, want: "mysql"},
 		"a word too many":          {args: []string{"run", "fast"}, want: `unexpected argument "fast"`},
 		"a port out of range":      {args: []string{"run", "--http-port", "99999"}, want: "not a port"},

@@ -4,9 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
+	"slices"
 	"strings"
 
+	"github.com/tarento/copilot/deploy/devstack/internal/console"
 	"github.com/tarento/copilot/deploy/devstack/internal/ports"
 	"github.com/tarento/copilot/deploy/devstack/internal/postgres"
 	"github.com/tarento/copilot/deploy/devstack/internal/state"
@@ -37,7 +40,27 @@ func (c *command) run(ctx, forced context.Context, o options) error {
 }
 
 // toured brings the system up on free ports in a temporary folder, takes the tour and checks its answers.
-func (c *command) toured(ctx, forced context.Context, o options) (err error) {
+func (c *command) toured(ctx, forced context.Context, o options) error {
+	return c.briefly(ctx, forced, o, c.system.Stdout, func(ctx context.Context, s *session) error { return s.tour(ctx, true) })
+}
+
+// with brings the system up on free ports in a temporary folder, runs a command with its address in its environment and
+// returns the command's exit code. What the launcher has to say goes where complaints go: the output is the command's.
+func (c *command) with(ctx, forced context.Context, o options, words []string) (code int, err error) {
+	if len(words) == 0 {
+		return 0, usagef("with needs a command to run, such as: devstack with -- sh -c 'curl -s $%s/health'", varURL)
+	}
+	err = c.briefly(ctx, forced, o, c.system.Stderr, func(ctx context.Context, s *session) (err error) {
+		code, err = c.runCommand(ctx, forced, append(slices.Clone(c.system.Env), varURL+"="+s.api()), words)
+		return err
+	})
+	return code, err
+}
+
+// briefly brings the system up on free ports in a temporary folder, does something with it and throws it away.
+func (c *command) briefly(
+	ctx, forced context.Context, o options, out io.Writer, do func(context.Context, *session) error,
+) (err error) {
 	var done stack
 	defer func() { err = errors.Join(err, done.closeAll(forced)) }()
 	home, err := temporary(&done)
@@ -53,7 +76,8 @@ func (c *command) toured(ctx, forced context.Context, o options) (err error) {
 		o.ports[p.name] = free[i]
 	}
 	s := c.newSession(o, home, false)
-	return s.serve(ctx, forced, func(ctx context.Context) error { return s.tour(ctx, true) })
+	s.console = console.New(out, c.system.getenv("NO_COLOR") != "")
+	return s.serve(ctx, forced, func(ctx context.Context) error { return do(ctx, s) })
 }
 
 // clean throws the state away.

@@ -22,6 +22,9 @@ const (
 	varLogFormat      = "LOG_FORMAT"
 	varPath           = "PATH"
 
+	// varURL tells a command that was started beside the system where its API is.
+	varURL = "COPILOT_URL"
+
 	// varMark is set in the env file, so that a launcher started from a shell that has read the file can tell.
 	varMark = "DEVSTACK_ENV"
 )
