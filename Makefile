@@ -14,6 +14,9 @@ DEVSTACK := bin/devstack
 
 GOLANGCI := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 
+# The last line of releases that runs on the Node.js of Debian 12.
+REDOCLY := @redocly/cli@1.34.21
+
 # The race detector needs a C compiler; without one the tests still run.
 RACE = $(shell test "$$($(GO) env CGO_ENABLED)" = 1 && echo -race)
 TEST_TIMEOUT ?= 9m
@@ -60,6 +63,14 @@ authz: $(DEVSTACK) postgres ## Call every operation as everybody, and try every 
 bench: $(DEVSTACK) postgres ## Measure, with engines that bring every commit to the disk (ARGS: flags of deploy/bench)
 	@exec $(DEVSTACK) exec --durable -- $(GO) run ./deploy/bench/cmd/bench $(ARGS)
 
+# Limits of how often something may be asked, which who asks everything has to do without.
+LIMITS := RATE_LIMIT_USER RATE_LIMIT_KEY RATE_LIMIT_ORGANIZATION RATE_LIMIT_ADDRESS \
+	LOGINS_PER_ACCOUNT LOGINS_PER_ADDRESS REGISTRATIONS_PER_ADDRESS
+
+.PHONY: fuzz-api
+fuzz-api: $(DEVSTACK) postgres ## Ask the system all that the OpenAPI document allows, and much that it does not (ARGS="--for 60s": flags)
+	@exec $(DEVSTACK) with $(LIMITS:%=--env %=0) -- $(GO) run ./deploy/e2e/cmd/fuzz-api $(ARGS)
+
 .PHONY: verify
 verify: build ## Check that modules build alone, dependencies are tidy, code is formatted, generated files are current, links live
 	@for module in $(MODULES); do \
@@ -90,6 +101,22 @@ lint: toolchain ## Run the linters of .golangci.yaml
 
 # Writes the client's generated files into a folder.
 generate_client = bin/gateway openapi | (cd gateway/client && $(GO) run ./internal/generate -out "$(1)")
+
+.PHONY: lint-api
+lint-api: build node ## Lint the OpenAPI document with redocly's recommended rules (fetched with npx at first)
+	@bin/gateway openapi --yaml >bin/openapi.yaml
+	@export REDOCLY_TELEMETRY=off REDOCLY_SUPPRESS_UPDATE_NOTICE=true NO_UPDATE_NOTIFIER=1; \
+	if ! npx --yes $(REDOCLY) --version >/dev/null 2>bin/npx.log; then \
+		tail -n 5 bin/npx.log >&2; echo "make: npx could not fetch $(REDOCLY); at first it needs the network" >&2; exit 1; \
+	fi; \
+	npx --yes $(REDOCLY) lint --config redocly.yaml bin/openapi.yaml
+
+.PHONY: node
+node:
+	@if ! command -v npx >/dev/null; then \
+		$(call apt_install,nodejs npm,Node.js 18.17 or later is needed: https://nodejs.org); \
+	fi; \
+	command -v npx >/dev/null || { echo "make: npx is missing: Node.js 18.17 or later comes with it: https://nodejs.org" >&2; exit 1; }
 
 .PHONY: generate
 generate: build ## Write the generated files anew (docs/configuration.md, docs/openapi.yaml, gateway/client)
