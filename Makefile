@@ -15,7 +15,7 @@ DEVSTACK := bin/devstack
 GOLANGCI := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 
 # The last line of releases that runs on the Node.js of Debian 12.
-REDOCLY := @redocly/cli@1.34.21
+REDOCLY := @redocly/cli@1.34.5
 
 # The race detector needs a C compiler; without one the tests still run.
 RACE = $(shell test "$$($(GO) env CGO_ENABLED)" = 1 && echo -race)
@@ -115,8 +115,8 @@ lint-api: build node ## Lint the OpenAPI document with redocly's recommended rul
 node:
 	@if ! command -v npx >/dev/null; then \
 		$(call apt_install,nodejs npm,Node.js 18.17 or later is needed: https://nodejs.org); \
-	fi; \
-	command -v npx >/dev/null || { echo "make: npx is missing: Node.js 18.17 or later comes with it: https://nodejs.org" >&2; exit 1; }
+	fi
+	@command -v npx >/dev/null || { echo "make: npx is missing: Node.js 18.17 or later comes with it: https://nodejs.org" >&2; exit 1; }
 
 .PHONY: generate
 generate: build ## Write the generated files anew (docs/configuration.md, docs/openapi.yaml, gateway/client)
