@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/tarento/copilot/pkg/fault"
 )
@@ -30,9 +31,22 @@ type Store interface {
 	Open(ctx context.Context, key string) (Blob, error)
 	// Delete removes a blob. One that is not there is no error.
 	Delete(ctx context.Context, key string) error
+	// Walk calls visit for every blob, in no particular order, and ends with its first error. What a Put that broke off has left
+	// behind is visited as well, under its key with PartSuffix. Blobs that come or go meanwhile may be missed.
+	Walk(ctx context.Context, visit func(Info) error) error
 	// Ready returns nil when the store can be reached.
 	Ready(ctx context.Context) error
 }
+
+// Info tells about a blob without opening it.
+type Info struct {
+	Key    string
+	Size   int64     // in bytes
+	Stored time.Time // when it was last written
+}
+
+// PartSuffix ends the key of a blob that is being stored.
+const PartSuffix = ".part"
 
 var _ Store = (*Folder)(nil)
 
@@ -70,7 +84,7 @@ func (f *Folder) Put(ctx context.Context, key string, r io.Reader) (n int64, err
 	if err := f.root.MkdirAll(filepath.Dir(name), 0o750); err != nil {
 		return 0, fmt.Errorf("blob: create folder of %s: %w", key, err)
 	}
-	part := name + ".part"
+	part := name + PartSuffix
 	file, err := f.root.OpenFile(part, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o640)
 	if err != nil {
 		return 0, fmt.Errorf("blob: create %s: %w", key, err)
@@ -119,6 +133,25 @@ func (f *Folder) Delete(_ context.Context, key string) error {
 		return fmt.Errorf("blob: delete %s: %w", key, err)
 	}
 	return nil
+}
+
+// Walk implements Store.
+func (f *Folder) Walk(ctx context.Context, visit func(Info) error) error {
+	return fs.WalkDir(f.root.FS(), ".", func(name string, entry fs.DirEntry, err error) error {
+		if err == nil {
+			err = ctx.Err()
+		}
+		if err == nil && entry.Type().IsRegular() {
+			var info fs.FileInfo
+			if info, err = entry.Info(); err == nil {
+				return visit(Info{Key: name, Size: info.Size(), Stored: info.ModTime()})
+			}
+		}
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("blob: walk %s: %w", name, err)
+		}
+		return nil
+	})
 }
 
 type folderBlob struct {

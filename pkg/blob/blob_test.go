@@ -6,8 +6,10 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/tarento/copilot/pkg/blob"
 	"github.com/tarento/copilot/pkg/fault"
@@ -108,5 +110,37 @@ func TestDeletingTwiceIsNoError(t *testing.T) {
 	}
 	if err := f.Ready(t.Context()); err != nil {
 		t.Error(err)
+	}
+}
+
+func TestAWalkVisitsEveryBlobAndWhatUploadsHaveLeft(t *testing.T) {
+	t.Parallel()
+	f, dir := open(t)
+	for _, key := range []string{"a/documents/1", "a/documents/2", "b"} {
+		if _, err := f.Put(t.Context(), key, strings.NewReader("text")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.WriteFile(filepath.Join(dir, "a", "documents", "3"+blob.PartSuffix), []byte("half"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(os.TempDir(), filepath.Join(dir, "link")); err != nil {
+		t.Fatal(err)
+	}
+	var keys []string
+	err := f.Walk(t.Context(), func(b blob.Info) error {
+		if b.Size != 4 || time.Since(b.Stored) > time.Minute {
+			t.Errorf("visited %+v", b)
+		}
+		keys = append(keys, b.Key)
+		return nil
+	})
+	slices.Sort(keys)
+	if want := []string{"a/documents/1", "a/documents/2", "a/documents/3.part", "b"}; err != nil || !slices.Equal(keys, want) {
+		t.Errorf("visited %v, %v; want %v", keys, err, want)
+	}
+	stop := errors.New("enough")
+	if err := f.Walk(t.Context(), func(blob.Info) error { return stop }); !errors.Is(err, stop) {
+		t.Errorf("got %v", err)
 	}
 }

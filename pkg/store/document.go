@@ -56,7 +56,7 @@ type Document struct {
 }
 
 // TableName implements GORM's Tabler.
-func (Document) TableName() string { return "documents" }
+func (*Document) TableName() string { return "documents" }
 
 // bulky are the columns that can be megabytes each.
 func bulky() []string { return []string{"content", "draft", "vector_ids"} }
@@ -143,6 +143,12 @@ func (r Documents) List(f DocumentFilter) (Listed[Document], error) {
 			map[string]any{"like": containing(f.Search)})
 	}
 	return list[Document](q, f.Page, "document", nil, bulky()...)
+}
+
+// WithFiles returns which of these documents exist and have a file, deleted ones whose file was not removed yet included.
+func (r Documents) WithFiles(ids []uuid.UUID) (having []uuid.UUID, err error) {
+	err = within[Document](r.tx).Where("id IN ? AND file_path <> ''", ids).Pluck("id", &having).Error
+	return having, explain(err, "find documents with files")
 }
 
 func (r Documents) update(id uuid.UUID, doing string, change map[string]any) error {

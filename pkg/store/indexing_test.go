@@ -43,7 +43,7 @@ func embed(tx *store.Tx, document, indexing uuid.UUID, chunks []store.Chunk) err
 func (w *world) indexed(d *store.Document, text string, passages int) (indexing uuid.UUID, chunks []store.Chunk) {
 	w.t.Helper()
 	w.in(w.acme, func(tx *store.Tx) (err error) {
-		if err = tx.Documents().Create(d); err != nil {
+		if err := tx.Documents().Create(d); err != nil {
 			return err
 		}
 		if indexing, chunks, err = draft(tx, d.ID, text, passages); err != nil {

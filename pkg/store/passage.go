@@ -26,7 +26,7 @@ type PassageFilter struct {
 // one that is searched.
 func (r Chunks) Passages(ids []uuid.UUID, f PassageFilter) (map[uuid.UUID]Passage, error) {
 	if len(ids) == 0 {
-		return nil, nil
+		return map[uuid.UUID]Passage{}, nil
 	}
 	q := r.tx.db.Table("document_chunks c").Select("c.*, d.title").
 		Joins("JOIN documents d ON d.organization_id = c.organization_id AND d.id = c.document_id AND d.indexing_id = c.indexing_id").

@@ -53,7 +53,7 @@ func RunIngest(ctx context.Context, args []string, environ map[string]string, s 
 			return []work{
 				{ingest.New(blobs, parser, chunk.Config{TargetTokens: c.ChunkTokens}), 2},
 				{ingest.NewDeleter(blobs), 4},
-			}, nil, nil
+			}, []lifecycle.Service{{Name: "janitor", Run: ingest.NewJanitor(blobs, p.store, p.log).Run}}, nil
 		},
 	}.run(ctx, args, environ, s)
 }

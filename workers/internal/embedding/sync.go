@@ -40,12 +40,12 @@ func (s *Syncer) Handle(ctx context.Context, run *runner.Run) (runner.Outcome, e
 	if err != nil {
 		return runner.Outcome{}, err
 	}
-	var clear func(tx *store.Tx) error
+	var forget func(tx *store.Tx) error
 	if doc.IsActive {
-		clear, err = s.update(ctx, run, doc)
+		forget, err = s.update(ctx, run, doc)
 	} else {
 		err = s.vectors.DeleteDocument(ctx, run.Tenant(), id)
-		clear = func(tx *store.Tx) error { _, err := tx.Chunks().DeleteForDocument(id); return err }
+		forget = func(tx *store.Tx) error { _, err := tx.Chunks().DeleteForDocument(id); return err }
 	}
 	if err != nil {
 		return runner.Outcome{}, err
@@ -54,11 +54,12 @@ func (s *Syncer) Handle(ctx context.Context, run *runner.Run) (runner.Outcome, e
 	if err != nil {
 		return runner.Outcome{}, err
 	}
-	return runner.Outcome{Result: events.DocumentSyncResult{DocumentID: in.DocumentID, Vectors: left}, Also: clear}, nil
+	return runner.Outcome{Result: events.DocumentSyncResult{DocumentID: in.DocumentID, Vectors: left}, Also: forget}, nil
 }
 
-// update removes the vectors of indexings that are over and labels the others. It returns what removes the passages.
-func (s *Syncer) update(ctx context.Context, run *runner.Run, doc *store.Document) (clear func(*store.Tx) error, err error) {
+// update removes the vectors of indexings that are over and labels the others. It returns what removes their
+// passages.
+func (s *Syncer) update(ctx context.Context, run *runner.Run, doc *store.Document) (forget func(*store.Tx) error, err error) {
 	var over []uuid.UUID
 	err = run.Read(ctx, func(tx *store.Tx) (err error) {
 		over, err = tx.Chunks().Stale(doc.ID)
@@ -71,7 +72,7 @@ func (s *Syncer) update(ctx context.Context, run *runner.Run, doc *store.Documen
 		if err := s.vectors.DeleteDocument(ctx, run.Tenant(), doc.ID, over...); err != nil {
 			return nil, err
 		}
-		clear = func(tx *store.Tx) error { _, err := tx.Chunks().DeleteIndexings(doc.ID, over); return err }
+		forget = func(tx *store.Tx) error { _, err := tx.Chunks().DeleteIndexings(doc.ID, over); return err }
 	}
 	if err := s.vectors.Label(ctx, run.Tenant(), doc.ID, labels(doc)); err != nil {
 		return nil, err
@@ -80,7 +81,7 @@ func (s *Syncer) update(ctx context.Context, run *runner.Run, doc *store.Documen
 	if doc, err = current(ctx, run, doc.ID); err != nil {
 		return nil, err
 	}
-	return clear, relabel(ctx, run, s.vectors, doc, have)
+	return forget, relabel(ctx, run, s.vectors, doc, have)
 }
 
 // relabel labels the points of a document, which have these labels, as the record says, until the record still says so afterwards:

@@ -57,7 +57,7 @@ func (d *Deleter) Handle(ctx context.Context, run *runner.Run) (runner.Outcome, 
 	vectors := doc.Sync(job.CreatedBy)
 	vectors.Class, vectors.Traceparent, vectors.Weight = job.Class, job.Traceparent, 1
 	return runner.Outcome{
-		Result:   events.DocumentDeleteResult{DocumentID: in.DocumentID},
+		Result:   events.DocumentDeleteResult(in),
 		Also:     func(tx *store.Tx) error { return tx.Documents().Erase(id) },
 		Children: []store.NewJob{vectors},
 	}, nil

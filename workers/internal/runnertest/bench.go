@@ -66,8 +66,9 @@ func Start(tb testing.TB, cfg runner.Config, first runner.Handler, others ...run
 	b.Stop = stop
 	var runners errgroup.Group
 	var kinds []events.Kind
+	metrics := prometheus.NewRegistry()
 	for _, h := range append([]runner.Handler{first}, others...) {
-		r := runner.New(cfg, h, b.Store, b.Engine, b.Bus, log, prometheus.NewRegistry())
+		r := runner.New(cfg, h, b.Store, b.Engine, b.Bus, log, metrics)
 		runners.Go(func() error { return r.Run(ctx) })
 		kinds = append(kinds, h.Kind())
 	}

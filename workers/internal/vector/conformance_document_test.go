@@ -101,23 +101,30 @@ func (w *world) testLabel() {
 		ignores []Filter
 	}{
 		{
-			"moved to another project", Labels{ProjectID: &y, DocumentType: "docx", Tags: []string{"blue", "green"}},
+			"moved to another project",
+			Labels{ProjectID: &y, DocumentType: "docx", Tags: []string{"blue", "green"}},
 			[]Filter{
-				{ProjectIDs: []uuid.UUID{y}, DocumentTypes: []string{"docx"}}, {Tags: []string{"green"}},
+				{ProjectIDs: []uuid.UUID{y}, DocumentTypes: []string{"docx"}},
+				{Tags: []string{"green"}},
 				{Visible: &Visibility{Projects: []uuid.UUID{y}}},
 			},
 			[]Filter{
-				{ProjectIDs: []uuid.UUID{x}}, {DocumentTypes: []string{"pdf"}}, {Tags: []string{"red"}}, {Visible: &Visibility{}},
+				{ProjectIDs: []uuid.UUID{x}},
+				{DocumentTypes: []string{"pdf"}},
+				{Tags: []string{"red"}},
+				{Visible: &Visibility{}},
 				{Visible: &Visibility{Projects: []uuid.UUID{x}}},
 			},
 		},
 		{
-			"made public", Labels{ProjectID: &y, Public: true},
+			"made public",
+			Labels{ProjectID: &y, Public: true},
 			[]Filter{{Visible: &Visibility{}}, {ProjectIDs: []uuid.UUID{y}}},
 			[]Filter{{Tags: []string{"green"}}, {DocumentTypes: []string{"docx"}}},
 		},
 		{
-			"given to the organization", Labels{},
+			"given to the organization",
+			Labels{},
 			[]Filter{{Visible: &Visibility{}}, {}},
 			[]Filter{{ProjectIDs: []uuid.UUID{y}}},
 		},
