@@ -35,6 +35,8 @@ func (s *Server) openAPI() (OpenAPI, error) {
 	doc := s.api.OpenAPI()
 	keepToTheStandard(doc)
 	admitNull(doc.Components.Schemas)
+	answerConditions(doc)
+	explain(doc)
 	spec, err := json.Marshal(doc)
 	if err != nil {
 		return OpenAPI{}, fmt.Errorf("httpapi: render the OpenAPI document: %w", err)
@@ -49,14 +51,9 @@ func (s *Server) openAPI() (OpenAPI, error) {
 // keepToTheStandard takes out of the OpenAPI document what only huma knows: the words for a pattern, which are in the
 // messages by now. Strict readers refuse a document with keywords of its own.
 func keepToTheStandard(doc *huma.OpenAPI) {
-	for _, item := range doc.Paths {
-		for _, op := range []*huma.Operation{item.Get, item.Put, item.Post, item.Patch, item.Delete} {
-			if op == nil {
-				continue
-			}
-			for _, p := range op.Parameters {
-				p.Schema.PatternDescription = ""
-			}
+	for _, op := range operationsOf(doc) {
+		for _, p := range op.Parameters {
+			p.Schema.PatternDescription = ""
 		}
 	}
 	for _, schema := range doc.Components.Schemas.Map() {
