@@ -117,6 +117,8 @@ func contract(t trial, got answer) []string {
 	switch {
 	case t.bulky && got.status == http.StatusRequestHeaderFieldsTooLarge:
 		return nil // by the server, before anything of ours
+	case len(t.target) > longTarget && got.status == http.StatusRequestURITooLong:
+		return problem(got)
 	case t.method == http.MethodHead || t.method == http.MethodOptions:
 		return nil // as the method wants it, not the document
 	case t.astray && got.status >= 300 && got.status < 400:
@@ -136,6 +138,9 @@ func contract(t trial, got answer) []string {
 	}
 	return wrong
 }
+
+// longTarget is how long a path and query may get without anybody minding, in bytes.
+const longTarget = 2 << 10
 
 // isGeneral tells whether a status needs no word in the document: every operation may answer so.
 func isGeneral(t trial, status int) bool {

@@ -113,15 +113,14 @@ func (w *worker) raceForVersion(ctx context.Context, random *rand.Rand, t task) 
 }
 
 // judgeVersions judges the answers to updates of one version. An update that changes nothing may leave the version as it is, so that
-// the next one succeeds, too; those that answer with the version they had count as none.
+// the next one succeeds, too: one that answers with the version it had counts as none.
 func (w *worker) judgeVersions(t trial, answers []answer) {
-	won, tags := 0, map[string]bool{}
+	won := 0
 	statuses := make([]int, 0, len(answers))
 	for _, got := range answers {
 		statuses = append(statuses, got.status)
-		if got.success() && (got.header.Get("ETag") != t.header.Get("If-Match") || t.method == http.MethodDelete) {
+		if got.success() && got.header.Get("ETag") != t.header.Get("If-Match") {
 			won++
-			tags[got.header.Get("ETag")] = true
 		}
 		lost := got.status == http.StatusPreconditionFailed || got.status == http.StatusNotFound || got.status == http.StatusTooManyRequests
 		if !got.success() && !lost {
