@@ -7,6 +7,7 @@ import (
 	"math"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -170,10 +171,22 @@ func fromHuma(e *huma.ErrorModel) *Problem {
 	}
 	for _, d := range e.Errors {
 		if d != nil && known.kind == fault.Invalid {
-			p.Errors = append(p.Errors, FieldError{Location: d.Location, Message: d.Message})
+			p.Errors = append(p.Errors, FieldError{Location: d.Location, Message: expected(d.Message)})
 		}
 	}
 	return p
+}
+
+// expected takes out of a message what the library that reads ids says about them in its own words.
+func expected(message string) string {
+	before, _, found := strings.Cut(message, "invalid UUID")
+	if !found {
+		return message
+	}
+	if said, ok := strings.CutSuffix(before, ": "); ok && strings.HasPrefix(said, "expected") {
+		return said
+	}
+	return "expected a UUID"
 }
 
 // completeProblem is the transformer that every answer passes: it makes problems of huma's errors and says in each which
@@ -187,7 +200,8 @@ func completeProblem(ctx huma.Context, _ string, body any) (any, error) {
 		return body, nil
 	}
 	complete := *p
-	complete.Instance, complete.RequestID = ctx.URL().Path, requestOf(ctx.Context()).id
+	url := ctx.URL()
+	complete.Instance, complete.RequestID = url.EscapedPath(), requestOf(ctx.Context()).id
 	return &complete, nil
 }
 
@@ -203,7 +217,7 @@ func abort(c *gin.Context, p *Problem) {
 		}
 	}
 	complete := *p
-	complete.Instance, complete.RequestID = c.Request.URL.Path, requestOf(c.Request.Context()).id
+	complete.Instance, complete.RequestID = c.Request.URL.EscapedPath(), requestOf(c.Request.Context()).id
 	body, err := json.Marshal(&complete)
 	if err != nil {
 		c.Status(http.StatusInternalServerError)

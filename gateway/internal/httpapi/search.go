@@ -2,6 +2,7 @@ package httpapi
 
 import (
 	"context"
+	"math"
 	"net/http"
 	"time"
 
@@ -103,6 +104,9 @@ func (s *Server) searchOperations() {
 
 // search asks the workers, within what the caller may read.
 func (s *Server) search(ctx context.Context, p *rbac.Principal, q Query) (*foundOutput, error) {
+	if math.IsNaN(q.MinScore) || math.IsInf(q.MinScore, 0) { // in a query; JSON has no such numbers
+		return nil, invalid("query.min_score", "expected a number")
+	}
 	if q.Mode == "" {
 		q.Mode = events.SearchHybrid
 	}

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"net/http"
 	"reflect"
+	"sync"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -71,9 +72,16 @@ type Server struct {
 	api     huma.API
 }
 
+// strictNames has field names compared as the document has them, case included. It is a setting of huma's for all its APIs.
+var strictNames = sync.OnceValue(func() bool {
+	huma.ValidateStrictCasing = true
+	return true
+})
+
 // New builds the API with all its operations.
 func New(cfg Config, parts Parts) (*Server, error) {
 	gin.SetMode(gin.ReleaseMode)
+	strictNames()
 	if cfg.AnswerWithin == 0 {
 		cfg.AnswerWithin = answerWithin
 	}
