@@ -8,11 +8,12 @@
 // Changes are made in two deployments, expand then contract: first add what the new code needs in a form the old code
 // can live with, and remove the old form only when no running binary uses it any more.
 //
-// The schema separates four roles. The owner, who runs migrations; copilot_app, which sees the one tenant named by the setting
-// app.tenant_id; copilot_engine, which sees the jobs of all tenants but no content; and copilot_auth, as which nobody logs in
-// and which finds out whose a login is. Row-level security is forced, so it binds the owner, too. A new table with tenant
-// data needs organization_id and a call of isolate() in the migration that creates it; tests read the catalog and fail when
-// it has none.
+// The schema separates five roles. The owner, who runs migrations; copilot_app, which sees the one tenant named by the setting
+// app.tenant_id; copilot_engine, which sees the jobs of all tenants but no content; and two as which nobody logs in:
+// copilot_auth, which finds out whose a login is, and copilot_search, which owns the views that searches read. Row-level
+// security is forced, so it binds the owner, too. A new table with tenant data needs organization_id and a call of isolate() in
+// the migration that creates it; tests read the catalog and fail when it has none. One that is to be searched by words also calls
+// searchable().
 //
 // Only the migrate command and tests import this package.
 package migrations

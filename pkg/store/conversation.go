@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"gorm.io/gorm"
 )
 
 // Conversation is a user's dialog with an agent.
@@ -17,12 +18,13 @@ type Conversation struct {
 	Description    string     `gorm:"column:description"`
 	Context        Object     `gorm:"column:context"`
 	ConvMetadata   Object     `gorm:"column:conv_metadata"`
-	// MessageCount is kept by Messages.Create.
+	// MessageCount is kept by Messages.
 	MessageCount int       `gorm:"column:message_count"`
 	IsActive     bool      `gorm:"column:is_active"`
 	IsArchived   bool      `gorm:"column:is_archived"`
 	CreatedAt    time.Time `gorm:"column:created_at"`
-	UpdatedAt    time.Time `gorm:"column:updated_at"`
+	// UpdatedAt also moves with every message.
+	UpdatedAt time.Time `gorm:"column:updated_at"`
 }
 
 // TableName implements GORM's Tabler.
@@ -34,18 +36,22 @@ type Conversations struct{ tx *Tx }
 // Conversations returns the conversations of the transaction's tenant.
 func (tx *Tx) Conversations() Conversations { return Conversations{tx} }
 
+const nounConversation = "conversation"
+
 // Create writes an active conversation into the tenant.
 func (r Conversations) Create(c *Conversation) error {
-	if err := r.tx.own(&c.ID, &c.OrganizationID); err != nil {
-		return err
-	}
 	c.IsActive = true
-	return explain(r.tx.db.Create(c).Error, "create conversation")
+	return create(r.tx, nounConversation, c, &c.ID, &c.OrganizationID)
 }
 
 // Get returns a conversation, or fault.NotFound. Whose it is, the caller checks.
 func (r Conversations) Get(id uuid.UUID) (*Conversation, error) {
-	return take[Conversation](within[Conversation](r.tx).Where("id = ?", id), "conversation")
+	return take[Conversation](within[Conversation](r.tx).Where("id = ?", id).Omit(wordsColumn), nounConversation)
+}
+
+// Update changes a conversation; the verb names the change in the audit log. A row at another revision is fault.Precondition.
+func (r Conversations) Update(id uuid.UUID, verb string, match Match, change func(*Conversation) error) (*Conversation, error) {
+	return edit(r.tx, nounConversation, verb, id, match, change, wordsColumn)
 }
 
 // ConversationFilter narrows a list of conversations. Zero fields do not.
@@ -54,14 +60,23 @@ type ConversationFilter struct {
 	ProjectID     *uuid.UUID
 	AgentConfigID *uuid.UUID
 	Archived      *bool
-	// Search is looked for in title and description.
+	// Search are words to be found in title and description.
 	Search string
 	Page   Page
 }
 
+// ConversationSorts are the columns that conversations can be sorted by.
+func ConversationSorts() []string { return []string{"updated_at"} }
+
 // List returns one page of the active conversations.
 func (r Conversations) List(f ConversationFilter) (Listed[Conversation], error) {
-	q := within[Conversation](r.tx).Where("is_active")
+	var q *gorm.DB
+	if f.Search == "" {
+		q = within[Conversation](r.tx)
+	} else {
+		q = searching[Conversation](r.tx, f.Search)
+	}
+	q = q.Where("is_active")
 	if f.UserID != nil {
 		q = q.Where("user_id = ?", *f.UserID)
 	}
@@ -71,11 +86,11 @@ func (r Conversations) List(f ConversationFilter) (Listed[Conversation], error) 
 	if f.AgentConfigID != nil {
 		q = q.Where("agent_config_id = ?", *f.AgentConfigID)
 	}
-	if f.Archived != nil {
-		q = q.Where("is_archived = ?", *f.Archived)
+	// Without parameters, which a plan for all of them could not match with the index of what is archived.
+	if f.Archived != nil && *f.Archived {
+		q = q.Where("is_archived")
+	} else if f.Archived != nil {
+		q = q.Where("NOT is_archived")
 	}
-	if f.Search != "" {
-		q = q.Where("(title ILIKE @like OR description ILIKE @like)", map[string]any{"like": containing(f.Search)})
-	}
-	return list[Conversation](q, f.Page, "conversation", nil)
+	return list[Conversation](q, f.Page, nounConversation, ConversationSorts())
 }

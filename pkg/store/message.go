@@ -56,14 +56,16 @@ func (r Messages) Create(m *Message) error {
 
 // Get returns a message of a conversation, or fault.NotFound.
 func (r Messages) Get(conversation, id uuid.UUID) (*Message, error) {
-	return take[Message](within[Message](r.tx).Where("conversation_id = ? AND id = ?", conversation, id), "message")
+	return take[Message](r.rows().Where("conversation_id = ? AND id = ?", conversation, id), "message")
 }
+
+func (r Messages) rows() *gorm.DB { return within[Message](r.tx).Omit(wordsColumn) }
 
 // ListAfter returns the messages of a conversation that follow the given one, oldest first, at most limit, and whether there
 // are more. Nil starts at the first.
 func (r Messages) ListAfter(conversation uuid.UUID, after *uuid.UUID, limit int) (messages []Message, more bool, err error) {
 	limit = Page{Limit: limit}.limit()
-	q := within[Message](r.tx).Where("conversation_id = ?", conversation)
+	q := r.rows().Where("conversation_id = ?", conversation)
 	if after != nil {
 		q = q.Where("id > ?", *after)
 	}
@@ -78,12 +80,12 @@ func (r Messages) ListAfter(conversation uuid.UUID, after *uuid.UUID, limit int)
 
 // History returns the last messages of a conversation, at most limit, oldest first.
 func (r Messages) History(conversation uuid.UUID, limit int) ([]Message, error) {
-	return r.history(within[Message](r.tx).Where("conversation_id = ?", conversation), limit)
+	return r.history(r.rows().Where("conversation_id = ?", conversation), limit)
 }
 
 // HistoryUntil is History as it was when the given message, which is included, had just been written.
 func (r Messages) HistoryUntil(conversation, until uuid.UUID, limit int) ([]Message, error) {
-	return r.history(within[Message](r.tx).Where("conversation_id = ? AND id <= ?", conversation, until), limit)
+	return r.history(r.rows().Where("conversation_id = ? AND id <= ?", conversation, until), limit)
 }
 
 func (r Messages) history(q *gorm.DB, limit int) ([]Message, error) {

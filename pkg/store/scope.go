@@ -25,6 +25,10 @@ import (
 // enter names the tenant for the rest of the transaction, and forbids it to write.
 const enter = "SELECT set_config('app.tenant_id', $1, true), set_config('transaction_read_only', 'on', true)"
 
+// enterToSearch also has the next statement planned for its arguments, each time: a plan that serves a rare word is ruinous for a
+// frequent one, and the other way round.
+const enterToSearch = enter + ", set_config('plan_cache_mode', 'force_custom_plan', true)"
+
 // connector makes connections that know of tenants.
 type connector struct{ driver.Connector }
 
@@ -55,21 +59,24 @@ type conn struct{ *stdlib.Conn }
 type viewed struct {
 	*sql.DB
 
-	tenant string
+	entry
 }
+
+// entry is what runs before a statement: enter or enterToSearch.
+type entry struct{ statement, tenant string }
 
 type viewedKey struct{}
 
-func newViewed(db *sql.DB, t tenant.ID) *viewed { return &viewed{db, t.String()} }
+func newViewed(db *sql.DB, t tenant.ID) *viewed { return &viewed{db, entry{enter, t.String()}} }
 
 // QueryContext implements gorm.ConnPool.
 func (v *viewed) QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
-	return v.DB.QueryContext(context.WithValue(ctx, viewedKey{}, v.tenant), query, args...)
+	return v.DB.QueryContext(context.WithValue(ctx, viewedKey{}, v.entry), query, args...)
 }
 
 // QueryRowContext implements gorm.ConnPool.
 func (v *viewed) QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row {
-	return v.DB.QueryRowContext(context.WithValue(ctx, viewedKey{}, v.tenant), query, args...)
+	return v.DB.QueryRowContext(context.WithValue(ctx, viewedKey{}, v.entry), query, args...)
 }
 
 var errViewOnly = errors.New("store: a View reads; changes need InTenant")
@@ -84,7 +91,7 @@ func (v *viewed) PrepareContext(context.Context, string) (*sql.Stmt, error) { re
 
 // QueryContext implements driver.QueryerContext.
 func (c *conn) QueryContext(ctx context.Context, query string, named []driver.NamedValue) (driver.Rows, error) {
-	id, ok := ctx.Value(viewedKey{}).(string)
+	in, ok := ctx.Value(viewedKey{}).(entry)
 	if !ok {
 		return c.Conn.QueryContext(ctx, query, named)
 	}
@@ -93,7 +100,7 @@ func (c *conn) QueryContext(ctx context.Context, query string, named []driver.Na
 		args[i] = n.Value
 	}
 	var both pgx.Batch
-	both.Queue(enter, id)
+	both.Queue(in.statement, in.tenant)
 	both.Queue(query, args...)
 	sent := c.Conn.Conn().SendBatch(ctx, &both)
 	if _, err := sent.Exec(); err != nil {

@@ -60,7 +60,7 @@ func (db *DB) makeOwner(ctx context.Context, base string) (database, owner strin
 	}
 	// Since version 16 the right to make roles is none over the roles that others made.
 	if srv.version() >= 16 {
-		err = srv.exec(ctx, "GRANT copilot_auth TO %s WITH ADMIN TRUE, INHERIT FALSE, SET FALSE", name)
+		err = srv.exec(ctx, "GRANT copilot_auth, copilot_search TO %s WITH ADMIN TRUE, INHERIT FALSE, SET FALSE", name)
 	}
 	return database, name, err
 }
