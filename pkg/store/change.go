@@ -61,8 +61,7 @@ func edit[T any](tx *Tx, noun, verb string, id uuid.UUID, match Match, change fu
 		return nil, fmt.Errorf("store: %s has no updated_at", table.Table)
 	}
 	if !match.admits(RevisionAt(updated)) {
-		return nil, fault.New(fault.Precondition, "precondition.failed",
-			"The %s was changed by somebody else in the meantime. Read it again and repeat your change.", wordsOf(noun))
+		return nil, outdated(noun)
 	}
 	before, err := snapshot(tx.db, row)
 	if err != nil {
@@ -94,6 +93,14 @@ func edit[T any](tx *Tx, noun, verb string, id uuid.UUID, match Match, change fu
 	tx.Audit(noun, verb, id, before.told(changed), after.told(changed))
 	return row, nil
 }
+
+func outdated(noun string) error {
+	return fault.New(fault.Precondition, "precondition.failed",
+		"The %s was changed by somebody else in the meantime. Read it again and repeat your change.", wordsOf(noun))
+}
+
+// notKept stands in the audit log for a value that it does not repeat.
+const notKept = "[not kept]"
 
 // columns are a row's values by column name.
 type columns struct {
@@ -157,7 +164,7 @@ func (c columns) told(names []string) map[string]any {
 			continue
 		}
 		if c.table.LookUpField(name).Tag.Get("audit") == "-" {
-			told[name] = "[not kept]"
+			told[name] = notKept
 			continue
 		}
 		told[name] = redact(text)

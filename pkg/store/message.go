@@ -1,11 +1,15 @@
 package store
 
 import (
+	"bytes"
 	"slices"
 	"time"
 
 	"github.com/google/uuid"
 	"gorm.io/gorm"
+
+	"github.com/tarento/copilot/events"
+	"github.com/tarento/copilot/pkg/fault"
 )
 
 // The roles of messages.
@@ -40,23 +44,85 @@ type Messages struct{ tx *Tx }
 // Messages returns the messages of the transaction's tenant.
 func (tx *Tx) Messages() Messages { return Messages{tx} }
 
-// Create appends a message to its conversation and counts it there. An unknown conversation is fault.NotFound.
+const nounMessage = "message"
+
+// Create appends a message to its conversation, counts it there and gives it its id. An unknown conversation is fault.NotFound.
+// It is not audited: the message itself says who wrote what and when.
 func (r Messages) Create(m *Message) error {
-	counted := within[Conversation](r.tx).Where("id = ?", m.ConversationID).
-		Update("message_count", gorm.Expr("message_count + 1"))
-	if err := touched(counted, "count message", "conversation"); err != nil {
+	if err := r.count(m.ConversationID, 1); err != nil {
 		return err
 	}
-	// The id is made under the conversation's lock, so that the order of ids is the order of the conversation.
+	// The count holds the conversation's lock, so that the order of ids is the order of the conversation, whatever the clocks of
+	// those who write in it say.
+	var last []uuid.UUID
+	found := within[Message](r.tx).Where("conversation_id = ?", m.ConversationID).Order("id DESC").Limit(1).Pluck("id", &last)
+	if found.Error != nil {
+		return explain(found.Error, "read the last message")
+	}
 	if err := r.tx.own(&m.ID, &m.OrganizationID); err != nil {
 		return err
+	}
+	if len(last) > 0 && bytes.Compare(m.ID[:], last[0][:]) <= 0 {
+		m.ID = following(last[0])
 	}
 	return explain(r.tx.db.Create(m).Error, "create message")
 }
 
+// count changes the number of messages of a conversation and with it its revision. The conversation stays locked.
+func (r Messages) count(conversation uuid.UUID, by int) error {
+	counted := within[Conversation](r.tx).Where("id = ?", conversation).UpdateColumns(map[string]any{
+		"message_count": gorm.Expr("message_count + ?", by),
+		"updated_at":    gorm.Expr("greatest(?, updated_at + interval '1 microsecond')", r.tx.db.NowFunc()),
+	})
+	return touched(counted, "count messages", nounConversation)
+}
+
+// following returns the smallest id of its time that is larger.
+func following(id uuid.UUID) uuid.UUID {
+	for i := len(id) - 1; i >= 0; i-- {
+		if i == 8 || i == 6 { // variant and version
+			continue
+		}
+		if id[i]++; id[i] != 0 {
+			break
+		}
+	}
+	return id
+}
+
+// Delete removes a message and counts it off. One that is being answered is fault.Conflict "message.in_use", one at another revision
+// fault.Precondition. The audit log does not repeat what it said.
+func (r Messages) Delete(conversation, id uuid.UUID, match Match) error {
+	if err := r.count(conversation, -1); err != nil {
+		return err
+	}
+	m, err := r.Get(conversation, id)
+	if err != nil {
+		return err
+	}
+	if !match.admits(RevisionAt(m.UpdatedAt)) {
+		return outdated(nounMessage)
+	}
+	var answering int64
+	err = within[Job](r.tx).Where("conversation_id = ? AND status IN ? AND input ->> 'message_id' = ?", conversation,
+		[]events.Status{events.StatusQueued, events.StatusRunning, events.StatusWaiting}, id.String()).Count(&answering).Error
+	if err != nil {
+		return explain(err, "look for the answer of a message")
+	}
+	if answering > 0 {
+		return fault.New(fault.Conflict, "message.in_use", "This message is being answered. Cancel the job first, or wait for its end.")
+	}
+	gone := within[Message](r.tx).Where("conversation_id = ? AND id = ?", conversation, id).Delete(&Message{})
+	if err := touched(gone, "delete message", nounMessage); err != nil {
+		return err
+	}
+	r.tx.Audit(nounMessage, "delete", id, map[string]any{"conversation_id": conversation, "role": m.Role, "content": notKept}, nil)
+	return nil
+}
+
 // Get returns a message of a conversation, or fault.NotFound.
 func (r Messages) Get(conversation, id uuid.UUID) (*Message, error) {
-	return take[Message](r.rows().Where("conversation_id = ? AND id = ?", conversation, id), "message")
+	return take[Message](r.rows().Where("conversation_id = ? AND id = ?", conversation, id), nounMessage)
 }
 
 func (r Messages) rows() *gorm.DB { return within[Message](r.tx).Omit(wordsColumn) }
