@@ -9,16 +9,16 @@ import (
 	"mime/multipart"
 	"net/http"
 	"net/textproto"
-	"net/url"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/tarento/copilot/events"
+	copilot "github.com/tarento/copilot/gateway/client"
 )
 
-// client calls the API as an outside program would. Its calls fail the test when there is no answer; what the answer is, the
-// test says.
+// client calls the API as an outside program would. What everybody does goes through the Go client; send is for what no decent
+// client does, and for a look at the bare answer. Its calls fail the test when there is no answer; what the answer is, the test says.
 type client struct {
 	t     *testing.T
 	base  string
@@ -202,19 +202,44 @@ func (c *client) post(path string, in any) answer {
 	return c.send(request{method: http.MethodPost, path: path, json: in})
 }
 
+// api is the Go client with the same token. It repeats nothing: a test wants to see what happens the first time.
+func (c *client) api() *copilot.Client {
+	c.t.Helper()
+	api, err := copilot.New(c.base, copilot.WithHTTPClient(c.http), copilot.WithRetries(0),
+		copilot.WithTokens(copilot.Tokens{AccessToken: c.token}))
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	return api
+}
+
+// got is what a call of the Go client has answered, in the words of the contract. An error fails the test.
+func got[T, A any](t *testing.T, answer A, err error) (v T) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := json.Marshal(answer)
+	if err == nil {
+		err = json.Unmarshal(text, &v)
+	}
+	if err != nil {
+		t.Fatalf("read the answer %+v: %v", answer, err)
+	}
+	return v
+}
+
 // login makes all later calls those of the account.
 func (c *client) login(email string) {
 	c.t.Helper()
-	var out struct {
-		Tokens struct {
-			AccessToken string `json:"access_token"`
-		} `json:"tokens"`
+	in, err := c.api().Login(c.t.Context(), copilot.Credentials{Username: email, Password: password})
+	if err != nil {
+		c.t.Fatal(err)
 	}
-	c.post("/api/v1/auth/login", map[string]string{"username": email, "password": password}).wants(http.StatusOK).into(&out)
-	if out.Tokens.AccessToken == "" {
+	if in.Tokens.AccessToken == "" {
 		c.t.Fatal("the answer to the login holds no access token")
 	}
-	c.token = out.Tokens.AccessToken
+	c.token = in.Tokens.AccessToken
 }
 
 // file is something to upload.
@@ -261,8 +286,10 @@ func (c *client) tryUpload(f file, fields map[string]string) answer {
 // upload sends a file under its name as the title and returns the job that ingests it.
 func (c *client) upload(f file) job {
 	c.t.Helper()
-	var j job
-	c.tryUpload(f, map[string]string{"title": f.name}).wants(http.StatusAccepted).into(&j)
+	accepted, err := c.api().UploadDocument(c.t.Context(), copilot.UploadDocumentForm{
+		File: copilot.File{Name: f.name, ContentType: f.media, Content: bytes.NewReader(f.data)}, Title: f.name,
+	})
+	j := got[job](c.t, accepted, err)
 	if j.ID == "" || j.DocumentID == "" {
 		c.t.Fatalf("the upload of %s answers with the job %+v, want one with an id and its document's", f.name, j)
 	}
@@ -272,52 +299,54 @@ func (c *client) upload(f file) job {
 // embed submits texts and returns the job.
 func (c *client) embed(texts ...string) job {
 	c.t.Helper()
-	var j job
-	c.post("/api/v1/embeddings", map[string]any{"texts": texts}).wants(http.StatusAccepted).into(&j)
-	return j
+	accepted, err := c.api().CreateEmbeddings(c.t.Context(), copilot.NewEmbeddings{Texts: texts})
+	return got[job](c.t, accepted, err)
 }
 
 // run starts a run of the agent outside a conversation.
 func (c *client) run(agent, input string) job {
 	c.t.Helper()
-	var j job
-	c.post("/api/v1/agents/"+agent+"/runs", map[string]string{"user_input": input}).wants(http.StatusAccepted).into(&j)
-	return j
+	accepted, err := c.api().RunAgent(c.t.Context(), agent, copilot.NewRun{UserInput: input})
+	return got[job](c.t, accepted, err)
 }
 
 // converse opens a conversation with the agent and returns its id.
 func (c *client) converse(agent string) string {
 	c.t.Helper()
-	var out struct {
-		ID string `json:"id"`
+	made, err := c.api().CreateConversation(c.t.Context(), copilot.NewConversation{AgentConfigID: &agent, Title: "A test"})
+	if err != nil {
+		c.t.Fatal(err)
 	}
-	in := map[string]string{"agent_config_id": agent, "title": "A test"}
-	c.post("/api/v1/conversations", in).wants(http.StatusCreated).into(&out)
-	return out.ID
+	return made.ID
 }
 
 // ask posts a user message and returns the job that answers it.
 func (c *client) ask(conversation, text string) job {
 	c.t.Helper()
-	var j job
-	c.post("/api/v1/conversations/"+conversation+"/messages", map[string]string{"content": text}).wants(http.StatusAccepted).into(&j)
-	return j
+	accepted, err := c.api().CreateMessage(c.t.Context(), conversation, copilot.NewMessage{Content: text})
+	if err == nil && accepted.Job == nil {
+		c.t.Fatalf("the message is kept and nobody answers it: %+v", accepted.Message)
+	}
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	return got[job](c.t, accepted.Job, nil)
 }
 
 // messages lists a conversation's messages, oldest first.
-func (c *client) messages(conversation string) []message {
+func (c *client) messages(conversation string) (all []message) {
 	c.t.Helper()
-	var out page[message]
-	c.get("/api/v1/conversations/" + conversation + "/messages").wants(http.StatusOK).into(&out)
-	return out.Data
+	for m, err := range c.api().AllMessages(c.t.Context(), conversation, copilot.ListMessagesParams{}) {
+		all = append(all, got[message](c.t, m, err))
+	}
+	return all
 }
 
 // job reads a job.
 func (c *client) job(id string) job {
 	c.t.Helper()
-	var j job
-	c.get("/api/v1/jobs/" + url.PathEscape(id)).wants(http.StatusOK).into(&j)
-	return j
+	read, err := c.api().GetJob(c.t.Context(), id)
+	return got[job](c.t, read, err)
 }
 
 // await reads a job until it has ended.
@@ -334,17 +363,15 @@ func (c *client) await(id string, within time.Duration) job {
 // document reads a document.
 func (c *client) document(id string) document {
 	c.t.Helper()
-	var d document
-	c.get("/api/v1/documents/" + url.PathEscape(id)).wants(http.StatusOK).into(&d)
-	return d
+	read, err := c.api().GetDocument(c.t.Context(), id)
+	return got[document](c.t, read, err)
 }
 
 // search finds passages.
 func (c *client) search(query string) []events.SearchHit {
 	c.t.Helper()
-	var out page[events.SearchHit]
-	c.post("/api/v1/documents/search", map[string]any{"query": query, "limit": 5}).wants(http.StatusOK).into(&out)
-	return out.Data
+	found, err := c.api().SearchDocuments(c.t.Context(), copilot.Query{Query: query, Limit: 5})
+	return got[page[events.SearchHit]](c.t, found, err).Data
 }
 
 // runResult reads the result of a run that succeeded.

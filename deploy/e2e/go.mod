@@ -8,6 +8,7 @@ require (
 	github.com/nats-io/nats.go v1.55.0
 	github.com/santhosh-tekuri/jsonschema/v6 v6.0.3
 	github.com/tarento/copilot/events v0.0.0
+	github.com/tarento/copilot/gateway/client v0.0.0
 	go.uber.org/goleak v1.3.0
 )
 
@@ -31,3 +32,5 @@ require (
 )
 
 replace github.com/tarento/copilot/events => ../../events
+
+replace github.com/tarento/copilot/gateway/client => ../../gateway/client
