@@ -3,12 +3,14 @@ package load
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 )
@@ -17,25 +19,31 @@ import (
 type Request struct {
 	// Address is the server's host and port.
 	Address string
-	// Path is what is posted to.
+	// Method is the HTTP method; empty means POST.
+	Method string
+	// Path is what is asked for, with its query.
 	Path string
 	// Token is the bearer token; empty sends none.
 	Token string
-	// Body is the JSON that is posted.
+	// Body is the JSON that is sent; nil sends none.
 	Body []byte
 	// Want is the status of every answer. Another one ends the load.
 	Want int
+	// Bear lists statuses that end nothing all the same. Their answers are counted apart.
+	Bear []int
 }
 
 // Result is what one load came to.
 type Result struct {
-	// Latencies has one entry for each answer, in no order.
+	// Latencies has one entry for each answer with the wanted status, in no order.
 	Latencies []time.Duration
+	// Refused is how many answers had one of the statuses to bear.
+	Refused int
 	// Took is how long it took to get them.
 	Took time.Duration
 }
 
-// PerSecond is the rate of answers; zero for the zero Result.
+// PerSecond is the rate of wanted answers; zero for the zero Result.
 func (r Result) PerSecond() float64 {
 	if r.Took <= 0 {
 		return 0
@@ -43,10 +51,30 @@ func (r Result) PerSecond() float64 {
 	return float64(len(r.Latencies)) / r.Took.Seconds()
 }
 
-// Closed posts the request over so many keep-alive connections for that long, on each the next as soon as the last is answered. A
+// Closed sends the request over so many keep-alive connections for that long, on each the next as soon as the last is answered. A
 // request under way when the time is over is waited for and counted. The first connection that fails, gets an answer
-// other than Want or sees ctx end stops all of them, and its error is returned.
+// that is not allowed or sees ctx end stops all of them, and its error is returned.
 func Closed(ctx context.Context, r Request, connections int, lasting time.Duration) (Result, error) {
+	result, err := drive(ctx, r, connections, lasting)
+	if err != nil {
+		return Result{}, err
+	}
+	return result, nil
+}
+
+// Flood is Closed without an end of its own: it goes on until ctx ends, which is no error. Requests that are under way then are
+// given up and do not count.
+func Flood(ctx context.Context, r Request, connections int) (Result, error) {
+	const never = 365 * 24 * time.Hour
+	result, err := drive(ctx, r, connections, never)
+	if ctx.Err() != nil && errors.Is(err, context.Cause(ctx)) {
+		err = nil
+	}
+	return result, err
+}
+
+// drive sends the request for that long. What was answered until then is also returned with an error.
+func drive(ctx context.Context, r Request, connections int, lasting time.Duration) (Result, error) {
 	ctx, fail := context.WithCancelCause(ctx)
 	defer fail(nil)
 	wire, err := r.wire(ctx)
@@ -68,19 +96,17 @@ func Closed(ctx context.Context, r Request, connections int, lasting time.Durati
 	for _, l := range lanes {
 		wg.Go(func() {
 			if err := l.drive(start.Add(lasting)); err != nil {
-				fail(fmt.Errorf("post %s: %w", r.Path, err))
+				fail(fmt.Errorf("%s %s: %w", r.method(), r.Path, err))
 			}
 		})
 	}
 	wg.Wait()
 	result := Result{Took: time.Since(start)}
-	if err := context.Cause(ctx); err != nil {
-		return Result{}, err
-	}
 	for _, l := range lanes {
 		result.Latencies = append(result.Latencies, l.latencies...)
+		result.Refused += l.refused
 	}
-	return result, nil
+	return result, context.Cause(ctx)
 }
 
 // open connects to the server. It returns the connections that were made also when it fails.
@@ -91,7 +117,7 @@ func open(ctx context.Context, r Request, connections int) ([]*lane, error) {
 		if err != nil {
 			return lanes, fmt.Errorf("open connection %d of %d: %w", i+1, connections, err)
 		}
-		lanes = append(lanes, &lane{conn: conn, answers: bufio.NewReader(conn), want: r.Want})
+		lanes = append(lanes, &lane{conn: conn, answers: bufio.NewReader(conn), want: r.Want, bear: r.Bear})
 	}
 	return lanes, nil
 }
@@ -103,13 +129,17 @@ func hangUp(lanes []*lane) {
 	}
 }
 
+func (r Request) method() string { return cmp.Or(r.Method, http.MethodPost) }
+
 // wire is the request as bytes.
 func (r Request) wire(ctx context.Context) ([]byte, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+r.Address+r.Path, bytes.NewReader(r.Body))
+	req, err := http.NewRequestWithContext(ctx, r.method(), "http://"+r.Address+r.Path, bytes.NewReader(r.Body))
 	if err != nil {
 		return nil, fmt.Errorf("prepare the request: %w", err)
 	}
-	req.Header.Set("Content-Type", "application/json")
+	if r.Body != nil {
+		req.Header.Set("Content-Type", "application/json")
+	}
 	req.Header.Set("Accept", "application/json")
 	if r.Token != "" {
 		req.Header.Set("Authorization", "Bearer "+r.Token)
@@ -127,42 +157,50 @@ type lane struct {
 	answers   *bufio.Reader
 	wire      []byte
 	want      int
+	bear      []int
 	latencies []time.Duration
+	refused   int
 }
 
 // drive sends requests until the deadline has passed.
 func (l *lane) drive(deadline time.Time) error {
 	for start := time.Now(); start.Before(deadline); {
-		if err := l.exchange(); err != nil {
+		wanted, err := l.exchange()
+		if err != nil {
 			return err
 		}
 		end := time.Now()
-		l.latencies = append(l.latencies, end.Sub(start))
+		if wanted {
+			l.latencies = append(l.latencies, end.Sub(start))
+		} else {
+			l.refused++
+		}
 		start = end
 	}
 	return nil
 }
 
-// exchange sends one request and reads its answer.
-func (l *lane) exchange() error {
+// exchange sends one request and reads its answer, and reports whether it is the wanted one.
+func (l *lane) exchange() (wanted bool, err error) {
 	if _, err := l.conn.Write(l.wire); err != nil {
-		return err
+		return false, err
 	}
 	resp, err := http.ReadResponse(l.answers, nil)
 	if err != nil {
-		return fmt.Errorf("read the answer: %w", err)
+		return false, fmt.Errorf("read the answer: %w", err)
 	}
 	defer func() { _ = resp.Body.Close() }()
-	if resp.StatusCode != l.want {
-		return refusal(resp)
+	wanted = resp.StatusCode == l.want
+	if !wanted && !slices.Contains(l.bear, resp.StatusCode) {
+		return false, refusal(resp)
 	}
 	if _, err := io.Copy(io.Discard, resp.Body); err != nil {
-		return fmt.Errorf("read the answer: %w", err)
+		return false, fmt.Errorf("read the answer: %w", err)
 	}
 	if resp.Close {
-		return errors.New("the server does not keep the connection alive")
+		return false, errors.New("the server does not keep the connection alive")
 	}
-	return nil
+	return wanted, nil
 }
 
 // refusal says what came instead of the wanted answer.

@@ -117,3 +117,50 @@ func TestClosedEndsWithItsContext(t *testing.T) {
 		t.Errorf("got %v, want %v", err, reason)
 	}
 }
+
+func TestClosedReadsWithoutABody(t *testing.T) {
+	t.Parallel()
+	request := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		if r.Method != http.MethodGet || r.ContentLength != 0 || r.Header.Get("Content-Type") != "" || r.URL.RawQuery != "limit=20" {
+			t.Errorf("got %s %s with %d bytes, %v", r.Method, r.URL, r.ContentLength, r.Header)
+		}
+		w.WriteHeader(http.StatusOK)
+	})
+	request.Method, request.Path, request.Body, request.Want = http.MethodGet, "/things?limit=20", nil, http.StatusOK
+	if result, err := load.Closed(t.Context(), request, 1, 20*time.Millisecond); err != nil || len(result.Latencies) == 0 {
+		t.Errorf("got %d answers, %v", len(result.Latencies), err)
+	}
+}
+
+func TestAFloodLastsUntilItsContextEnds(t *testing.T) {
+	t.Parallel()
+	ctx, stop := context.WithCancel(t.Context())
+	var served atomic.Int64
+	request := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		switch n := served.Add(1); {
+		case n > 10:
+			stop()
+		case n%2 == 0:
+			w.WriteHeader(http.StatusServiceUnavailable)
+		default:
+			w.WriteHeader(http.StatusAccepted)
+		}
+	})
+	request.Bear = []int{http.StatusServiceUnavailable}
+	result, err := load.Flood(ctx, request, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if result.Refused != 5 || len(result.Latencies) < 5 {
+		t.Errorf("%d refusals and %d wanted answers, want 5 and at least 5", result.Refused, len(result.Latencies))
+	}
+}
+
+func TestAFloodThatFailsSaysWhy(t *testing.T) {
+	t.Parallel()
+	request := serve(t, func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "no", http.StatusForbidden) })
+	if _, err := load.Flood(t.Context(), request, 2); err == nil || !strings.Contains(err.Error(), "status 403: no") {
+		t.Errorf("got %v, want the refusal", err)
+	}
+}
