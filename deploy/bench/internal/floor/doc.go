@@ -4,6 +4,8 @@
 //   - Inserting: a bare Gin handler that verifies a JWT and inserts one row with pgx.
 //   - Running: the same handler, which then publishes the row's id to JetStream and waits; a bare worker, in a process of its own,
 //     takes it, marks the row as running, marks it as done, and says so over core NATS.
+//   - Reading: a bare Gin handler that verifies a JWT, runs the system's query with GORM, and answers the same JSON. It connects as
+//     the owner, because it does not name the tenant to Postgres, whose row-level security would hide the rows.
 //
-// Both commit as durably as the system does, to the same Postgres and the same NATS.
+// The first two commit as durably as the system does, to the same Postgres and the same NATS.
 package floor

@@ -119,13 +119,13 @@ func token(t *testing.T, secret string, expires time.Time) string {
 	return signed
 }
 
-// post waits until the server listens, and then for its answer.
-func post(t *testing.T, c floor.Config, path, token, body string) (status int, text string) {
+// send waits until the server listens, and then for its answer.
+func send(t *testing.T, c floor.Config, method, path, token, body string) (status int, text string) {
 	t.Helper()
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 10 * time.Second}
 	deadline := time.Now().Add(20 * time.Second)
 	for {
-		req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://"+c.Address+path, strings.NewReader(body))
+		req, err := http.NewRequestWithContext(t.Context(), method, "http://"+c.Address+path, strings.NewReader(body))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -163,7 +163,7 @@ func TestTheFloorDoesTheWorkItIsMeasuredFor(t *testing.T) {
 		{"an insert", floor.PathInsert, good, `{"texts":["x"]}`, 202, "queued"},
 		{"a run", floor.PathRun, good, `{"texts":["y"]}`, 200, "queued succeeded"},
 	} {
-		if status, text := post(t, c, step.path, step.token, step.body); status != step.status {
+		if status, text := send(t, c, http.MethodPost, step.path, step.token, step.body); status != step.status {
 			t.Errorf("%s: status %d, want %d: %s", step.name, status, step.status, text)
 		}
 		var rows string

@@ -14,14 +14,20 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 	"github.com/google/uuid"
 	"github.com/nats-io/nats.go"
+	"gorm.io/gorm"
 )
 
-// The paths of the API. Ready answers 204 once everything is connected.
+// The paths of the API. Ready answers 204 once everything is connected. An agent's own path is that of all agents, a slash and
+// its id.
 const (
 	PathReady  = "/ready"
 	PathInsert = "/insert"
 	PathRun    = "/run"
+	PathAgents = "/agent-configs"
 )
+
+// Skip is the parameter that has a list of agents also say how many there are in all.
+const Skip = "skip"
 
 // Serve answers the API until ctx ends.
 func Serve(ctx context.Context, c Config) error {
@@ -33,7 +39,12 @@ func Serve(ctx context.Context, c Config) error {
 		return err
 	}
 	defer e.close()
-	a := &api{config: c, engines: e, parser: jwt.NewParser(jwt.WithValidMethods([]string{"HS256"}), jwt.WithExpirationRequired())}
+	db, err := openGORM(c.DatabaseURL)
+	if err != nil {
+		return err
+	}
+	defer closeGORM(db)
+	a := &api{config: c, engines: e, gorm: db, parser: jwt.NewParser(jwt.WithValidMethods([]string{"HS256"}), jwt.WithExpirationRequired())}
 	if _, err := e.nats.Subscribe(c.done("*"), a.ended); err != nil {
 		return fmt.Errorf("floor: subscribe: %w", err)
 	}
@@ -55,6 +66,7 @@ type api struct {
 	*engines
 
 	config Config
+	gorm   *gorm.DB
 	parser *jwt.Parser
 	// waiting has the channel of each request that waits for its job, by the job's id.
 	waiting sync.Map
@@ -67,22 +79,35 @@ func (a *api) router() http.Handler {
 	signed := router.Group("", a.authenticate)
 	signed.POST(PathInsert, a.insert)
 	signed.POST(PathRun, a.run)
+	signed.GET(PathAgents+"/:id", a.agent)
+	signed.GET(PathAgents, a.agents)
 	return router
 }
 
-// user is where authenticate keeps who calls.
-const user = "user"
+// user and organization are where authenticate keeps who calls.
+const (
+	user         = "user"
+	organization = "organization"
+)
+
+// claims are what the floor reads of the system's tokens.
+type claims struct {
+	jwt.RegisteredClaims
+
+	Organization uuid.UUID `json:"org"`
+}
 
 // authenticate verifies the token.
 func (a *api) authenticate(g *gin.Context) {
 	token, _ := strings.CutPrefix(g.GetHeader("Authorization"), "Bearer ")
-	var claims jwt.RegisteredClaims
-	_, err := a.parser.ParseWithClaims(token, &claims, func(*jwt.Token) (any, error) { return []byte(a.config.Secret), nil })
+	var caller claims
+	_, err := a.parser.ParseWithClaims(token, &caller, func(*jwt.Token) (any, error) { return []byte(a.config.Secret), nil })
 	if err != nil {
 		g.AbortWithStatusJSON(http.StatusUnauthorized, gin.H{"error": err.Error()})
 		return
 	}
-	g.Set(user, claims.Subject)
+	g.Set(user, caller.Subject)
+	g.Set(organization, caller.Organization)
 }
 
 // job is what the handlers take: the same body as the system's POST embeddings.
