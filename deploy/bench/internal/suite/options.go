@@ -15,10 +15,15 @@ const (
 	PartLatency = "latency"
 	PartMemory  = "memory"
 	PartPDF     = "pdf"
+	PartRest    = "rest"
+	PartLogin   = "login"
+	PartRows    = "rows"
 )
 
 // parts are all parts, in the order in which they run.
-func parts() []string { return []string{PartSubmit, PartLatency, PartMemory, PartPDF} }
+func parts() []string {
+	return []string{PartSubmit, PartLatency, PartMemory, PartPDF, PartRest, PartLogin, PartRows}
+}
 
 // Options say what is measured, and how long.
 type Options struct {
@@ -26,12 +31,16 @@ type Options struct {
 	Only []string
 	// Rounds is how often each side is measured, by turns.
 	Rounds int
-	// Duration is how long a round lasts; zero means 5 s for submit and 20 s for latency.
+	// Duration is how long a round lasts; zero means what suits the part.
 	Duration time.Duration
-	// Connections is how many submits are under way at once.
+	// Connections is how many submits or reads are under way at once.
 	Connections int
 	// Rate is how many jobs a second arrive in the latency part.
 	Rate int
+	// Few and Many are the numbers of rows in each table in the rows part.
+	Few, Many int
+	// Cost is the bcrypt cost of the passwords in the login part.
+	Cost int
 	// Document is the PDF whose ingest is timed; empty means the bundled one.
 	Document string
 	// JSON is the file that the report is written to; empty means none.
@@ -50,6 +59,9 @@ Parts
   latency  from submit to done at a fixed rate with a model that takes no time, against a bare row + JetStream + 2 updates
   memory   resident memory of every program, idle and at the peak of an ingest and three questions; sizes of the binaries
   pdf      a PDF from its upload to the end of its ingest
+  rest     reading one agent and listing 20, against a bare Gin handler that verifies a JWT and does the same query with GORM
+  login    logins a second, against bcrypt alone; and what a flood of logins does to reading an agent
+  rows     every long list with many rows in its table, against the same list with few; minutes are spent on loading
 
 Flags
 `
@@ -68,9 +80,12 @@ func parse(args []string, out io.Writer) (o Options, err error) {
 		return nil
 	})
 	flags.IntVar(&o.Rounds, "rounds", 3, "how often each side is measured, by turns")
-	flags.DurationVar(&o.Duration, "duration", 0, "how long a round lasts (default 5s for submit, 20s for latency)")
-	flags.IntVar(&o.Connections, "connections", 64, "submits under way at once")
+	flags.DurationVar(&o.Duration, "duration", 0, "how long a round lasts (default 5s for submit, 20s for latency, 3s for rest, 10s for login, 200ms for rows)")
+	flags.IntVar(&o.Connections, "connections", 64, "submits or reads under way at once")
 	flags.IntVar(&o.Rate, "rate", 50, "jobs a second in the latency part")
+	flags.IntVar(&o.Cost, "bcrypt-cost", defaultCost, "of the passwords in the login part")
+	flags.IntVar(&o.Few, "few", 10_000, "rows in each table of the small database in the rows part")
+	flags.IntVar(&o.Many, "many", 1_000_000, "rows in each table of the large one")
 	flags.StringVar(&o.Document, "pdf", "", "`file` whose ingest is timed (default the bundled one)")
 	flags.StringVar(&o.JSON, "json", "", "`file` to write the report to, as JSON")
 	flags.BoolVar(&o.Volatile, "volatile", false, "measure on a Postgres without fsync, only to see whether the measurement works")

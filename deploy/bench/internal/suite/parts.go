@@ -29,7 +29,7 @@ const (
 )
 
 // loading is one side of a comparison: it puts load on its server for a while.
-type loading func(ctx context.Context, lasting time.Duration) (load.Result, error)
+type loading func(ctx context.Context, lasting time.Duration) (Round, error)
 
 // compare warms both sides up and then measures them by turns.
 func (m *measurement) compare(ctx context.Context, what string, lasting time.Duration, measured, floored loading) (s, f Side, err error) {
@@ -46,11 +46,10 @@ func (m *measurement) compare(ctx context.Context, what string, lasting time.Dur
 	}
 	for n := range m.options.Rounds {
 		for i := range sides {
-			result, err := sides[i].load(ctx, lasting)
+			r, err := sides[i].load(ctx, lasting)
 			if err != nil {
 				return s, f, fmt.Errorf("%s, round %d: %w", sides[i].name, n+1, err)
 			}
-			r := round(result)
 			sides[i].rounds = append(sides[i].rounds, r)
 			m.sayf("round %d of %d, %s: %.0f/s, p50 %.1f ms, p99 %.1f ms", n+1, m.options.Rounds, sides[i].name, r.PerSecond, r.P50, r.P99)
 		}
@@ -68,8 +67,8 @@ func (m *measurement) submit(ctx context.Context, report *Report) error {
 		}
 		post := func(address, path string) loading {
 			request := load.Request{Address: address, Path: path, Token: s.Token, Body: []byte(body), Want: http.StatusAccepted}
-			return func(ctx context.Context, lasting time.Duration) (load.Result, error) {
-				return load.Closed(ctx, request, m.options.Connections, lasting)
+			return func(ctx context.Context, lasting time.Duration) (Round, error) {
+				return round(load.Closed(ctx, request, m.options.Connections, lasting))
 			}
 		}
 		gateway, bottom, err := m.compare(ctx, "submit", lasting, post(s.Address, system.PathEmbeddings), post(bare, floor.PathInsert))
@@ -93,10 +92,10 @@ func (m *measurement) latency(ctx context.Context, report *Report) error {
 			return err
 		}
 		run := func(address, path string) loading {
-			return func(ctx context.Context, lasting time.Duration) (load.Result, error) {
-				return load.Open(ctx, m.options.Rate, lasting, func(ctx context.Context) error {
+			return func(ctx context.Context, lasting time.Duration) (Round, error) {
+				return round(load.Open(ctx, m.options.Rate, lasting, func(ctx context.Context) error {
 					return s.Run(ctx, address, path, []byte(body), waits)
-				})
+				}))
 			}
 		}
 		whole, bottom, err := m.compare(ctx, "submit to done", lasting, run(s.Address, system.PathEmbeddings), run(bare, floor.PathRun))

@@ -17,12 +17,15 @@ import (
 
 // Report is all that was measured. The parts that were left out are nil. Durations are in milliseconds, sizes in bytes.
 type Report struct {
-	TakenAt time.Time `json:"taken_at"`
-	Machine Machine   `json:"machine"`
-	Submit  *Submit   `json:"submit,omitempty"`
-	Latency *Latency  `json:"latency,omitempty"`
-	Memory  *Memory   `json:"memory,omitempty"`
-	PDF     *PDF      `json:"pdf,omitempty"`
+	TakenAt time.Time    `json:"taken_at"`
+	Machine Machine      `json:"machine"`
+	Submit  *Submit      `json:"submit,omitempty"`
+	Latency *Latency     `json:"latency,omitempty"`
+	Memory  *Memory      `json:"memory,omitempty"`
+	PDF     *PDF         `json:"pdf,omitempty"`
+	Rest    []Comparison `json:"rest,omitempty"`
+	Login   *Login       `json:"login,omitempty"`
+	Rows    *Rows        `json:"rows,omitempty"`
 }
 
 // Machine is where it was measured. Load generator, system and engines share it.
@@ -49,6 +52,60 @@ type Submit struct {
 	Against     Against `json:"ratio"`
 }
 
+// Comparison is one load on two sides.
+type Comparison struct {
+	Name string `json:"name"`
+	// Of and To name the sides: what is measured, and what it is measured against.
+	Of      string  `json:"of"`
+	To      string  `json:"to"`
+	Rounds  int     `json:"rounds"`
+	Seconds float64 `json:"seconds"` // of a round
+	Side    Side    `json:"side"`
+	Floor   Side    `json:"floor"`
+	Against Against `json:"ratio"`
+	Goal    Goal    `json:"goal"`
+}
+
+// Goal is what the medians of the ratios should be. Zero fields ask for nothing.
+type Goal struct {
+	PerSecond float64 `json:"per_second_at_least,omitempty"`
+	P99       float64 `json:"p99_at_most,omitempty"`
+}
+
+// met reports whether the ratios are what they should be.
+func (g Goal) met(a Against) bool {
+	return a.PerSecond.Median >= g.PerSecond && (g.P99 == 0 || a.P99.Median <= g.P99)
+}
+
+// print writes both sides, their ratio, and how it stands with the goal.
+func (c *Comparison) print(out io.Writer) {
+	fmt.Fprintf(out, "\n%s, medians of %d rounds of %gs\n", c.Name, c.Rounds, c.Seconds)
+	versus(out, c.Of, c.Side, c.To, c.Floor, c.Against)
+	if c.Goal != (Goal{}) {
+		fmt.Fprintf(out, "goal, %s\t%s\t\t%s\t\n", verdict(c.Goal.met(c.Against)), bound(">=", c.Goal.PerSecond), bound("<=", c.Goal.P99))
+	}
+	if c.Side.Server > 0 {
+		fmt.Fprintln(out, "processor time of one answer\tserver\tPostgres\t\t")
+		fmt.Fprintf(out, "%s\t%.0f us\t%.0f us\t\t\n", c.Of, c.Side.Server, c.Side.Postgres)
+		fmt.Fprintf(out, "%s\t%.0f us\t%.0f us\t\t\n", c.To, c.Floor.Server, c.Floor.Postgres)
+	}
+}
+
+func verdict(met bool) string {
+	if met {
+		return "met"
+	}
+	return "missed"
+}
+
+// bound writes a limit; zero is none.
+func bound(relation string, limit float64) string {
+	if limit == 0 {
+		return ""
+	}
+	return fmt.Sprintf("%s%.2f", relation, limit)
+}
+
 // Latency is how long it takes from a job's submit to the answer that it is done, against a bare loop over NATS.
 type Latency struct {
 	PerSecond int     `json:"per_second"`
@@ -71,6 +128,9 @@ type Round struct {
 	PerSecond float64 `json:"per_second"`
 	P50       float64 `json:"p50_ms"`
 	P99       float64 `json:"p99_ms"`
+	// Server and Postgres are the processor time of one answer, in microseconds, where it was measured.
+	Server   float64 `json:"server_us,omitempty"`
+	Postgres float64 `json:"postgres_us,omitempty"`
 }
 
 // Against is one side's figures over the other's, round by round.
@@ -108,13 +168,13 @@ type PDF struct {
 	Rounds         []float64 `json:"rounds_seconds"`
 }
 
-// round reduces what a load came to.
-func round(r load.Result) Round {
+// round reduces what a load came to, unless it failed.
+func round(r load.Result, err error) (Round, error) {
 	return Round{
 		PerSecond: r.PerSecond(),
 		P50:       milliseconds(stat.Percentile(r.Latencies, 0.50)),
 		P99:       milliseconds(stat.Percentile(r.Latencies, 0.99)),
-	}
+	}, err
 }
 
 func milliseconds(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
@@ -125,6 +185,8 @@ func side(rounds []Round) Side {
 		PerSecond: stat.Median(column(rounds, perSecond)),
 		P50:       stat.Median(column(rounds, p50)),
 		P99:       stat.Median(column(rounds, p99)),
+		Server:    stat.Median(column(rounds, func(r Round) float64 { return r.Server })),
+		Postgres:  stat.Median(column(rounds, func(r Round) float64 { return r.Postgres })),
 	}}
 }
 
@@ -172,6 +234,15 @@ func (r *Report) Print(out io.Writer) error {
 		fmt.Fprintf(table, "\nPDF from upload to completed: %s, %s\n", p.File, megabytes(int64(p.Bytes)))
 		fmt.Fprintf(table, "pages\tchunks\tseconds\tpages/s\tfirst\t\n%d\t%d\t%.2f\t%.0f\t%.2f s\t\n",
 			p.Pages, p.Chunks, p.Seconds, p.PagesPerSecond, p.First)
+	}
+	for i := range r.Rest {
+		r.Rest[i].print(table)
+	}
+	if l := r.Login; l != nil {
+		l.print(table)
+	}
+	if rows := r.Rows; rows != nil {
+		rows.print(table)
 	}
 	if err := table.Flush(); err != nil {
 		return fmt.Errorf("print the report: %w", err)

@@ -80,6 +80,9 @@ func Measure(ctx context.Context, o Options, env Environment) (report *Report, e
 		{PartLatency, m.latency},
 		{PartMemory, m.memory},
 		{PartPDF, m.pdf},
+		{PartRest, m.rest},
+		{PartLogin, m.login},
+		{PartRows, m.rows},
 	} {
 		if !o.wants(part.name) {
 			continue

@@ -26,38 +26,58 @@ trailer <</Root 1 0 R>>
 %%EOF
 `
 
-// TestEveryPartMeasures runs the whole measurement for a moment. What it measures is not looked at, only that it measures.
-func TestEveryPartMeasures(t *testing.T) {
-	t.Parallel()
+// measure runs parts of the measurement for a moment, and returns the report and the tables.
+func measure(t *testing.T, only string, args ...string) (r suite.Report, tables string) {
+	t.Helper()
 	var out, log bytes.Buffer
-	file, document := filepath.Join(t.TempDir(), "report.json"), filepath.Join(t.TempDir(), "page.pdf")
-	if err := os.WriteFile(document, []byte(page), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	args := []string{
-		"-volatile", "-rounds", "1", "-duration", "300ms", "-connections", "4", "-rate", "10", "-pdf", document, "-json", file,
-	}
+	file := filepath.Join(t.TempDir(), "report.json")
+	args = append(args, "-volatile", "-rounds", "1", "-connections", "4", "-only", only, "-json", file)
 	err := suite.Run(t.Context(), args, suite.Environment{Getenv: os.Getenv, Dir: ".", Out: &out, Log: &log})
 	if err != nil {
 		t.Fatalf("%v\n%s", err, &log)
-	}
-	for _, want := range []string{
-		"Submit over REST, 4 connections", "Submit to done, 10 embedding jobs/s", "Resident memory", "Binaries", "page.pdf",
-	} {
-		if !strings.Contains(out.String(), want) {
-			t.Errorf("the tables lack %q:\n%s", want, &out)
-		}
 	}
 	text, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
 	}
-	var r suite.Report
 	if err := json.Unmarshal(text, &r); err != nil {
 		t.Fatal(err)
 	}
-	if r.Submit == nil || r.Latency == nil || r.Memory == nil || r.PDF == nil {
-		t.Fatalf("a part is missing: %s", text)
+	return r, out.String()
+}
+
+// sensible checks that something was measured.
+func sensible(t *testing.T, c suite.Comparison) {
+	t.Helper()
+	for name, side := range map[string]suite.Side{c.Of: c.Side, c.To: c.Floor} {
+		if len(side.Rounds) != 1 || side.PerSecond <= 0 || side.P50 <= 0 || side.P99 < side.P50 {
+			t.Errorf("%s: the figures of %s make no sense: %+v", c.Name, name, side)
+		}
+	}
+	if c.Against.PerSecond.Median <= 0 || c.Against.P99.Median <= 0 {
+		t.Errorf("%s: the ratios make no sense: %+v", c.Name, c.Against)
+	}
+}
+
+// TestEveryPartMeasures runs the measurement for a moment, but for its longest part. What it measures is not looked at, only that it
+// measures.
+func TestEveryPartMeasures(t *testing.T) {
+	t.Parallel()
+	document := filepath.Join(t.TempDir(), "page.pdf")
+	if err := os.WriteFile(document, []byte(page), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	r, tables := measure(t, "submit,latency,memory,pdf,rest,login", "-duration", "300ms", "-rate", "10", "-bcrypt-cost", "4", "-pdf", document)
+	for _, want := range []string{
+		"Submit over REST, 4 connections", "Submit to done, 10 embedding jobs/s", "Resident memory", "Binaries", "page.pdf",
+		"GET one agent, 4 connections", "list 20 agents, 4 connections", "goal, ", "processor time of one answer", "The flood: ",
+	} {
+		if !strings.Contains(tables, want) {
+			t.Errorf("the tables lack %q:\n%s", want, tables)
+		}
+	}
+	if r.Submit == nil || r.Latency == nil || r.Memory == nil || r.PDF == nil || len(r.Rest) != 4 || r.Login == nil {
+		t.Fatalf("a part is missing: %+v", r)
 	}
 	for name, side := range map[string]suite.Side{
 		"gateway": r.Submit.Gateway, "its floor": r.Submit.Floor, "system": r.Latency.System, "the loop": r.Latency.Floor,
@@ -65,6 +85,15 @@ func TestEveryPartMeasures(t *testing.T) {
 		if len(side.Rounds) != 1 || side.PerSecond <= 0 || side.P50 <= 0 || side.P99 < side.P50 {
 			t.Errorf("the figures of %s make no sense: %+v", name, side)
 		}
+	}
+	for _, c := range append(r.Rest, r.Login.Logins, r.Login.Busy, r.Login.Paced) {
+		sensible(t, c)
+	}
+	if r.Login.Places < 1 || r.Login.Tried <= 0 {
+		t.Errorf("the logins make no sense: %+v", r.Login)
+	}
+	if c := r.Rest[0]; c.Side.Server <= 0 || c.Side.Postgres <= 0 || c.Floor.Server <= 0 {
+		t.Errorf("%s: it cost no processor time: %+v, %+v", c.Name, c.Side, c.Floor)
 	}
 	for name, ratio := range map[string]float64{"submit": r.Submit.Against.PerSecond.Median, "latency": r.Latency.Against.P50.Median} {
 		if ratio <= 0 {
@@ -87,6 +116,29 @@ func TestEveryPartMeasures(t *testing.T) {
 	}
 }
 
+func TestListsAreMeasured(t *testing.T) {
+	t.Parallel()
+	r, tables := measure(t, "rows", "-few", "200", "-many", "400", "-duration", "1ms")
+	if r.Rows == nil || r.Rows.Few != 200 || r.Rows.Many != 400 || r.Rows.Loaded <= 0 {
+		t.Fatalf("the rows make no sense: %+v", r.Rows)
+	}
+	pages := map[string]bool{}
+	for _, g := range r.Rows.Lists {
+		if g.Missing == "" && (g.Few <= 0 || g.Many <= 0 || g.Ratio.Median <= 0) {
+			t.Errorf("%s as %s: the figures make no sense: %+v", g.List, g.As, g)
+		}
+		pages[g.List] = pages[g.List] || g.Missing == ""
+	}
+	for _, list := range []string{"/conversations", "/conversations, second page", "/conversations/{conversation}/messages", "/documents"} {
+		if !pages[list] {
+			t.Errorf("%s was not measured:\n%s", list, tables)
+		}
+	}
+	if !strings.Contains(tables, "goal met by ") {
+		t.Errorf("the tables do not tell how many lists meet the goal:\n%s", tables)
+	}
+}
+
 func TestAWrongCallIsExplained(t *testing.T) {
 	t.Parallel()
 	engines := map[string]string{
@@ -102,7 +154,7 @@ func TestAWrongCallIsExplained(t *testing.T) {
 		"no engines":               {nil, nil, ".", []string{"TEST_DATABASE_URL, TEST_NATS_URL", "make bench", "devstack exec --durable"}},
 		"a Postgres without fsync": {nil, engines, ".", []string{"without fsync", "--durable"}},
 		"outside the repository":   {[]string{"-volatile"}, engines, t.TempDir(), []string{"not in the repository"}},
-		"no such part":             {[]string{"-only", "submit,speed"}, engines, ".", []string{`"speed" is none of submit, latency, memory, pdf`}},
+		"no such part":             {[]string{"-only", "submit,speed"}, engines, ".", []string{`"speed" is none of submit, latency, memory, pdf, rest, login, rows`}},
 		"no rounds":                {[]string{"-rounds", "0"}, engines, ".", []string{"must be positive"}},
 		"a word too many":          {[]string{"fast"}, engines, ".", []string{`unexpected argument "fast"`}},
 	} {
@@ -128,7 +180,7 @@ func TestHelpListsThePartsAndTheFlags(t *testing.T) {
 	if err := suite.Run(t.Context(), []string{"-h"}, suite.Environment{Out: &out}); err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"submit ", "latency ", "memory ", "pdf ", "-only", "-rounds", "-duration", "-pdf", "-json", "make bench"} {
+	for _, want := range []string{"submit ", "latency ", "memory ", "pdf ", "rest ", "login ", "rows ", "-only", "-rounds", "-duration", "-pdf", "-json", "make bench"} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("help does not mention %q", want)
 		}
@@ -138,7 +190,7 @@ func TestHelpListsThePartsAndTheFlags(t *testing.T) {
 func TestOnlyTheWantedPartsRun(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct{ args, want []string }{
-		"all by default": {nil, []string{"submit", "latency", "memory", "pdf"}},
+		"all by default": {nil, []string{"submit", "latency", "memory", "pdf", "rest", "login", "rows"}},
 		"one":            {[]string{"-only", "pdf"}, []string{"pdf"}},
 		"two at once":    {[]string{"-only", "memory,submit"}, []string{"submit", "memory"}},
 		"two one by one": {[]string{"-only", "memory", "-only", "submit"}, []string{"submit", "memory"}},

@@ -30,10 +30,10 @@ type Client struct {
 // The paths of the API that are measured.
 const (
 	PathEmbeddings = "/api/v1/embeddings"
+	PathAgents     = "/api/v1/agent-configs"
+	PathLogin      = "/api/v1/auth/login"
 
-	pathLogin         = "/api/v1/auth/login"
 	pathUpload        = "/api/v1/documents/upload"
-	pathAgents        = "/api/v1/agent-configs"
 	pathConversations = "/api/v1/conversations"
 	pathJobs          = "/api/v1/jobs/"
 )
@@ -64,7 +64,7 @@ func (c *Client) login(ctx context.Context, username, password string) error {
 			AccessToken string `json:"access_token"`
 		} `json:"tokens"`
 	}
-	if err := c.post(ctx, pathLogin, map[string]string{"username": username, "password": password}, &out); err != nil {
+	if err := c.post(ctx, PathLogin, map[string]string{"username": username, "password": password}, &out); err != nil {
 		return err
 	}
 	c.Token = out.Tokens.AccessToken
@@ -96,7 +96,7 @@ func (c *Client) Converse(ctx context.Context) (string, error) {
 			ProjectID *string `json:"project_id,omitempty"`
 		} `json:"data"`
 	}
-	if err := c.do(ctx, http.MethodGet, pathAgents, nil, nil, &agents); err != nil {
+	if err := c.do(ctx, http.MethodGet, PathAgents, nil, nil, &agents); err != nil {
 		return "", err
 	}
 	if len(agents.Data) == 0 {
@@ -143,6 +143,26 @@ func (c *Client) Run(ctx context.Context, address, path string, body []byte, wit
 	return j.Succeeded()
 }
 
+// Get decodes what a path answers, of this gateway or of another server that takes the same token. Another status than a success
+// is a *StatusError.
+func (c *Client) Get(ctx context.Context, address, path string, out any) error {
+	other := Client{Address: address, Token: c.Token, http: c.http}
+	return other.do(ctx, http.MethodGet, path, nil, nil, out)
+}
+
+// StatusError is an answer that is no success.
+type StatusError struct {
+	// Status is the answer's.
+	Status int
+	// Request is what was asked, Text what was answered.
+	Request, Text string
+}
+
+// Error implements error.
+func (e *StatusError) Error() string {
+	return fmt.Sprintf("%s: %d %s: %s", e.Request, e.Status, http.StatusText(e.Status), e.Text)
+}
+
 func (c *Client) post(ctx context.Context, path string, in, out any) error {
 	body, err := json.Marshal(in)
 	if err != nil {
@@ -173,7 +193,7 @@ func (c *Client) do(ctx context.Context, method, path string, body io.Reader, he
 		return fmt.Errorf("%s %s: read the answer: %w", method, path, err)
 	}
 	if resp.StatusCode/100 != 2 {
-		return fmt.Errorf("%s %s: %s: %s", method, path, resp.Status, text)
+		return &StatusError{Status: resp.StatusCode, Request: method + " " + path, Text: string(text)}
 	}
 	if err := json.Unmarshal(text, out); err != nil {
 		return fmt.Errorf("%s %s: read the answer: %w", method, path, err)

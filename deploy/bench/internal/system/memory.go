@@ -93,22 +93,46 @@ func (s *System) processor() (sum time.Duration, err error) {
 	return sum, nil
 }
 
-// parseProcessor reads the user and the system time of /proc/<pid>/stat. They are the 14th and the 15th field, in hundredths
-// of a second; the second one, the name in parentheses, may hold anything.
-func parseProcessor(stat []byte) (used time.Duration, err error) {
-	const tick, user, system = time.Second / 100, 11, 12 // fields after the name
-	fields := bytes.Fields(stat[bytes.LastIndexByte(stat, ')')+1:])
-	if len(fields) <= system {
-		return 0, errors.New("there are too few fields")
-	}
-	for _, field := range fields[user : system+1] {
-		n, err := strconv.ParseInt(string(field), 10, 64)
+// The fields of /proc/<pid>/stat that are read here, counted from 0 after the name; see proc(5).
+const (
+	statParent = 1  // the parent's process id
+	statUsed   = 11 // user time, then system time
+	statEnded  = 13 // the same of children that have ended
+)
+
+// parseProcessor reads the user and the system time of /proc/<pid>/stat.
+func parseProcessor(stat []byte) (time.Duration, error) { return parseTimes(stat, statUsed) }
+
+// parseEnded reads the times of a process's children that have ended.
+func parseEnded(stat []byte) (time.Duration, error) { return parseTimes(stat, statEnded) }
+
+// parseTimes reads two times that follow each other, in hundredths of a second.
+func parseTimes(stat []byte, first int) (used time.Duration, err error) {
+	const tick = time.Second / 100
+	for field := first; field < first+2; field++ {
+		n, err := parseField(stat, field)
 		if err != nil {
-			return 0, fmt.Errorf("a time is no number: %w", err)
+			return 0, err
 		}
 		used += time.Duration(n) * tick
 	}
 	return used, nil
+}
+
+// parseParent reads the parent's process id.
+func parseParent(stat []byte) (int, error) { return parseField(stat, statParent) }
+
+// parseField reads a number after the name, which stands in parentheses and may hold anything.
+func parseField(stat []byte, n int) (int, error) {
+	fields := bytes.Fields(stat[bytes.LastIndexByte(stat, ')')+1:])
+	if len(fields) <= n {
+		return 0, errors.New("there are too few fields")
+	}
+	value, err := strconv.Atoi(string(fields[n]))
+	if err != nil {
+		return 0, fmt.Errorf("a field is no number: %w", err)
+	}
+	return value, nil
 }
 
 // proc is the path of a file that the kernel keeps about a program. It does not exist when the program was not started.

@@ -31,13 +31,16 @@ type System struct {
 	secret    string
 	processes []*process
 	floor     floor.Config
-	http      *http.Client
+	// postmaster is Postgres's first process, once it was looked for.
+	postmaster int
+	http       *http.Client
 }
 
-// The seeded user who does the work.
+// Seeded users of one tenant: Admin does the work, Member is somebody else in the tenant. Both have the Password.
 const (
-	username = "admin@acme.com"
-	password = "SecurePassword123!"
+	Admin    = "admin@acme.com"
+	Member   = "member@acme.com"
+	Password = "SecurePassword123!"
 )
 
 // Start starts the programs, waits until all are ready, and logs in. Gateway must be among them.
@@ -75,7 +78,7 @@ func (s *Site) Start(ctx context.Context, programs ...string) (sys *System, err 
 			return sys, err
 		}
 	}
-	if err := sys.login(ctx, username, password); err != nil {
+	if err := sys.login(ctx, Admin, Password); err != nil {
 		err = sys.Explain(fmt.Errorf("log in: %w", err))
 		return sys, err
 	}
@@ -114,6 +117,12 @@ func (s *System) environment(ctx context.Context, program string) (env []string,
 		}
 		s.Client = &Client{Address: listen, http: s.http}
 		env = append(env, blobs, "JWT_SECRET="+s.secret, "HTTP_ADDR="+listen)
+		// The limiter is in the way of every request, as it is in production; but nobody is refused.
+		for _, limit := range []string{
+			"LOGINS_PER_ACCOUNT", "LOGINS_PER_ADDRESS", "RATE_LIMIT_USER", "RATE_LIMIT_KEY", "RATE_LIMIT_ORGANIZATION", "RATE_LIMIT_ADDRESS",
+		} {
+			env = append(env, limit+"=10000000")
+		}
 	case IngestWorker:
 		env = append(env, blobs, "CACHE_DIR="+filepath.Join(s.site.dir, "cache"))
 	case AgentWorker:
@@ -168,6 +177,24 @@ func (s *System) Restart(ctx context.Context, program string) error {
 	p.ready = old.ready
 	s.processes[i] = p
 	return p.awaitReady(ctx, s.http)
+}
+
+// As logs in as somebody else.
+func (s *System) As(ctx context.Context, username string) (*Client, error) {
+	c := &Client{Address: s.Address, http: s.http}
+	if err := c.login(ctx, username, Password); err != nil {
+		return nil, fmt.Errorf("log in as %s: %w", username, err)
+	}
+	return c, nil
+}
+
+// Database connects to the system's database, as the owner of the tables, for as long as do takes.
+func (s *System) Database(ctx context.Context, do func(*pgx.Conn) error) error {
+	owner, err := s.site.engines.database(s.name, "")
+	if err != nil {
+		return err
+	}
+	return onDatabase(ctx, owner, do)
 }
 
 // Explain adds to an error what trouble the programs wrote of last.

@@ -67,6 +67,20 @@ func TestProcessorTimeIsReadFromTheKernelsWords(t *testing.T) {
 	}
 }
 
+func TestTheFamilyOfAProcessIsReadFromTheKernelsWords(t *testing.T) {
+	t.Parallel()
+	stat := []byte("7 (postgres) S 3 7 7 0 -1 4194560 9 0 0 0 150 50 20 30 20 0 9 0 1 2 3")
+	if parent, err := parseParent(stat); parent != 3 || err != nil {
+		t.Errorf("the parent is %d, %v, want 3", parent, err)
+	}
+	if ended, err := parseEnded(stat); ended != 500*time.Millisecond || err != nil {
+		t.Errorf("children that have ended took %s, %v, want 500ms", ended, err)
+	}
+	if _, err := parseParent([]byte("7 (postgres) S x")); err == nil {
+		t.Error("a parent that is no number was read")
+	}
+}
+
 func TestOnlyTroubleIsQuoted(t *testing.T) {
 	t.Parallel()
 	p := &process{log: filepath.Join(t.TempDir(), "log")}

@@ -1,0 +1,121 @@
+package suite
+
+import (
+	"net/url"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/tarento/copilot/deploy/bench/internal/rows"
+)
+
+// listing is a list as a client asks for it.
+type listing struct {
+	// path is below /api/v1. Braces stand for what is known of the rows.
+	path string
+	// query narrows or sorts the list; in it, too, braces stand for what is known.
+	query string
+	// paged lists are also read on from the first page's end.
+	paged bool
+}
+
+// listings are all lists whose length grows with the rows. A new list, filter or order of them is a new line here.
+func listings() []listing {
+	return []listing{
+		{path: "/conversations", paged: true},
+		{path: "/conversations", query: "project_id={project}", paged: true},
+		{path: "/conversations", query: "agent_config_id={agent}"},
+		{path: "/conversations", query: "user_id={user}"},
+		{path: "/conversations", query: "is_archived=true"},
+		{path: "/conversations", query: "is_archived=false"},
+		{path: "/conversations", query: "sort=title"},
+		{path: "/conversations", query: "search={common}"},
+		{path: "/conversations", query: "search={rare}"},
+		{path: "/conversations", query: "search={absent}"},
+		{path: "/conversations/search", query: "query={common}", paged: true},
+		{path: "/conversations/search", query: "query={rare}"},
+		{path: "/conversations/search", query: "query={absent}"},
+		{path: "/conversations/{conversation}/messages", paged: true},
+		{path: "/conversations/{conversation}/messages", query: "role=user"},
+		{path: "/conversations/{conversation}/messages", query: "search={common}"},
+		{path: "/documents", paged: true},
+		{path: "/documents", query: "document_type={type}", paged: true},
+		{path: "/documents", query: "processing_status=failed"},
+		{path: "/documents", query: "processing_status=completed"},
+		{path: "/documents", query: "tag={tag}", paged: true},
+		{path: "/documents", query: "project_id={project}"},
+		{path: "/documents", query: "is_public=true"},
+		{path: "/documents", query: "sort=title"},
+		{path: "/documents", query: "search={common}", paged: true},
+		{path: "/documents", query: "search={rare}"},
+		{path: "/documents", query: "search={absent}"},
+		{path: "/documents/by-type/{type}", paged: true},
+		{path: "/audit-logs", paged: true},
+		{path: "/audit-logs", query: "actor_id={user}", paged: true},
+		{path: "/audit-logs", query: "action={action}"},
+		{path: "/audit-logs", query: "resource_type=document"},
+		{path: "/audit-logs", query: "since={since}"},
+		{path: "/audit-logs", query: "until={until}"},
+		{path: "/audit-logs", query: "search={common}"},
+	}
+}
+
+// name is how people call the list.
+func (l listing) name() string {
+	if l.query == "" {
+		return l.path
+	}
+	return l.path + "?" + l.query
+}
+
+// url fills in what is known.
+func (l listing) url(k rows.Known) string {
+	pairs := []string{
+		"{conversation}", k.Conversation, "{project}", k.Project, "{agent}", k.Agent, "{user}", k.User,
+		"{common}", rows.Common, "{rare}", rows.Rare, "{absent}", rows.Absent, "{type}", rows.Type, "{tag}", rows.Tag, "{action}", rows.Action,
+		"{since}", url.QueryEscape(k.Since), "{until}", url.QueryEscape(k.Until),
+	}
+	address := apiBase + l.path
+	if l.query != "" {
+		address += "?" + l.query
+	}
+	return strings.NewReplacer(pairs...).Replace(address)
+}
+
+const apiBase = "/api/v1"
+
+// contract is what the OpenAPI document says about lists.
+type contract struct {
+	Paths map[string]map[string]struct {
+		Parameters []struct {
+			Name string `json:"name"`
+			In   string `json:"in"`
+		} `json:"parameters"`
+	} `json:"paths"`
+}
+
+// lacks says what of a list the API does not have; empty means nothing. Unknown parameters have to be found here, because the API
+// may overlook them.
+func (c contract) lacks(l listing) string {
+	braces := regexp.MustCompile(`\{[^}]*\}`)
+	shape := func(path string) string { return braces.ReplaceAllString(path, "{}") }
+	for path, operations := range c.Paths {
+		get, found := operations["get"]
+		if !found || shape(path) != shape(apiBase+l.path) {
+			continue
+		}
+		var known []string
+		for _, p := range get.Parameters {
+			if p.In == "query" {
+				known = append(known, p.Name)
+			}
+		}
+		for pair := range strings.SplitSeq(l.query, "&") {
+			if name, _, given := strings.Cut(pair, "="); given && !slices.Contains(known, name) {
+				return "no parameter " + name
+			}
+		}
+		return ""
+	}
+	return "not there yet"
+}
