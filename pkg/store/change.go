@@ -172,9 +172,12 @@ func (c columns) told(names []string) map[string]any {
 	return told
 }
 
+// zeroID is what no id is.
+const zeroID = "00000000-0000-0000-0000-000000000000"
+
 func empty(text json.RawMessage) bool {
 	switch string(text) {
-	case "null", `""`, "{}", "[]", "0", "false":
+	case "null", `""`, "{}", "[]", "0", "false", `"` + zeroID + `"`:
 		return true
 	default:
 		return false

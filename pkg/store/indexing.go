@@ -84,6 +84,7 @@ func (r Documents) Reindex(id uuid.UUID, match Match) (d *Document, stopped []uu
 	if stopped, err = r.tx.Jobs().stop(ingest); err != nil {
 		return nil, nil, err
 	}
+	r.tx.Audit("document", "index", id, nil, nil)
 	d.ProcessingStatus, d.ProcessingError = ProcessingPending, ""
 	return d, stopped, r.update(id, "mark document as pending", map[string]any{
 		"processing_status": ProcessingPending, "processing_error": "",

@@ -4,9 +4,11 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync/atomic"
 	"testing"
 
 	"github.com/google/uuid"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/tarento/copilot/events"
 	"github.com/tarento/copilot/pkg/fault"
@@ -407,5 +409,103 @@ func TestAnIngestThatLeavesPassagesBehindHasThemRemoved(t *testing.T) {
 				t.Errorf("%d jobs remove what it left, want %d", len(jobs), tc.sweeps)
 			}
 		})
+	}
+}
+
+func TestRetiringMeetsTheEndsOfPartsWithoutDeadlock(t *testing.T) {
+	t.Parallel()
+	w := newEngineWorld(t)
+	parent, kids := w.family(8)
+	id := *parent.DocumentID
+	var group errgroup.Group
+	for _, kid := range kids {
+		group.Go(func() error {
+			job, err := w.engine.Claim(t.Context(), kid.ID, "w", leaseTTL)
+			if err != nil || job == nil {
+				return err
+			}
+			if err := w.end(job, store.Succeed(nil)); !errors.Is(err, store.ErrLeaseLost) {
+				return err
+			}
+			return nil
+		})
+	}
+	var retired atomic.Int32
+	for range 3 {
+		group.Go(func() error {
+			err := w.InTenant(t.Context(), w.acme, func(tx *store.Tx) error { _, err := tx.Documents().Retire(id, nil); return err })
+			if err == nil {
+				retired.Add(1)
+			}
+			if fault.Is(err, fault.NotFound) {
+				return nil
+			}
+			return err
+		})
+	}
+	if err := group.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	if d := w.document(id); retired.Load() != 1 || d.IsActive {
+		t.Errorf("retired %d times", retired.Load())
+	}
+	for _, job := range append(kids, parent) {
+		if got := w.get(w.acme, job.ID); !got.Status.Terminal() {
+			t.Errorf("a job of a deleted document is %s", got.Status)
+		}
+	}
+}
+
+func TestOneOfTwoWhoIndexAgainAtOnceWins(t *testing.T) {
+	t.Parallel()
+	w := newEngineWorld(t)
+	parent, _ := w.family(2)
+	id := *parent.DocumentID
+	var group errgroup.Group
+	var refused atomic.Int32
+	for range 4 {
+		group.Go(func() error {
+			err := w.InTenant(t.Context(), w.acme, func(tx *store.Tx) error {
+				if _, _, err := tx.Documents().Reindex(id, nil); err != nil {
+					return err
+				}
+				_, err := tx.Jobs().Submit(store.NewJob{
+					Kind: events.KindDocumentIngest, DocumentID: &id, Input: events.DocumentIngestInput{DocumentID: id.String()},
+				})
+				return err
+			})
+			if fault.Is(err, fault.Conflict) {
+				refused.Add(1)
+				return nil
+			}
+			return err
+		})
+	}
+	if err := group.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	open := 0
+	for _, job := range w.jobs(id, events.KindDocumentIngest) {
+		if !job.Status.Terminal() {
+			open++
+		}
+	}
+	if open != 1 || refused.Load() == 4 {
+		t.Errorf("%d ingests are open, %d of 4 were refused", open, refused.Load())
+	}
+}
+
+func TestAJobThatFollowsAChangeCannotBeCancelled(t *testing.T) {
+	t.Parallel()
+	w := newEngineWorld(t)
+	for _, kind := range []events.Kind{events.KindDocumentDelete, events.KindDocumentSync} {
+		job := w.submit(w.acme, store.NewJob{Kind: kind})
+		w.refused(w.acme, fault.Conflict, "job.uncancellable", func(tx *store.Tx) error {
+			_, err := tx.Jobs().Cancel(job.ID)
+			return err
+		})
+		if got := w.get(w.acme, job.ID); got.Status != events.StatusQueued {
+			t.Errorf("a %s is %s", kind, got.Status)
+		}
 	}
 }

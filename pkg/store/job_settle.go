@@ -22,7 +22,8 @@ func (r Jobs) lockParent(id uuid.UUID) (*Job, error) {
 }
 
 // Cancel ends a job at once, wherever it is, and its open children with it. A worker that runs it has lost its lease with the
-// commit, so it writes nothing more. Cancelling a cancelled job changes nothing; one that ended otherwise is a conflict.
+// commit, so it writes nothing more. Cancelling a cancelled job changes nothing; one that ended otherwise
+// is a conflict, and so is one that only follows a change of a document: document.delete and document.sync.
 func (r Jobs) Cancel(id uuid.UUID) (*Job, error) {
 	parent, err := r.lockParent(id)
 	if err != nil {
@@ -37,6 +38,9 @@ func (r Jobs) Cancel(id uuid.UUID) (*Job, error) {
 		return job, nil
 	case job.Status.Terminal():
 		return nil, fault.New(fault.Conflict, "job.ended", "The job has already %s; it cannot be cancelled.", job.Status)
+	case job.Kind == events.KindDocumentDelete, job.Kind == events.KindDocumentSync:
+		// Nobody could ask for it again: the document has been deleted or changed.
+		return nil, fault.New(fault.Conflict, "job.uncancellable", "The job finishes what was decided; it cannot be cancelled.")
 	}
 	if err := r.cancel(job); err != nil {
 		return nil, err
