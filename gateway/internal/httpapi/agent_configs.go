@@ -196,7 +196,7 @@ type AgentConfigChange struct {
 	LLMModel       *string          `json:"llm_model,omitempty" maxLength:"100"`
 	Temperature    *float64         `json:"temperature,omitempty" minimum:"0" maximum:"2"`
 	MaxTokens      *int             `json:"max_tokens,omitempty" minimum:"1" maximum:"1000000"`
-	Tools          *[]string        `json:"tools,omitempty" maxItems:"50" doc:"The enabled tools; their settings stay"`
+	Tools          *[]string        `json:"tools,omitempty" enum:"search_documents" maxItems:"50" doc:"The enabled tools; their settings stay"`
 	SystemPrompt   *string          `json:"system_prompt,omitempty" maxLength:"100000"`
 	KnowledgeBases *[]any           `json:"knowledge_bases,omitempty" maxItems:"100"`
 	Parameters     *map[string]any  `json:"parameters,omitempty"`

@@ -5,6 +5,7 @@ import (
 	"reflect"
 
 	"github.com/danielgtaylor/huma/v2"
+	"github.com/google/uuid"
 )
 
 // Maybe is a field of a change that can also be emptied: left out it stays as it is, null empties it.
@@ -31,6 +32,9 @@ func (m Maybe[T]) IsZero() bool { return !m.Sent }
 func (Maybe[T]) Schema(r huma.Registry) *huma.Schema {
 	s := *huma.SchemaFromType(r, reflect.TypeFor[T]())
 	s.Nullable = true
+	if reflect.TypeFor[T]() == reflect.TypeFor[uuid.UUID]() {
+		s.Format = "uuid" // which a field's tag cannot say for a type that has its own schema
+	}
 	return &s
 }
 
