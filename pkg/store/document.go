@@ -32,11 +32,11 @@ type Document struct {
 	FileSize       int64      `gorm:"column:file_size"` // bytes
 	MIMEType       string     `gorm:"column:mime_type"`
 	// Content is the extracted text. Lists leave it empty.
-	Content     string `gorm:"column:content"`
+	Content     string `gorm:"column:content" audit:"-"`
 	ContentHash string `gorm:"column:content_hash"` // of the file's bytes
 	Summary     string `gorm:"column:summary"`
 	// VectorIDs name the points in the vector store. Lists leave them empty.
-	VectorIDs      StringArray `gorm:"column:vector_ids"`
+	VectorIDs      StringArray `gorm:"column:vector_ids" audit:"-"`
 	EmbeddingModel string      `gorm:"column:embedding_model"`
 	ChunkCount     int         `gorm:"column:chunk_count"`
 	PageCount      int         `gorm:"column:page_count"` // 0 where the format has no pages
@@ -85,14 +85,11 @@ func (tx *Tx) Documents() Documents { return Documents{tx} }
 
 // Create writes an active document into the tenant, pending unless it says otherwise.
 func (r Documents) Create(d *Document) error {
-	if err := r.tx.own(&d.ID, &d.OrganizationID); err != nil {
-		return err
-	}
 	if d.ProcessingStatus == "" {
 		d.ProcessingStatus = ProcessingPending
 	}
 	d.IsActive = true
-	return explain(r.tx.db.Create(d).Error, "create document")
+	return create(r.tx, "document", d, &d.ID, &d.OrganizationID)
 }
 
 // Get returns a document, deleted ones included, or fault.NotFound. It is for work on the document; what a user asks for goes
@@ -111,12 +108,23 @@ func (r Documents) GetVisible(id uuid.UUID, v Visibility) (*Document, error) {
 	return take[Document](v.narrow(r.tx, within[Document](r.tx).Where("id = ? AND is_active", id)), "document")
 }
 
+// GetVisibleBrief is GetVisible without what is as large as the document.
+func (r Documents) GetVisibleBrief(id uuid.UUID, v Visibility) (*Document, error) {
+	return take[Document](v.narrow(r.tx, within[Document](r.tx).Omit(bulky()...).Where("id = ? AND is_active", id)), "document")
+}
+
+// Update changes an active document. A change of who may see it, its type or its tags needs a job of Sync in the same transaction.
+func (r Documents) Update(id uuid.UUID, match Match, change func(*Document)) (*Document, error) {
+	return r.editActive(id, "update", match, change)
+}
+
 // DocumentFilter narrows a list of documents. Zero fields do not, except Visible, whose zero value shows the least.
 type DocumentFilter struct {
 	Type      string
 	Status    ProcessingStatus
 	Tag       string
 	ProjectID *uuid.UUID
+	Public    *bool
 	// Search is looked for in title, description and file name.
 	Search  string
 	Visible Visibility
@@ -137,6 +145,9 @@ func (r Documents) List(f DocumentFilter) (Listed[Document], error) {
 	}
 	if f.ProjectID != nil {
 		q = q.Where("project_id = ?", *f.ProjectID)
+	}
+	if f.Public != nil {
+		q = q.Where("is_public = ?", *f.Public)
 	}
 	if f.Search != "" {
 		q = q.Where("(title ILIKE @like OR description ILIKE @like OR file_name ILIKE @like)",

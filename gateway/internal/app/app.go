@@ -17,6 +17,7 @@ import (
 	"github.com/tarento/copilot/gateway/internal/account"
 	"github.com/tarento/copilot/gateway/internal/auth"
 	"github.com/tarento/copilot/gateway/internal/dispatch"
+	"github.com/tarento/copilot/gateway/internal/egress"
 	"github.com/tarento/copilot/gateway/internal/httpapi"
 	"github.com/tarento/copilot/gateway/internal/jobs"
 	"github.com/tarento/copilot/gateway/internal/ratelimit"
@@ -137,7 +138,7 @@ func (p *platform) build(listener net.Listener) ([]lifecycle.Service, error) {
 		AnswerWithin:   p.cfg.Limits.AnswerTimeout,
 		TrustedProxies: p.cfg.TrustedProxies, CursorKey: []byte(p.cfg.Auth.Secret.Reveal()), RequireMatch: p.cfg.RequireMatch, CORS: httpapi.CORS{Origins: p.cfg.CORSOrigins},
 	}, httpapi.Parts{
-		Store: p.store, Bus: p.bus, Blobs: p.blobs, Hub: hub, Jobs: jobs.New(p.store, hub, p.bus), Accounts: accounts,
+		Store: p.store, Bus: p.bus, Blobs: p.blobs, Egress: egress.New(egress.Options{Allowed: p.cfg.EgressAllowed}), Hub: hub, Jobs: jobs.New(p.store, hub, p.bus), Accounts: accounts,
 		Guard: httpapi.NewGuard(limiter, httpapi.GuardRates{
 			LoginsPerAccount: p.cfg.Auth.PerAccount, LoginsPerAddress: p.cfg.Auth.PerAddress, RegistrationsPerAddress: p.cfg.Auth.Registers,
 			FailClosed: p.cfg.Limits.loginsClosed(),

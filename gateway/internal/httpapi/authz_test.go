@@ -27,7 +27,9 @@ func mayCall() map[string]string {
 		"run-agent":           "APM",
 		"create-conversation": "APM", "list-conversations": "APMV", "get-conversation": "APMV",
 		"list-messages": "APMV", "get-message": "APMV", "create-message": "APM",
-		"list-documents": "APMV", "get-document": "APMV", "upload-document": "AP",
+		"list-documents": "APMV", "list-documents-by-type": "APMV", "get-document": "APMV", "list-document-chunks": "APMV",
+		"download-document": "APMV", "upload-document": "AP", "create-document": "AP", "update-document": "AP", "put-document": "AP",
+		"delete-document": "AP", "index-document": "AP", "add-document-tags": "AP", "remove-document-tags": "AP",
 		"search-documents": "APMV", "search-documents-query": "APMV",
 		"search-documents-semantic": "APMV", "search-documents-hybrid": "APMV",
 		"create-embeddings": "APM",
@@ -39,9 +41,10 @@ func mayCall() map[string]string {
 // bodyOf is a body that lets a request reach its handler, for operations on one resource that need one.
 func bodyOf() map[string]string {
 	return map[string]string{
-		"update-agent-config": `{}`, "put-agent-config": `{}`,
-		"run-agent":      `{"user_input":"hello"}`,
-		"create-message": `{"content":"hello","run":false}`,
+		"update-agent-config": `{}`, "put-agent-config": `{}`, "update-document": `{}`, "put-document": `{}`,
+		"add-document-tags": `{"tags":["x"]}`,
+		"run-agent":         `{"user_input":"hello"}`,
+		"create-message":    `{"content":"hello","run":false}`,
 	}
 }
 
@@ -101,7 +104,7 @@ func (b belongings) fill(path string, known bool) string {
 		}
 		parts[i] = id
 	}
-	return strings.Join(parts, "/")
+	return strings.Join(parts, "/") + b[path]
 }
 
 // populate makes one of everything for Acme.
@@ -119,6 +122,9 @@ func (g *gateway) populate() belongings {
 	b["conversations/{id}"] = made(admin, "/v1/conversations", `{"title":"Ours","agent_config_id":"`+acmeAgent+`"}`)
 	b["conversations/{id}/messages/{message_id}"] = made(admin, "/v1/conversations/"+b["conversations/{id}"]+"/messages", `{"content":"hello","run":false}`)
 	document := g.upload(admin, "secret.md", "text/markdown", "# Ours", map[string]string{"is_public": "true"}).wants(202).job()
+	b["documents/by-type/{type}"] = "policy"
+	// What an operation demands in the query goes by its whole path.
+	b["/api/v1/documents/{id}/tags"] = "?tag=x"
 	b["documents/{id}"], b["jobs/{id}"] = document.DocumentID, document.ID
 	g.call(admin, "PATCH", "/v1/agent-configs/"+acmeAgent, `{"description":"ours"}`).wants(200)
 	var log auditPage
@@ -274,7 +280,7 @@ func (g *gateway) strangerReachesNothing(t *testing.T, op described, ours belong
 	switch {
 	case strings.Contains(got.body, acmeOrg) && !strings.Contains(path, acmeOrg):
 		t.Errorf("%s as a stranger tells of Acme: %s", op.ID, got.body)
-	case !strings.Contains(op.path, "{"):
+	case !strings.Contains(op.path, "{") || strings.Contains(op.path, "{type}"): // a type is nobody's
 	case who == "*" && got.status == http.StatusForbidden:
 	case got.status != http.StatusNotFound:
 		t.Errorf("%s as a stranger on what is Acme's: %d, want 404: %s", op.ID, got.status, got.body)

@@ -14,32 +14,32 @@ import (
 
 // Document is a file that agents can search.
 type Document struct {
-	ID               uuid.UUID              `json:"id" format:"uuid"`
-	Title            string                 `json:"title"`
-	Description      string                 `json:"description"`
-	OrganizationID   uuid.UUID              `json:"organization_id" format:"uuid"`
+	ID               uuid.UUID              `json:"id" format:"uuid" doc:"The document's id"`
+	Title            string                 `json:"title" example:"Travel policy" doc:"What it is called"`
+	Description      string                 `json:"description" example:"Who may travel how" doc:"What it is about"`
+	OrganizationID   uuid.UUID              `json:"organization_id" format:"uuid" doc:"Whose it is"`
 	ProjectID        *uuid.UUID             `json:"project_id" format:"uuid" doc:"Null: the whole organization's"`
-	CreatedBy        *uuid.UUID             `json:"created_by" format:"uuid"`
-	DocumentType     string                 `json:"document_type"`
-	FileName         string                 `json:"file_name"`
-	FileSize         int64                  `json:"file_size" doc:"Bytes"`
-	MIMEType         string                 `json:"mime_type"`
+	CreatedBy        *uuid.UUID             `json:"created_by" format:"uuid" doc:"Who uploaded it"`
+	DocumentType     string                 `json:"document_type" example:"policy" doc:"A kind of your own, to filter by"`
+	FileName         string                 `json:"file_name" example:"travel-policy.pdf" doc:"What the file was called"`
+	FileSize         int64                  `json:"file_size" example:"48213" doc:"Bytes"`
+	MIMEType         string                 `json:"mime_type" example:"application/pdf" doc:"The media type of the file"`
 	Content          string                 `json:"content,omitempty" doc:"The extracted text; lists leave it out"`
 	ContentHash      string                 `json:"content_hash" doc:"SHA-256 of the file"`
-	Summary          string                 `json:"summary"`
+	Summary          string                 `json:"summary" doc:"How it begins"`
 	VectorIDs        []string               `json:"vector_ids,omitempty" nullable:"false" doc:"The points in the vector store; lists leave them out"`
-	EmbeddingModel   string                 `json:"embedding_model"`
-	ChunkCount       int                    `json:"chunk_count"`
+	EmbeddingModel   string                 `json:"embedding_model" example:"gemini-embedding-001" doc:"The model that made its vectors; empty before"`
+	ChunkCount       int                    `json:"chunk_count" example:"42" doc:"How many passages it was cut into"`
 	PageCount        int                    `json:"page_count" doc:"0 where the format has no pages"`
 	IsIndexed        bool                   `json:"is_indexed" doc:"Whether search finds it"`
-	IsActive         bool                   `json:"is_active"`
+	IsActive         bool                   `json:"is_active" doc:"False once it is deleted"`
 	IsPublic         bool                   `json:"is_public" doc:"Visible to the whole organization, not only to the project"`
-	ProcessingStatus store.ProcessingStatus `json:"processing_status" enum:"pending,processing,completed,failed"`
+	ProcessingStatus store.ProcessingStatus `json:"processing_status" enum:"pending,processing,completed,failed" doc:"How far it has come"`
 	ProcessingError  string                 `json:"processing_error" doc:"Why processing failed, for people"`
-	Tags             []string               `json:"tags" nullable:"false"`
-	DocMetadata      map[string]any         `json:"doc_metadata"`
-	CreatedAt        time.Time              `json:"created_at"`
-	UpdatedAt        time.Time              `json:"updated_at"`
+	Tags             []string               `json:"tags" nullable:"false" example:"[\"travel\"]" doc:"Words of your own, to filter by"`
+	DocMetadata      map[string]any         `json:"doc_metadata" doc:"Whatever you keep with it"`
+	CreatedAt        time.Time              `json:"created_at" doc:"When it was uploaded"`
+	UpdatedAt        time.Time              `json:"updated_at" doc:"When it last changed"`
 }
 
 func showDocument(d *store.Document) Document {
@@ -53,31 +53,56 @@ func showDocument(d *store.Document) Document {
 	}
 }
 
-type documentInput struct {
+// DocumentInput names a document.
+type DocumentInput struct {
 	ID uuid.UUID `path:"id" format:"uuid" doc:"The document's id"`
 }
 
-type documentOutput struct{ Body Document }
+type getDocumentInput struct {
+	DocumentInput
+	Cached
+}
+
+// DocumentFilter narrows a list of documents.
+type DocumentFilter struct {
+	ProcessingStatus store.ProcessingStatus `query:"processing_status" enum:"pending,processing,completed,failed" doc:"Only documents that have come this far"`
+	Tag              string                 `query:"tag" maxLength:"100" example:"travel" doc:"Only documents with this tag"`
+	ProjectID        uuid.UUID              `query:"project_id" format:"uuid" doc:"Only documents of this project"`
+	IsPublic         string                 `query:"is_public" enum:"true,false" doc:"Only documents that the whole organization sees, or only the others"`
+	Search           string                 `query:"search" maxLength:"200" example:"policy" doc:"Only documents with this in title, description or file name"`
+}
 
 type listDocumentsInput struct {
 	Listing
+	DocumentFilter
 
-	DocumentType     string                 `query:"document_type" maxLength:"100" doc:"Only documents of this type"`
-	ProcessingStatus store.ProcessingStatus `query:"processing_status" enum:"pending,processing,completed,failed" doc:"Only documents that have come this far"`
-	Tag              string                 `query:"tag" maxLength:"100" doc:"Only documents with this tag"`
-	ProjectID        uuid.UUID              `query:"project_id" format:"uuid" doc:"Only documents of this project"`
-	Search           string                 `query:"search" maxLength:"200" doc:"Only documents with this in title, description or file name"`
+	DocumentType string `query:"document_type" maxLength:"100" example:"policy" doc:"Only documents of this type"`
+}
+
+type documentsByTypeInput struct {
+	Listing
+	DocumentFilter
+
+	DocumentType string `path:"type" maxLength:"100" example:"policy" doc:"Only documents of this type"`
+}
+
+// document declares an operation on documents.
+func document(id, method, path, summary string, errors ...int) operation {
+	return operation{id: id, method: method, path: "/documents" + path, tag: tagDocuments, summary: summary, errors: errors}
 }
 
 func (s *Server) documentOperations() {
-	secured(s, access.DocumentsRead, operation{
-		id: "list-documents", method: http.MethodGet, path: "/documents", tag: tagDocuments, summary: "List documents",
-		about: "Newest first: public ones, those without a project and those of one's projects, or all, as the role allows.",
-	}, s.listDocuments)
-	secured(s, access.DocumentsRead, operation{
-		id: "get-document", method: http.MethodGet, path: "/documents/{id}", tag: tagDocuments, summary: "Read a document",
-		errors: []int{http.StatusNotFound},
-	}, s.getDocument)
+	list := document("list-documents", http.MethodGet, "", "List documents")
+	list.about = "Newest first: public ones, those without a project and those of one's projects, or all, as the role allows."
+	secured(s, access.DocumentsRead, list, func(ctx context.Context, p *rbac.Principal, in *listDocumentsInput) (*pageOutput[Document], error) {
+		return s.listDocuments(ctx, p, in.Listing, in.DocumentType, in.DocumentFilter)
+	})
+	secured(s, access.DocumentsRead, document("list-documents-by-type", http.MethodGet, "/by-type/{type}", "List documents of a type"),
+		func(ctx context.Context, p *rbac.Principal, in *documentsByTypeInput) (*pageOutput[Document], error) {
+			return s.listDocuments(ctx, p, in.Listing, in.DocumentType, in.DocumentFilter)
+		})
+	secured(s, access.DocumentsRead,
+		document("get-document", http.MethodGet, "/{id}", "Read a document", http.StatusNotFound), s.getDocument)
 }
 
 // visible is the caller's reach over documents as the store takes it.
@@ -85,18 +110,19 @@ func visible(p *rbac.Principal) store.Visibility {
 	return store.Visibility{All: p.Documents().All, UserID: p.UserID}
 }
 
-func (s *Server) listDocuments(ctx context.Context, p *rbac.Principal, in *listDocumentsInput) (*pageOutput[Document], error) {
-	w, err := s.window(p, "documents", in.Listing, "")
+func (s *Server) listDocuments(
+	ctx context.Context, p *rbac.Principal, l Listing, kind string, f DocumentFilter,
+) (*pageOutput[Document], error) {
+	w, err := s.window(p, "documents", l, "")
 	if err != nil {
 		return nil, err
 	}
-	filter := store.DocumentFilter{
-		Type: in.DocumentType, Status: in.ProcessingStatus, Tag: in.Tag, ProjectID: given(in.ProjectID), Search: in.Search,
-		Visible: visible(p), Page: w.Page,
-	}
 	var rows store.Listed[store.Document]
 	err = s.Store.View(ctx, p.Tenant, func(tx *store.Tx) (err error) {
-		rows, err = tx.Documents().List(filter)
+		rows, err = tx.Documents().List(store.DocumentFilter{
+			Type: kind, Status: f.ProcessingStatus, Tag: f.Tag, ProjectID: given(f.ProjectID), Public: givenBool(f.IsPublic),
+			Search: f.Search, Visible: visible(p), Page: w.Page,
+		})
 		return err
 	})
 	if err != nil {
@@ -105,14 +131,14 @@ func (s *Server) listDocuments(ctx context.Context, p *rbac.Principal, in *listD
 	return page(w, rows, showDocument), nil
 }
 
-func (s *Server) getDocument(ctx context.Context, p *rbac.Principal, in *documentInput) (*documentOutput, error) {
+func (s *Server) getDocument(ctx context.Context, p *rbac.Principal, in *getDocumentInput) (*one[Document], error) {
 	var row *store.Document
-	err := s.Store.InTenant(ctx, p.Tenant, func(tx *store.Tx) (err error) {
+	err := s.Store.View(ctx, p.Tenant, func(tx *store.Tx) (err error) {
 		row, err = tx.Documents().GetVisible(in.ID, visible(p))
 		return err
 	})
 	if err != nil {
 		return nil, err
 	}
-	return &documentOutput{showDocument(row)}, nil
+	return fresh(in.Cached, row.UpdatedAt, showDocument(row)), nil
 }

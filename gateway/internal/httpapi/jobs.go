@@ -17,7 +17,7 @@ import (
 // Job is accepted work.
 type Job struct {
 	ID             uuid.UUID        `json:"id" format:"uuid" doc:"The job's id"`
-	Kind           events.Kind      `json:"kind" enum:"agent.run,document.ingest,embedding.create" doc:"What it does"`
+	Kind           events.Kind      `json:"kind" enum:"agent.run,document.ingest,document.delete,document.sync,embedding.create" doc:"What it does"`
 	Class          events.Class     `json:"class" enum:"interactive,bulk" doc:"Interactive work goes before bulk work"`
 	Status         events.Status    `json:"status" enum:"queued,running,waiting,succeeded,failed,cancelled" doc:"Where it is; the last three are final"`
 	WaitingOn      events.WaitingOn `json:"waiting_on,omitempty" doc:"Why it does not run right now"`
@@ -119,7 +119,7 @@ type getJobInput struct {
 type listJobsInput struct {
 	Cursored
 
-	Kind       events.Kind   `query:"kind" enum:"agent.run,document.ingest,embedding.create" doc:"Only jobs of this kind"`
+	Kind       events.Kind   `query:"kind" enum:"agent.run,document.ingest,document.delete,document.sync,embedding.create" doc:"Only jobs of this kind"`
 	Status     events.Status `query:"status" enum:"queued,running,waiting,succeeded,failed,cancelled" doc:"Only jobs in this status"`
 	ProjectID  uuid.UUID     `query:"project_id" format:"uuid" doc:"Only jobs of this project"`
 	AgentID    uuid.UUID     `query:"agent_id" format:"uuid" doc:"Only runs of this agent"`

@@ -14,6 +14,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/tarento/copilot/gateway/internal/account"
+	"github.com/tarento/copilot/gateway/internal/egress"
 	"github.com/tarento/copilot/gateway/internal/jobs"
 	"github.com/tarento/copilot/gateway/internal/stream"
 	"github.com/tarento/copilot/pkg/blob"
@@ -46,9 +47,11 @@ type Config struct {
 
 // Parts are what the API works with.
 type Parts struct {
-	Store    *store.Store
-	Bus      *bus.Bus
-	Blobs    blob.Store
+	Store *store.Store
+	Bus   *bus.Bus
+	Blobs blob.Store
+	// Egress fetches what users' addresses name.
+	Egress   *egress.Client
 	Hub      *stream.Hub
 	Jobs     *jobs.Service
 	Accounts *account.Service
@@ -119,6 +122,9 @@ func (s *Server) operations() {
 	s.conversationOperations()
 	s.messageOperations()
 	s.documentOperations()
+	s.documentChangeOperations()
+	s.documentFileOperations()
+	s.documentIntakeOperations()
 	s.uploadOperations()
 	s.searchOperations()
 	s.embeddingOperations()

@@ -2,14 +2,13 @@ package httpapi
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"io"
 	"mime"
 	"mime/multipart"
 	"net/http"
 	"path"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -19,7 +18,6 @@ import (
 	"github.com/danielgtaylor/huma/v2/adapters/humagin"
 	"github.com/google/uuid"
 
-	"github.com/tarento/copilot/events"
 	"github.com/tarento/copilot/gateway/internal/rbac"
 	"github.com/tarento/copilot/pkg/access"
 	"github.com/tarento/copilot/pkg/fault"
@@ -90,7 +88,15 @@ type uploaded struct {
 	key string
 }
 
-func (s *Server) upload(ctx context.Context, p *rbac.Principal, in *uploadInput) (_ *acceptedOutput, err error) {
+func (s *Server) upload(ctx context.Context, p *rbac.Principal, in *uploadInput) (*acceptedOutput, error) {
+	return s.take(ctx, p, in.Submitting, "POST /documents/upload", nil, func(u *uploaded) error { return s.receive(ctx, in.request, u) })
+}
+
+// take makes a document of a file, which fill puts into the blob store, and submits the job that ingests it. The input tells two
+// requests apart; nil leaves that to what was stored.
+func (s *Server) take(
+	ctx context.Context, p *rbac.Principal, h Submitting, operation string, input any, fill func(*uploaded) error,
+) (_ *acceptedOutput, err error) {
 	id, err := uuid.NewV7()
 	if err != nil {
 		return nil, err
@@ -102,20 +108,26 @@ func (s *Server) upload(ctx context.Context, p *rbac.Principal, in *uploadInput)
 			s.discard(ctx, u.key)
 		}
 	}()
-	if err := s.receive(ctx, in.request, u); err != nil {
+	if err := fill(u); err != nil {
 		return nil, err
 	}
-	once, err := in.once("POST /documents/upload", u)
+	if err := u.check(); err != nil {
+		return nil, err
+	}
+	if input == nil {
+		input = u
+	}
+	once, err := h.once(operation, input)
 	if err != nil {
 		return nil, err
 	}
-	sub, err := s.Jobs.Submit(ctx, p, once, func(tx *store.Tx) (store.NewJob, error) { return u.submit(tx, p) })
+	sub, err := s.Jobs.Submit(ctx, p, once, u.submitter(p))
 	if err != nil {
 		taken = s.documentMayExist(ctx, p, u.id)
 		return nil, err
 	}
 	taken = !sub.Replayed
-	return s.accept(ctx, p, sub, in.Prefer)
+	return s.accept(ctx, p, sub, h.Prefer)
 }
 
 // documentMayExist finds out what became of a transaction that failed: when the connection breaks off during the commit, or the
@@ -139,25 +151,22 @@ func (s *Server) discard(ctx context.Context, key string) {
 	}
 }
 
-// submit writes the document and builds the job that ingests it.
-func (u *uploaded) submit(tx *store.Tx, p *rbac.Principal) (store.NewJob, error) {
-	if err := usesProject(tx, p, u.ProjectID); err != nil {
-		return store.NewJob{}, err
+// submitter writes the document and builds the job that ingests it.
+func (u *uploaded) submitter(p *rbac.Principal) func(*store.Tx) (store.NewJob, error) {
+	return func(tx *store.Tx) (store.NewJob, error) {
+		if err := usesProject(tx, p, u.ProjectID); err != nil {
+			return store.NewJob{}, err
+		}
+		d := &store.Document{
+			ID: u.id, ProjectID: u.ProjectID, CreatedBy: &p.UserID, Title: u.Title, Description: u.Description,
+			DocumentType: u.DocumentType, FileName: u.FileName, FilePath: u.key, FileSize: u.Size, MIMEType: u.MediaType,
+			ContentHash: u.Hash, IsPublic: u.IsPublic, Tags: u.Tags,
+		}
+		if err := tx.Documents().Create(d); err != nil {
+			return store.NewJob{}, err
+		}
+		return ingest(d), nil
 	}
-	err := tx.Documents().Create(&store.Document{
-		ID: u.id, ProjectID: u.ProjectID, CreatedBy: &p.UserID, Title: u.Title, Description: u.Description,
-		DocumentType: u.DocumentType, FileName: u.FileName, FilePath: u.key, FileSize: u.Size, MIMEType: u.MediaType,
-		ContentHash: u.Hash, IsPublic: u.IsPublic, Tags: u.Tags,
-	})
-	if err != nil {
-		return store.NewJob{}, err
-	}
-	return store.NewJob{
-		Kind: events.KindDocumentIngest, Class: events.ClassBulk, ProjectID: u.ProjectID, DocumentID: &u.id,
-		Input: events.DocumentIngestInput{
-			DocumentID: u.id.String(), BlobKey: u.key, FileName: u.FileName, MediaType: u.MediaType,
-		},
-	}, nil
 }
 
 // receive reads the form. The file goes to the blob store as it arrives.
@@ -180,7 +189,7 @@ func (s *Server) receive(ctx context.Context, r *http.Request, u *uploaded) erro
 		if err == io.EOF { //nolint:errorlint // only the closing boundary gives io.EOF itself
 			// What may follow the boundary is read, so that the server can notice when the client leaves.
 			_, _ = io.Copy(io.Discard, io.LimitReader(r.Body, maxField))
-			return u.check()
+			return nil
 		}
 		if err == nil {
 			err = s.receivePart(ctx, part, u)
@@ -238,19 +247,7 @@ func (s *Server) receiveFile(ctx context.Context, part *multipart.Part, u *uploa
 		return fault.New(fault.Unsupported, "document.unsupported",
 			"Files of this type are not read. Upload PDF, DOCX, HTML, Markdown or plain text.")
 	}
-	hash := sha256.New()
-	limited := &io.LimitedReader{R: part, N: s.cfg.MaxUpload + 1}
-	n, err := s.Blobs.Put(ctx, u.key, io.TeeReader(limited, hash))
-	switch {
-	case err != nil:
-		return err
-	case limited.N == 0:
-		return s.tooLarge()
-	case n == 0:
-		return fault.New(fault.Invalid, "document.empty", "The file is empty. Check it and upload it again.")
-	}
-	u.Size, u.Hash = n, hex.EncodeToString(hash.Sum(nil))
-	return nil
+	return s.keep(ctx, part, u)
 }
 
 // fileName is the last element of what the client calls the file.
@@ -340,7 +337,7 @@ func (u *uploaded) set(name, value string) error {
 		u.DocumentType = strings.TrimSpace(value)
 	case "tags":
 		for tag := range strings.SplitSeq(value, ",") {
-			if tag = strings.TrimSpace(tag); tag != "" {
+			if tag = strings.TrimSpace(tag); tag != "" && !slices.Contains(u.Tags, tag) {
 				u.Tags = append(u.Tags, tag)
 			}
 		}
@@ -380,13 +377,6 @@ func (u *uploaded) check() error {
 		return invalid("body.description", "expected at most 5000 characters")
 	case len(u.DocumentType) > 100:
 		return invalid("body.document_type", "expected at most 100 characters")
-	case len(u.Tags) > 50:
-		return invalid("body.tags", "expected at most 50 tags")
 	}
-	for _, tag := range u.Tags {
-		if len(tag) > 100 {
-			return invalid("body.tags", "expected tags of at most 100 characters")
-		}
-	}
-	return nil
+	return checkTags(u.Tags)
 }

@@ -157,6 +157,13 @@ func (s *Service) Cancel(ctx context.Context, p *rbac.Principal, id uuid.UUID) (
 	return job, nil
 }
 
+// Stopped tells the workers of jobs that a committed transaction has cancelled to stop.
+func (s *Service) Stopped(jobs []uuid.UUID) {
+	for _, id := range jobs {
+		s.cancel.PublishCancel(id.String())
+	}
+}
+
 // Steps returns the journal of a job within the caller's reach.
 func (s *Service) Steps(ctx context.Context, p *rbac.Principal, id uuid.UUID) (steps []store.RunStep, err error) {
 	err = s.store.InTenant(ctx, p.Tenant, func(tx *store.Tx) error {

@@ -82,6 +82,12 @@ func (p *Principal) Documents() events.Scope {
 	return scope
 }
 
+// ChangesDocument reports whether the caller may change a document of this project among those it sees: one without a project is
+// everybody's who may change documents.
+func (p *Principal) ChangesDocument(project *uuid.UUID) bool {
+	return project == nil || p.UsesProject(*project)
+}
+
 // UsesProject reports whether the caller may put things into a project: its members may, and who sees every project.
 func (p *Principal) UsesProject(project uuid.UUID) bool {
 	return p.Can(access.ProjectsReadAll) || slices.Contains(p.Projects, project)
