@@ -10,6 +10,7 @@ import "strings"
 //	<ns>.live.<tenant>.<job>        core: Event without a Seq (text deltas)
 //	<ns>.control.cancel             core: Cancel
 //	<ns>.control.dispatch           core: empty nudge for the dispatcher
+//	<ns>.control.access             core: AccessChanged
 //	<ns>.rpc.search                 core, queue group: SearchRequest, SearchReply
 type Subjects struct{ namespace string }
 
@@ -64,6 +65,9 @@ func (s Subjects) Cancel() string { return s.namespace + ".control.cancel" }
 
 // Nudge wakes the dispatcher, wherever it runs.
 func (s Subjects) Nudge() string { return s.namespace + ".control.dispatch" }
+
+// Access is where gateways tell each other that somebody may do more or less than before.
+func (s Subjects) Access() string { return s.namespace + ".control.access" }
 
 // Search is the request-reply subject of retrieval, answered by the embedding workers as one queue group.
 func (s Subjects) Search() string { return s.namespace + ".rpc.search" }

@@ -26,6 +26,7 @@ func messages() map[string]any {
 	return map[string]any{
 		"dispatch": events.Dispatch{JobID: "j", TenantID: "t", Kind: events.KindAgentRun, Number: 2},
 		"cancel":   events.Cancel{JobID: "j"},
+		"access":   events.AccessChanged{TenantID: "t", Untold: true},
 		"event": events.Event{
 			JobID: "j", TenantID: "t", Seq: 7, Type: events.TypeJobProgress, Time: at,
 			Data: json.RawMessage(`{"stage":"parse","done":3,"total":9}`),
@@ -126,7 +127,8 @@ func TestASubjectIsNamedInTheContractOnly(t *testing.T) {
 	}
 	s := events.NewSubjects("copilot")
 	for _, subject := range []string{
-		s.Job("{kind}", "{class}"), s.Event("{tenant}", "{job}"), s.Live("{tenant}", "{job}"), s.Cancel(), s.Nudge(), s.Search(),
+		s.Job("{kind}", "{class}"), s.Event("{tenant}", "{job}"), s.Live("{tenant}", "{job}"), s.Cancel(), s.Nudge(), s.Access(),
+		s.Search(),
 	} {
 		if !bytes.Contains(contract, []byte("address: "+subject+"\n")) {
 			t.Errorf("asyncapi.yaml does not describe %s", subject)

@@ -129,6 +129,9 @@ func (b *Bus) PublishCancel(jobID string) {
 	b.publish(b.subjects.Cancel(), events.Cancel{JobID: jobID})
 }
 
+// PublishAccessChanged tells all gateways that somebody of a tenant may do more or less than before.
+func (b *Bus) PublishAccessChanged(e events.AccessChanged) { b.publish(b.subjects.Access(), e) }
+
 func (b *Bus) publish(subject string, v any) {
 	data, err := json.Marshal(v)
 	if err == nil {
