@@ -6,7 +6,6 @@ import (
 	"fmt"
 
 	"github.com/tarento/copilot/pkg/secret"
-	"github.com/tarento/copilot/pkg/tenant"
 )
 
 // NextRefresh makes the refresh token that follows a spent one. It derives from the spent token and a key that only gateways
@@ -23,17 +22,5 @@ func NextRefresh(spent string, key secret.Text) (plain secret.Text, hash []byte,
 	mac := hmac.New(sha256.New, []byte(key.Reveal()))
 	mac.Write([]byte("copilot refresh token successor\x00"))
 	mac.Write([]byte(spent))
-	return assembleRefresh(t, mac.Sum(nil))
-}
-
-// assembleRefresh puts a token together from its tenant and its 32 bytes that nobody can guess.
-func assembleRefresh(t tenant.ID, unguessable []byte) (plain secret.Text, hash []byte, err error) {
-	if t.IsZero() || len(unguessable) != refreshRandom {
-		return secret.Text{}, nil, fmt.Errorf("make a refresh token: %w", tenant.ErrNone)
-	}
-	id := t.UUID()
-	raw := append(append(make([]byte, 0, refreshBody+refreshChecksum), id[:]...), unguessable...)
-	hash = hashRefresh(raw)
-	raw = append(raw, checksumRefresh(raw)...)
-	return secret.New(refreshPrefix + refreshEncoding.EncodeToString(raw)), hash, nil
+	return refreshToken().assemble(t, mac.Sum(nil))
 }
