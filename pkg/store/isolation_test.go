@@ -38,6 +38,9 @@ func rowsOfTables() []string {
 			SELECT id, $1, 1, 'model', now(), now() FROM jobs WHERE organization_id = $1`,
 		`INSERT INTO idempotency_keys (organization_id, scope, key, body_hash, expires_at)
 			VALUES ($1, 'POST /', 'key', '', now())`,
+		`INSERT INTO api_keys (id, organization_id, user_id, name, prefix, key_hash, scopes)
+			SELECT gen_random_uuid(), $1, id, 'key', 'ck_', sha256(organization_id::text::bytea), '{jobs:read}'
+			FROM users WHERE organization_id = $1 LIMIT 1`,
 		`INSERT INTO audit_logs (organization_id, seq, id, action, resource_type, hash)
 			VALUES ($1, 1, gen_random_uuid(), 'thing.create', 'thing', sha256(''))`,
 		`INSERT INTO audit_heads (organization_id, seq, hash) VALUES ($1, 1, sha256(''))`,

@@ -48,7 +48,15 @@ func (r Organizations) Create(o *Organization) error {
 		o.SubscriptionPlan = PlanStarter
 	}
 	o.IsActive = true
-	return explain(r.tx.db.Create(o).Error, "create organization")
+	if err := explain(r.tx.db.Create(o).Error, "create organization"); err != nil {
+		return err
+	}
+	after, err := snapshot(r.tx.db, o)
+	if err != nil {
+		return err
+	}
+	r.tx.Audit("organization", "create", o.ID, nil, after.told(nil))
+	return nil
 }
 
 // Get returns the organization. Every id but the tenant's own is fault.NotFound.

@@ -45,7 +45,7 @@ type RefreshTokens struct{ tx *Tx }
 // RefreshTokens returns the refresh tokens of the transaction's tenant.
 func (tx *Tx) RefreshTokens() RefreshTokens { return RefreshTokens{tx} }
 
-// Create writes a token. Without a family it starts one, which takes the token's id.
+// Create writes a token. Without a family it starts one, which takes the token's id. A login opens its session with Open.
 func (r RefreshTokens) Create(t *RefreshToken) error {
 	if err := r.tx.own(&t.ID, &t.OrganizationID); err != nil {
 		return err
@@ -122,7 +122,7 @@ func (r RefreshTokens) Rotate(hash []byte, next NextToken) (Rotation, error) {
 		return Rotation{Outcome: TokenUnknown}, nil
 	}
 	done := Rotation{Outcome: judged[0].Outcome, Token: judged[0].Token}
-	switch done.Outcome { //nolint:exhaustive // only success has a successor
+	switch done.Outcome { //nolint:exhaustive // nothing follows from the others
 	case TokenRotated:
 		successor.UserID, successor.FamilyID = done.Token.UserID, done.Token.FamilyID
 		done.Successor = successor
@@ -133,6 +133,10 @@ func (r RefreshTokens) Rotate(hash []byte, next NextToken) (Rotation, error) {
 			return Rotation{}, err
 		}
 		done.Successor = *standing
+	case TokenReused:
+		// Nobody knows who showed the token, so nobody is named.
+		r.tx.accessChanged = true
+		r.tx.Audit(nounSession, "revoke_reused", done.Token.FamilyID, nil, map[string]any{"user_id": done.Token.UserID})
 	}
 	return done, nil
 }
@@ -166,19 +170,3 @@ WITH shown AS (
 		AND t.organization_id = judged.organization_id AND t.revoked_at IS NULL
 )
 SELECT * FROM judged`
-
-// RevokeFamily ends one login: none of its tokens is good any more. It returns how many it revoked.
-func (r RefreshTokens) RevokeFamily(family uuid.UUID, reason string) (int64, error) {
-	return r.revoke("family_id = ?", family, reason)
-}
-
-// RevokeAllOfUser ends all logins of a user and returns how many tokens it revoked.
-func (r RefreshTokens) RevokeAllOfUser(user uuid.UUID, reason string) (int64, error) {
-	return r.revoke("user_id = ?", user, reason)
-}
-
-func (r RefreshTokens) revoke(condition string, id uuid.UUID, reason string) (int64, error) {
-	done := within[RefreshToken](r.tx).Where(condition+" AND revoked_at IS NULL", id).
-		Updates(map[string]any{"revoked_at": r.tx.db.NowFunc(), "revoked_reason": reason})
-	return done.RowsAffected, explain(done.Error, "revoke refresh tokens")
-}

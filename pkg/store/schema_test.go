@@ -21,7 +21,7 @@ func models() []any {
 		&store.Organization{}, &store.Permission{}, &store.Role{}, &store.RolePermission{}, &store.User{}, &store.Project{},
 		&store.ProjectMember{}, &store.RefreshToken{}, &store.AgentConfig{}, &store.Conversation{}, &store.Message{},
 		&store.Document{}, &store.Chunk{}, &store.Job{}, &store.JobEvent{}, &store.RunStep{}, &store.IdempotencyKey{},
-		&store.AuditEntry{}, &store.AuditHead{},
+		&store.AuditEntry{}, &store.AuditHead{}, &store.APIKey{},
 	}
 }
 

@@ -19,7 +19,7 @@ type User struct {
 	Email          string     `gorm:"column:email"`    // unique among all organizations, whatever its case
 	Username       string     `gorm:"column:username"` // likewise; holds no @
 	// PasswordHash is a bcrypt hash and never leaves the service.
-	PasswordHash     string     `gorm:"column:password_hash" json:"-"`
+	PasswordHash     string     `gorm:"column:password_hash" json:"-" audit:"-"`
 	FullName         string     `gorm:"column:full_name"`
 	AvatarURL        string     `gorm:"column:avatar_url"`
 	Bio              string     `gorm:"column:bio"`
@@ -74,19 +74,18 @@ type Users struct{ tx *Tx }
 // Users returns the users of the transaction's tenant.
 func (tx *Tx) Users() Users { return Users{tx} }
 
+const nounUser = "user"
+
 // Create writes an active user into the tenant. A taken address or username is fault.Conflict "user.email_taken" or
 // "user.username_taken".
 func (r Users) Create(u *User) error {
-	if err := r.tx.own(&u.ID, &u.OrganizationID); err != nil {
-		return err
-	}
 	u.IsActive = true
-	return explain(r.tx.db.Create(u).Error, "create user")
+	return create(r.tx, nounUser, u, &u.ID, &u.OrganizationID)
 }
 
 // Get returns a user, or fault.NotFound.
 func (r Users) Get(id uuid.UUID) (*User, error) {
-	return take[User](within[User](r.tx).Where("id = ?", id), "user")
+	return take[User](within[User](r.tx).Where("id = ?", id), nounUser)
 }
 
 // Principal returns a user with role, permissions and projects, in one query, or fault.NotFound.
@@ -106,19 +105,17 @@ func (r Users) Principal(id uuid.UUID) (*Principal, error) {
 		return nil, explain(err, "read principal")
 	}
 	if len(found) == 0 {
-		return nil, notFound("user")
+		return nil, notFound(nounUser)
 	}
 	return &found[0], nil
 }
 
-// UpdatePassword replaces a user's password hash. Whoever calls it decides what becomes of the user's refresh tokens.
+// UpdatePassword replaces a user's password hash. Whoever calls it decides what becomes of the user's sessions.
 func (r Users) UpdatePassword(id uuid.UUID, hash string) error {
-	return touched(within[User](r.tx).Where("id = ?", id).Update("password_hash", hash), "update password", "user")
-}
-
-// TouchLogin records that a user has just logged in.
-func (r Users) TouchLogin(id uuid.UUID) error {
-	now := r.tx.db.NowFunc()
-	changed := within[User](r.tx).Where("id = ?", id).UpdateColumns(map[string]any{"last_login": now, "last_activity": now})
-	return touched(changed, "record login", "user")
+	_, err := edit(r.tx, nounUser, "change_password", id, nil, func(u *User) error {
+		u.PasswordHash = hash
+		return nil
+	})
+	r.tx.accessChanged = true
+	return err
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"log/slog"
 	"time"
 
 	"github.com/google/uuid"
@@ -26,9 +27,9 @@ type Options struct {
 	RefreshKey secret.Text
 	// RefreshTTL is how long a session lasts without being used; zero means a week.
 	RefreshTTL time.Duration
-	// Remember is for how long a looked-up account is good for further requests: so long a deactivation or another role may take
-	// to be felt. Zero looks up every time.
-	Remember time.Duration
+	// Access knows what sessions and API keys allow.
+	Access *Access
+	Log    *slog.Logger
 }
 
 const defaultRefreshTTL = 7 * 24 * time.Hour
@@ -37,7 +38,7 @@ const defaultRefreshTTL = 7 * 24 * time.Hour
 type Service struct {
 	Options
 
-	recent *memory
+	uses *uses
 }
 
 // New builds a service.
@@ -45,7 +46,7 @@ func New(o Options) *Service {
 	if o.RefreshTTL == 0 {
 		o.RefreshTTL = defaultRefreshTTL
 	}
-	return &Service{Options: o, recent: newMemory(o.Remember)}
+	return &Service{Options: o, uses: newUses()}
 }
 
 // Client is where a request comes from; it is kept with the session.
@@ -76,7 +77,7 @@ func (s *Service) Register(ctx context.Context, r Registration, c Client) (*stor
 			return nil, Session{}, fmt.Errorf("account: make an organization's id: %w", err)
 		}
 		t = tenant.FromUUID(id)
-	} else if err := s.in(ctx, t, func(tx *store.Tx) error { return joinable(tx, t) }); err != nil {
+	} else if err := s.Store.View(ctx, t, func(tx *store.Tx) error { return joinable(tx, t) }); err != nil {
 		return nil, Session{}, err
 	}
 	hash, err := s.Passwords.Hash(ctx, r.Password)
@@ -96,7 +97,10 @@ func (s *Service) Register(ctx context.Context, r Registration, c Client) (*stor
 		if err := tx.Users().Create(u); err != nil {
 			return err
 		}
-		user, session, err = s.open(tx, u.ID, c)
+		if session, err = s.open(tx, u, hash, c); err != nil {
+			return err
+		}
+		user, err = tx.Users().Principal(u.ID)
 		return err
 	})
 	return user, session, err
@@ -142,55 +146,63 @@ func (s *Service) Login(ctx context.Context, identifier, password string, c Clie
 	if err != nil {
 		return nil, Session{}, err
 	}
-	var user *store.Principal
-	err = s.in(ctx, t, func(tx *store.Tx) (err error) {
-		user, err = tx.Users().Principal(id)
-		return err
-	})
-	if err != nil {
-		return nil, Session{}, err
+	user, session, err := s.login(ctx, t, id, password, c)
+	if fault.Is(err, fault.NotFound) {
+		// Something changed while the password was verified: the password, the account, or only the cost of its hash.
+		user, session, err = s.login(ctx, t, id, password, c)
 	}
-	// Outside of the transaction: hashing takes a quarter of a second, and must not hold a connection.
-	if err := s.Passwords.Verify(ctx, user.User.PasswordHash, password); err != nil {
-		return nil, Session{}, err
+	if fault.Is(err, fault.NotFound) {
+		err = errRefused()
 	}
-	var session Session
-	err = s.in(ctx, t, func(tx *store.Tx) (err error) {
-		if err := tx.Users().TouchLogin(id); err != nil {
-			return err
-		}
-		user, session, err = s.open(tx, id, c)
-		return err
-	})
 	return user, session, err
 }
 
-// open starts a session of a user who may have one.
-func (s *Service) open(tx *store.Tx, id uuid.UUID, c Client) (*store.Principal, Session, error) {
-	user, err := tx.Users().Principal(id)
+// login is fault.NotFound when the account changed while the password was verified.
+func (s *Service) login(ctx context.Context, t tenant.ID, id uuid.UUID, password string, c Client) (*store.Principal, Session, error) {
+	user, err := s.read(ctx, t, id)
 	if err != nil {
+		return nil, Session{}, err
+	}
+	// Outside of a transaction: hashing takes a quarter of a second, and must not hold a connection.
+	verified := user.User.PasswordHash
+	if err := s.Passwords.Verify(ctx, verified, password); err != nil {
 		return nil, Session{}, err
 	}
 	if err := active(user); err != nil {
 		return nil, Session{}, err
 	}
-	plain, hash, err := auth.NewRefresh(tx.Tenant())
-	if err != nil {
-		return nil, Session{}, fmt.Errorf("account: %w", err)
+	if s.Passwords.NeedsRehash(verified) {
+		if user.User.PasswordHash, err = s.Passwords.Hash(ctx, password); err != nil {
+			return nil, Session{}, err
+		}
 	}
-	row := &store.RefreshToken{
-		UserID: id, TokenHash: hash, ExpiresAt: time.Now().Add(s.RefreshTTL), UserAgent: c.Agent, IP: c.IP,
-	}
-	if err := tx.RefreshTokens().Create(row); err != nil {
-		return nil, Session{}, err
-	}
-	session, err := s.session(user, row.FamilyID, plain)
+	var session Session
+	err = s.in(ctx, t, func(tx *store.Tx) (err error) {
+		session, err = s.open(tx, &user.User, verified, c)
+		return err
+	})
 	return user, session, err
 }
 
-func (s *Service) session(user *store.Principal, family uuid.UUID, refresh secret.Text) (Session, error) {
+// open starts a session of a user whose password was verified against a hash.
+func (s *Service) open(tx *store.Tx, u *store.User, verified string, c Client) (Session, error) {
+	plain, hash, err := auth.NewRefresh(tx.Tenant())
+	if err != nil {
+		return Session{}, fmt.Errorf("account: %w", err)
+	}
+	row := &store.RefreshToken{
+		UserID: u.ID, TokenHash: hash, ExpiresAt: time.Now().Add(s.RefreshTTL), UserAgent: c.Agent, IP: c.IP,
+	}
+	if err := tx.RefreshTokens().Open(row, verified, u.PasswordHash); err != nil {
+		return Session{}, err
+	}
+	u.LastLogin, u.LastActivity = &row.CreatedAt, &row.CreatedAt
+	return s.session(u, row.FamilyID, plain)
+}
+
+func (s *Service) session(u *store.User, family uuid.UUID, refresh secret.Text) (Session, error) {
 	token, expires, err := s.Tokens.Issue(auth.Subject{
-		UserID: user.User.ID, Tenant: tenant.FromUUID(user.User.OrganizationID), SessionID: family, Superuser: user.User.IsSuperuser,
+		UserID: u.ID, Tenant: tenant.FromUUID(u.OrganizationID), SessionID: family, Superuser: u.IsSuperuser,
 	})
 	if err != nil {
 		return Session{}, fmt.Errorf("account: %w", err)
@@ -200,9 +212,13 @@ func (s *Service) session(user *store.Principal, family uuid.UUID, refresh secre
 
 func active(user *store.Principal) error {
 	if !user.User.IsActive || !user.OrganizationActive {
-		return fault.New(fault.Unauthenticated, "account.inactive", "This account is deactivated. Ask your administrator.")
+		return errInactive()
 	}
 	return nil
+}
+
+func errInactive() error {
+	return fault.New(fault.Unauthenticated, "account.inactive", "This account is deactivated. Ask your administrator.")
 }
 
 // errRefused is what a bad refresh token comes to, whatever is wrong with it.
@@ -243,7 +259,7 @@ func (s *Service) Refresh(ctx context.Context, spent string, c Client) (Session,
 		if err := active(user); err != nil {
 			return err
 		}
-		session, err = s.session(user, done.Successor.FamilyID, plain)
+		session, err = s.session(&user.User, done.Successor.FamilyID, plain)
 		return err
 	})
 	if err == nil && refused {
@@ -254,15 +270,11 @@ func (s *Service) Refresh(ctx context.Context, spent string, c Client) (Session,
 
 // ChangePassword replaces the caller's password and ends all its other sessions.
 func (s *Service) ChangePassword(ctx context.Context, p *rbac.Principal, current, next string) error {
-	var user *store.User
-	err := s.in(ctx, p.Tenant, func(tx *store.Tx) (err error) {
-		user, err = tx.Users().Get(p.UserID)
-		return err
-	})
+	user, err := s.read(ctx, p.Tenant, p.UserID)
 	if err != nil {
 		return err
 	}
-	err = s.Passwords.Verify(ctx, user.PasswordHash, current)
+	err = s.Passwords.Verify(ctx, user.User.PasswordHash, current)
 	if fault.Is(err, fault.Unauthenticated) {
 		// Not 401: the caller's token is good.
 		return fault.Wrap(err, fault.Invalid, "password.wrong", "The current password is wrong.")
@@ -278,75 +290,32 @@ func (s *Service) ChangePassword(ctx context.Context, p *rbac.Principal, current
 		if err := tx.Users().UpdatePassword(p.UserID, hash); err != nil {
 			return err
 		}
-		err := tx.DB().Model(&store.RefreshToken{}).
-			Where("organization_id = ? AND user_id = ? AND family_id <> ? AND revoked_at IS NULL", p.Tenant.UUID(), p.UserID, p.Family).
-			Updates(map[string]any{"revoked_at": time.Now(), "revoked_reason": "password_changed"}).Error
-		if err != nil {
-			return fmt.Errorf("account: end the other sessions: %w", err)
-		}
-		return nil
+		return tx.RefreshTokens().EndOthers(p.UserID, p.Family, store.EndedByPassword)
 	})
 }
 
 // Logout ends the session that the caller's token came from.
 func (s *Service) Logout(ctx context.Context, p *rbac.Principal) error {
-	return s.in(ctx, p.Tenant, func(tx *store.Tx) error {
-		_, err := tx.RefreshTokens().RevokeFamily(p.Family, "logout")
-		return err
+	err := s.in(ctx, p.Tenant, func(tx *store.Tx) error {
+		return tx.RefreshTokens().End(p.UserID, p.Family, store.EndedByLogout)
 	})
+	if fault.Is(err, fault.NotFound) {
+		return nil // somebody else was quicker
+	}
+	return err
 }
 
 // Me returns the caller's account.
-func (s *Service) Me(ctx context.Context, p *rbac.Principal) (user *store.Principal, err error) {
-	err = s.in(ctx, p.Tenant, func(tx *store.Tx) error {
-		user, err = tx.Users().Principal(p.UserID)
+func (s *Service) Me(ctx context.Context, p *rbac.Principal) (*store.Principal, error) {
+	return s.read(ctx, p.Tenant, p.UserID)
+}
+
+func (s *Service) read(ctx context.Context, t tenant.ID, id uuid.UUID) (user *store.Principal, err error) {
+	err = s.Store.View(ctx, t, func(tx *store.Tx) error {
+		user, err = tx.Users().Principal(id)
 		return err
 	})
 	return user, err
-}
-
-// Authenticate returns who an access token speaks for, as the record says now, or said at most Remember ago. A token that is not
-// good, and one of an account that is gone or deactivated, is fault.Unauthenticated.
-func (s *Service) Authenticate(ctx context.Context, token string) (*rbac.Principal, error) {
-	claimed, err := s.Tokens.Verify(token)
-	if err != nil {
-		return nil, err
-	}
-	user, err := s.recent.get(ctx, identity{claimed.Tenant, claimed.UserID}, func(ctx context.Context) (user *store.Principal, err error) {
-		err = s.in(ctx, claimed.Tenant, func(tx *store.Tx) (err error) {
-			user, err = tx.Users().Principal(claimed.UserID)
-			return err
-		})
-		return user, err
-	})
-	if fault.Is(err, fault.NotFound) {
-		return nil, errRefused()
-	}
-	if err == nil {
-		err = active(user)
-	}
-	if err != nil {
-		return nil, err
-	}
-	return principal(claimed, user)
-}
-
-func principal(claimed auth.Access, user *store.Principal) (*rbac.Principal, error) {
-	p := &rbac.Principal{
-		UserID: claimed.UserID, Tenant: claimed.Tenant, Role: user.RoleName, Superuser: user.User.IsSuperuser,
-		Family: claimed.SessionID, Expires: claimed.ExpiresAt,
-		Permissions: make([]access.Permission, len(user.Permissions)), Projects: make([]uuid.UUID, len(user.Projects)),
-	}
-	for i, name := range user.Permissions {
-		p.Permissions[i] = access.Permission(name)
-	}
-	for i, text := range user.Projects {
-		var err error
-		if p.Projects[i], err = uuid.Parse(text); err != nil {
-			return nil, fmt.Errorf("account: read the projects: %w", err)
-		}
-	}
-	return p, nil
 }
 
 func (s *Service) in(ctx context.Context, t tenant.ID, fn func(*store.Tx) error) error {

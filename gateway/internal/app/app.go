@@ -77,6 +77,7 @@ type platform struct {
 	store    *store.Store
 	engine   *store.Engine
 	redis    *redis.Client
+	access   *account.Access
 	blobs    *blob.Folder
 }
 
@@ -95,7 +96,18 @@ func open(ctx context.Context, cfg Config, log *slog.Logger) (p *platform, err e
 		return nil, err
 	}
 	p.closers.PushCloser("bus", p.bus)
-	p.store, err = store.Open(ctx, store.Config{URL: cfg.DatabaseURL.Reveal(), MaxConns: cfg.MaxConns, Committed: p.bus.Committed})
+	// The client's own logger would write lines of its own form to standard error.
+	redis.SetLogger(redisLog{log})
+	if p.redis, err = ratelimit.Open(cfg.RedisURL); err != nil {
+		return nil, err
+	}
+	p.closers.PushCloser("redis", p.redis)
+	p.access = account.NewAccess(account.AccessOptions{
+		Redis: p.redis, Bus: p.bus, Prefix: cfg.NATSNamespace, Remember: cfg.Auth.Remember, Log: log, Metrics: p.registry,
+	})
+	p.store, err = store.Open(ctx, store.Config{
+		URL: cfg.DatabaseURL.Reveal(), MaxConns: cfg.MaxConns, Committed: p.bus.Committed, AccessChanged: p.access.Changed,
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -105,12 +117,6 @@ func open(ctx context.Context, cfg Config, log *slog.Logger) (p *platform, err e
 		return nil, err
 	}
 	p.closers.PushCloser("engine", p.engine)
-	// The client's own logger would write lines of its own form to standard error.
-	redis.SetLogger(redisLog{log})
-	if p.redis, err = ratelimit.Open(cfg.RedisURL); err != nil {
-		return nil, err
-	}
-	p.closers.PushCloser("redis", p.redis)
 	if p.blobs, err = blob.OpenFolder(cfg.BlobDir); err != nil {
 		return nil, err
 	}
@@ -162,6 +168,8 @@ func (p *platform) build(listener net.Listener) ([]lifecycle.Service, error) {
 	return []lifecycle.Service{
 		{Name: "dispatcher", Run: dispatcher.Run},
 		{Name: "streams", Run: hub.Run},
+		{Name: "access", Run: p.access.Run},
+		{Name: "uses of API keys", Run: accounts.KeepUses},
 		{Name: "operations", Run: func(ctx context.Context) error {
 			return telemetry.ServeOps(ctx, p.cfg.OpsAddr, p.registry, ready, p.log)
 		}},
@@ -188,7 +196,7 @@ func (p *platform) accounts() (*account.Service, error) {
 	}
 	return account.New(account.Options{
 		Store: p.store, Passwords: passwords, Tokens: tokens, RefreshKey: p.cfg.Auth.Secret, RefreshTTL: p.cfg.Auth.RefreshTTL,
-		Remember: p.cfg.Auth.Remember,
+		Access: p.access, Log: p.log,
 	}), nil
 }
 

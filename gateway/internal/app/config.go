@@ -22,7 +22,7 @@ type Config struct {
 	MaxConns      int32       `env:"DATABASE_MAX_CONNS"      envDefault:"20"      desc:"Connections to Postgres as the application role, at most."`
 	NATSURL       string      `env:"NATS_URL,required"                            desc:"NATS servers, separated by commas."`
 	NATSNamespace string      `env:"NATS_NAMESPACE"          envDefault:"copilot" desc:"First part of every subject; separates environments that share a NATS."`
-	RedisURL      secret.Text `env:"REDIS_URL,required"                           desc:"Redis, for rate limits. RATE_LIMIT_FAIL_CLOSED says what happens while it is away."`
+	RedisURL      secret.Text `env:"REDIS_URL,required"                           desc:"Redis, for rate limits and what callers may do. While it is away, RATE_LIMIT_FAIL_CLOSED says what becomes of limits, and Postgres is asked."`
 	BlobDir       string      `env:"BLOB_DIR,required"                            desc:"Folder of uploaded files, the same as the ingest workers'."`
 
 	MaxUpload      int64         `env:"MAX_UPLOAD_BYTES" envDefault:"104857600"        desc:"Largest file that may be uploaded, in bytes."`
@@ -92,7 +92,7 @@ type Auth struct {
 	AccessTTL  time.Duration `env:"ACCESS_TOKEN_TTL"               envDefault:"30m"         desc:"How long an access token lives."`
 	RefreshTTL time.Duration `env:"REFRESH_TOKEN_TTL"              envDefault:"168h"        desc:"How long a session lasts without being used."`
 	BcryptCost int           `env:"BCRYPT_COST"                    envDefault:"12"          desc:"Cost of password hashes; each step doubles the work."`
-	Remember   time.Duration `env:"ACCOUNT_CACHE_TTL"              envDefault:"1s"          desc:"How long a looked-up account is good for further requests, and so how long a deactivation may take to be felt; 0s looks up every time."`
+	Remember   time.Duration `env:"ACCOUNT_CACHE_TTL"              envDefault:"900ms"       desc:"How long a gateway believes what it has looked up about a session or an API key. Changes are told to all gateways at once; so long they can take where the message is lost. 0s asks Postgres every time."`
 	PerAccount int           `env:"LOGINS_PER_ACCOUNT"             envDefault:"10"          desc:"Login attempts of one account a minute; twice as many may come at once; 0 does not limit."`
 	PerAddress int           `env:"LOGINS_PER_ADDRESS"             envDefault:"60"          desc:"Login attempts from one address a minute; likewise."`
 	Registers  int           `env:"REGISTRATIONS_PER_ADDRESS"      envDefault:"10"          desc:"New accounts from one address a minute; likewise."`

@@ -8,7 +8,9 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/tarento/copilot/gateway/internal/account"
+	"github.com/tarento/copilot/gateway/internal/auth"
 	"github.com/tarento/copilot/gateway/internal/rbac"
+	"github.com/tarento/copilot/pkg/fault"
 	"github.com/tarento/copilot/pkg/store"
 	"github.com/tarento/copilot/pkg/tenant"
 )
@@ -143,24 +145,30 @@ func (s *Server) authOperations() {
 	}, s.refresh)
 	secured(s, "", operation{
 		id: "change-password", method: http.MethodPost, path: "/auth/change-password", tag: tagAuth, summary: "Change one's password",
-		about: "Ends all other sessions.",
+		about: "Ends all other sessions at once. API keys stay as they are.", person: true,
 	}, s.changePassword)
 	secured(s, "", operation{
 		id: "get-me", method: http.MethodGet, path: "/auth/me", tag: tagAuth, summary: "Read one's own account",
 	}, s.me)
 	secured(s, "", operation{
 		id: "logout", method: http.MethodPost, path: "/auth/logout", tag: tagAuth, summary: "End the session",
-		about: "Its refresh tokens are no longer good.",
+		about: "Its access and refresh tokens are no longer good.", person: true,
 	}, s.logout)
 }
 
-// authenticate returns who sends an Authorization header.
-func (s *Server) authenticate(ctx context.Context, header string) (*rbac.Principal, error) {
-	token, err := bearerToken(header)
+// authenticate returns who sends these headers. Where both are sent, Authorization counts.
+func (s *Server) authenticate(ctx context.Context, authorization, key string) (*rbac.Principal, error) {
+	if authorization == "" && key != "" {
+		if !auth.IsKey(key) {
+			return nil, fault.New(fault.Unauthenticated, "token.invalid", "What %s holds is no API key.", headerAPIKey)
+		}
+		return s.Accounts.Authenticate(ctx, key, clientOf(ctx))
+	}
+	token, err := bearerToken(authorization)
 	if err != nil {
 		return nil, err
 	}
-	return s.Accounts.Authenticate(ctx, token)
+	return s.Accounts.Authenticate(ctx, token, clientOf(ctx))
 }
 
 func clientOf(ctx context.Context) account.Client {

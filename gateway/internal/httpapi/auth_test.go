@@ -179,8 +179,13 @@ func TestDeactivatedAccountsAreOutAtOnce(t *testing.T) {
 func TestTokensThatAreNotGoodAreRefused(t *testing.T) {
 	t.Parallel()
 	g := start(t)
+	g.login(admin, password)
+	var session uuid.UUID
+	if err := g.db.Conn(t, g.db.OwnerURL).QueryRow(t.Context(), "SELECT family_id FROM refresh_tokens").Scan(&session); err != nil {
+		t.Fatal(err)
+	}
 	subject := auth.Subject{
-		UserID: uuid.MustParse(adminID), Tenant: tenant.FromUUID(uuid.MustParse(acmeOrg)), SessionID: uuid.New(),
+		UserID: uuid.MustParse(adminID), Tenant: tenant.FromUUID(uuid.MustParse(acmeOrg)), SessionID: session,
 	}
 	issue := func(issuer string, now time.Time) string {
 		key, err := auth.HS256(secret.New(jwtSecret))
@@ -203,12 +208,15 @@ func TestTokensThatAreNotGoodAreRefused(t *testing.T) {
 		}
 		return token
 	}
+	subject.SessionID = uuid.New()
+	g.tokens["of no session"] = issue("copilot", time.Now())
+	subject.SessionID = session
 	g.tokens["good"] = issue("copilot", time.Now())
 	g.tokens["foreign"] = issue("elsewhere", time.Now())
 	g.tokens["old"] = issue("copilot", time.Now().Add(-time.Hour))
 	g.tokens["garbage"] = "not.a.token"
 	g.call("good", "GET", "/v1/auth/me", nil).wants(200)
-	for as, code := range map[string]string{"foreign": "token.invalid", "garbage": "token.invalid", "old": "token.expired"} {
+	for as, code := range map[string]string{"foreign": "token.invalid", "garbage": "token.invalid", "old": "token.expired", "of no session": "token.refused"} {
 		a := g.call(as, "GET", "/v1/auth/me", nil).wants(401)
 		if p := a.problem(); p.Code != code || !strings.HasPrefix(a.header.Get("WWW-Authenticate"), "Bearer") {
 			t.Errorf("%s: %+v, %q", as, p, a.header.Get("WWW-Authenticate"))

@@ -1,6 +1,7 @@
 package httpapi_test
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -22,6 +23,8 @@ func mayCall() map[string]string {
 	return map[string]string{
 		"register": ".", "login": ".", "refresh": ".",
 		"change-password": "APMV", "get-me": "APMV", "logout": "APMV",
+		"list-sessions": "APMV", "delete-session": "APMV", "delete-sessions": "APMV",
+		"create-api-key": "APMV", "list-api-keys": "A+", "get-api-key": "A+", "delete-api-key": "A+",
 		"create-agent-config": "A", "list-agent-configs": "APMV", "get-agent-config": "APMV",
 		"update-agent-config": "A", "put-agent-config": "A", "delete-agent-config": "A", "activate-agent-config": "A",
 		"run-agent":           "APM",
@@ -130,6 +133,10 @@ func (g *gateway) populate() belongings {
 	var log auditPage
 	g.call(admin, "GET", "/v1/audit-logs?limit=1", nil).wants(200).into(&log)
 	b["audit-logs/{id}"] = log.Data[0].ID
+	b["auth/api-keys/{id}"], _ = g.key(admin, access.JobsRead)
+	var sessions struct{ Data []struct{ ID string } }
+	g.call(admin, "GET", "/v1/auth/sessions", nil).wants(200).into(&sessions)
+	b["auth/sessions/{id}"] = sessions.Data[0].ID
 	return b
 }
 
@@ -141,12 +148,32 @@ func (g *gateway) callers() map[string]string {
 	g.sql("UPDATE users SET is_superuser = true WHERE email = $1", root)
 	gone := bearer(g.person("gone", access.Admin))
 	g.sql("UPDATE users SET is_active = false WHERE username = 'gone'")
+	_, full := g.key(admin, access.Roles()[0].Grants...)
+	_, narrow := g.key(admin, access.AuditRead)
+	id, deleted := g.key(admin, access.Roles()[0].Grants...)
+	g.call(admin, "DELETE", "/v1/auth/api-keys/"+id, nil).wants(204)
 	return map[string]string{
+		fullKey: "Bearer " + full, narrowKey: "Bearer " + narrow, deletedKey: "Bearer " + deleted,
 		"nobody": "", "malformed": "Bearer not.a.token", "basic": "Basic YWRtaW46YWRtaW4=", "expired": "Bearer " + g.expired(),
 		"deactivated": gone, "stranger": bearer(stranger), "Superuser": bearer(root),
 		access.Admin: bearer(admin), access.Member: bearer(member),
 		access.ProjectManager: bearer(g.person("pam", access.ProjectManager)), access.Viewer: bearer(g.person("viola", access.Viewer)),
 	}
+}
+
+// The callers with an Admin's API key: with all permissions as scopes, with audit:read alone, and deleted.
+const (
+	fullKey    = "full key"
+	narrowKey  = "narrow key"
+	deletedKey = "deleted key"
+)
+
+// key makes an API key and returns its id and its text.
+func (g *gateway) key(as string, scopes ...access.Permission) (id, text string) {
+	g.t.Helper()
+	var made struct{ ID, Key string }
+	g.call(as, "POST", "/v1/auth/api-keys", map[string]any{"name": "a test's", "scopes": scopes}).wants(201).into(&made)
+	return made.ID, made.Key
 }
 
 // expired is Ada's token of an hour ago.
@@ -179,6 +206,10 @@ func TestAuthorizationMatrix(t *testing.T) {
 	callers := g.callers()
 	table, cases := mayCall(), 0
 	operations := g.operations()
+	// Logging out is for last.
+	slices.SortStableFunc(operations, func(a, b described) int {
+		return cmp.Compare(strings.Count(a.ID, "logout"), strings.Count(b.ID, "logout"))
+	})
 	for _, op := range operations {
 		who, known := table[op.ID]
 		if !known {
@@ -246,8 +277,14 @@ func judge(op described, caller, who string, got answer) string {
 	switch {
 	case who == ".":
 		return allowed
-	case slices.Contains([]string{"nobody", "malformed", "basic", "expired", "deactivated"}, caller):
+	case slices.Contains([]string{"nobody", "malformed", "basic", "expired", "deactivated", deletedKey}, caller):
 		return refusedFor(http.StatusUnauthorized)
+	case caller == fullKey || caller == narrowKey:
+		scoped := caller == fullKey && who != "*" || op.permission == "" || op.permission == string(access.AuditRead)
+		if scoped && !op.person {
+			return allowed
+		}
+		return refusedFor(http.StatusForbidden)
 	case caller == "Superuser", caller == "stranger" && who != "*":
 		return allowed
 	case strings.Contains(who, caller[:1]), strings.HasSuffix(who, "+"):

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"mime/multipart"
 	"net"
 	"net/http"
@@ -67,6 +68,8 @@ type gateway struct {
 	http   *http.Client
 	tokens map[string]string
 	stop   func()
+	// environ is what gateways on the same engines are told.
+	environ map[string]string
 }
 
 // env returns a variable that the test launcher sets.
@@ -86,16 +89,37 @@ func start(t *testing.T, settings ...string) *gateway {
 		t: t, db: storetest.NewSeeded(t), blobs: t.TempDir(), log: &logBuffer{}, tokens: map[string]string{},
 		http: &http.Client{Transport: &http.Transport{}, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }},
 	}
-	g.ops = freeAddress(t)
 	namespace := bustest.Namespace()
-	environ := map[string]string{
-		"OPS_ADDR": g.ops, "ENVIRONMENT": "test", "DATABASE_URL": g.db.AppURL, "ENGINE_DATABASE_URL": g.db.EngineURL,
+	g.environ = map[string]string{
+		"ENVIRONMENT": "test", "DATABASE_URL": g.db.AppURL, "ENGINE_DATABASE_URL": g.db.EngineURL,
 		"DATABASE_MAX_CONNS": "5", "NATS_URL": bustest.URL(t), "NATS_NAMESPACE": namespace,
 		"REDIS_URL": env(t, "TEST_REDIS_URL"), "BLOB_DIR": g.blobs, "JWT_SECRET": jwtSecret,
 		"BCRYPT_COST": "4", "MAX_UPLOAD_BYTES": "65536", "DRAIN_TIMEOUT": "5s", "LOG_LEVEL": "debug", "ACCOUNT_CACHE_TTL": "0s",
 		"LOGINS_PER_ACCOUNT": "0", "LOGINS_PER_ADDRESS": "0", "REGISTRATIONS_PER_ADDRESS": "0",
 		"RATE_LIMIT_USER": "0", "RATE_LIMIT_KEY": "0", "RATE_LIMIT_ORGANIZATION": "0", "RATE_LIMIT_ADDRESS": "0",
 	}
+	g.serve(settings)
+	return g
+}
+
+// beside runs another gateway on the database, NATS namespace and folder of the first.
+func (g *gateway) beside(settings ...string) *gateway {
+	g.t.Helper()
+	other := &gateway{
+		t: g.t, db: g.db, blobs: g.blobs, log: &logBuffer{}, tokens: g.tokens, environ: g.environ,
+		http: &http.Client{Transport: &http.Transport{}, CheckRedirect: g.http.CheckRedirect},
+	}
+	other.serve(settings)
+	return other
+}
+
+// serve starts the gateway and waits until it is ready.
+func (g *gateway) serve(settings []string) {
+	t := g.t
+	t.Helper()
+	g.ops = freeAddress(t)
+	environ := maps.Clone(g.environ)
+	environ["OPS_ADDR"] = g.ops
 	for i := 0; i < len(settings); i += 2 {
 		environ[settings[i]] = settings[i+1]
 	}
@@ -131,7 +155,6 @@ func start(t *testing.T, settings ...string) *gateway {
 		defer resp.Body.Close()
 		return resp.StatusCode == http.StatusOK
 	})
-	return g
 }
 
 // freeAddress is one that nobody listens on right now.

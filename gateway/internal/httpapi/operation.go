@@ -35,6 +35,8 @@ type operation struct {
 	long bool
 	// own admits callers without the permission to what is their own; how far that reaches, the handler asks rbac.
 	own bool
+	// person refuses API keys: it is for who has logged in.
+	person bool
 }
 
 const (
@@ -43,14 +45,21 @@ const (
 	allowed = 60 * time.Second
 	maxBody = 1 << 20
 	bearer  = "bearer"
+	apiKey  = "apiKey"
 )
+
+// headerAPIKey carries an API key, where Authorization does not.
+const headerAPIKey = "X-API-Key"
 
 // public registers an operation that anybody may call.
 func public[I, O any](s *Server, op operation, handle func(context.Context, *I) (*O, error)) {
 	h := op.huma(s.cfg.BodyWithin)
 	h.Security = []map[string][]string{} // said, and not only left out
 	h.Middlewares = huma.Middlewares{s.countStranger}
-	register(s, h, op.long, handle)
+	register(s, h, op.long, func(ctx context.Context, in *I) (*O, error) {
+		r := requestOf(ctx)
+		return handle(store.WithActor(ctx, store.Actor{IP: r.ip, UserAgent: r.agent, RequestID: r.id}), in)
+	})
 }
 
 // secured registers an operation for callers who hold the permission; the empty permission is held by whoever is logged in, and
@@ -60,19 +69,30 @@ func secured[I, O any](
 	s *Server, permission access.Permission, op operation, handle func(context.Context, *rbac.Principal, *I) (*O, error),
 ) {
 	h := op.huma(s.cfg.BodyWithin)
-	h.Security = []map[string][]string{{bearer: {}}}
+	h.Security = []map[string][]string{{bearer: {}}, {apiKey: {}}}
 	h.Errors = append(h.Errors, http.StatusUnauthorized)
-	h.Description = strings.TrimSpace(h.Description + "\n\nNeeds to be logged in.")
+	h.Extensions = map[string]any{}
+	needs := "Needs to be logged in, or an API key."
 	if permission != "" {
 		h.Errors = append(h.Errors, http.StatusForbidden)
-		h.Extensions = map[string]any{"x-permission": string(permission)}
-		h.Description = strings.TrimSuffix(h.Description, "Needs to be logged in.") + "Needs the permission `" + string(permission) + "`"
+		h.Extensions["x-permission"] = string(permission)
+		needs = "Needs the permission `" + string(permission) + "`"
 		if op.own {
 			h.Extensions["x-own"] = true
-			h.Description += "; without it callers reach what is their own"
+			needs += "; without it callers reach what is their own"
 		}
-		h.Description += "."
+		needs += "."
 	}
+	if op.person {
+		h.Security = h.Security[:1]
+		h.Errors = append(h.Errors, http.StatusForbidden)
+		h.Extensions["x-person"] = true
+		needs += " API keys are refused."
+		if permission == "" {
+			needs = "Needs to be logged in; API keys are refused."
+		}
+	}
+	h.Description = strings.TrimSpace(h.Description + "\n\n" + needs)
 	if op.accepts {
 		h.DefaultStatus = http.StatusAccepted
 		h.Errors = append(h.Errors, http.StatusConflict)
@@ -83,10 +103,7 @@ func secured[I, O any](
 			}},
 		}}
 	}
-	if op.own {
-		permission = "" // from here on it widens the reach and opens nothing
-	}
-	h.Middlewares = huma.Middlewares{s.authorize(permission)}
+	h.Middlewares = huma.Middlewares{s.authorize(permission, op)}
 	register(s, h, op.long, func(ctx context.Context, in *I) (*O, error) {
 		p, ok := ctx.Value(principalKey{}).(*rbac.Principal)
 		if !ok {
@@ -164,14 +181,14 @@ func (op operation) huma(bodyWithin time.Duration) huma.Operation {
 
 type principalKey struct{}
 
-// authorize admits callers who are known and hold the permission.
-func (s *Server) authorize(permission access.Permission) func(huma.Context, func(huma.Context)) {
+// authorize admits callers who are known and may call the operation. What lasts ends when they no longer may.
+func (s *Server) authorize(permission access.Permission, op operation) func(huma.Context, func(huma.Context)) {
 	return func(ctx huma.Context, next func(huma.Context)) {
-		p, err := s.authenticate(ctx.Context(), ctx.Header("Authorization"))
+		authorization, key := ctx.Header("Authorization"), ctx.Header(headerAPIKey)
+		p, err := s.authenticate(ctx.Context(), authorization, key)
 		err = s.countCaller(ctx, p, err)
-		if err == nil && !p.Can(permission) {
-			err = fault.New(fault.Forbidden, "permission.missing",
-				"This needs the permission %s, which your role does not have.", permission)
+		if err == nil {
+			err = op.admits(p, permission)
 		}
 		if err != nil {
 			abort(humagin.Unwrap(ctx), s.failed(ctx.Context(), err))
@@ -179,8 +196,35 @@ func (s *Server) authorize(permission access.Permission) func(huma.Context, func
 		}
 		r := requestOf(ctx.Context())
 		r.user = p.UserID.String()
-		actor := store.Actor{UserID: p.UserID, IP: r.ip, UserAgent: r.agent, RequestID: r.id}
-		next(huma.WithContext(ctx, store.WithActor(context.WithValue(ctx.Context(), principalKey{}, p), actor)))
+		actor := store.Actor{UserID: p.UserID, KeyID: p.KeyID, IP: r.ip, UserAgent: r.agent, RequestID: r.id}
+		known := store.WithActor(context.WithValue(ctx.Context(), principalKey{}, p), actor)
+		if op.long {
+			var done context.CancelFunc
+			known, done = s.Accounts.While(known, p.Tenant, func(ctx context.Context) error {
+				p, err := s.authenticate(ctx, authorization, key)
+				if err == nil {
+					err = op.admits(p, permission)
+				}
+				return err
+			})
+			defer done()
+		}
+		next(huma.WithContext(ctx, known))
+	}
+}
+
+// admits refuses callers who may not call the operation.
+func (op operation) admits(p *rbac.Principal, permission access.Permission) error {
+	switch {
+	case op.person && !p.IsPerson():
+		return fault.New(fault.Forbidden, "session.required", "This needs a person who has logged in. API keys cannot do it.")
+	case !p.MeantFor(permission) && permission != "":
+		return fault.New(fault.Forbidden, "permission.missing", "This needs the permission %s, which this API key is not meant for.", permission)
+	case !op.own && !p.Can(permission):
+		return fault.New(fault.Forbidden, "permission.missing",
+			"This needs the permission %s, which your role does not have.", permission)
+	default:
+		return nil
 	}
 }
 
@@ -190,7 +234,7 @@ func bearerToken(header string) (string, error) {
 	token = strings.TrimSpace(token)
 	if !strings.EqualFold(scheme, "Bearer") || token == "" {
 		return "", fault.New(fault.Unauthenticated, "token.missing",
-			"Log in and send the access token as \"Authorization: Bearer <token>\".")
+			"Log in and send the access token as \"Authorization: Bearer <token>\", or send an API key.")
 	}
 	return token, nil
 }

@@ -117,6 +117,8 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.router.Se
 // operations registers every operation of the API.
 func (s *Server) operations() {
 	s.authOperations()
+	s.sessionOperations()
+	s.apiKeyOperations()
 	s.agentConfigOperations()
 	s.agentOperations()
 	s.conversationOperations()
@@ -151,9 +153,16 @@ func (s *Server) describe() huma.Config {
 			Tags:    tags(),
 			Components: &huma.Components{
 				Schemas: registry,
-				SecuritySchemes: map[string]*huma.SecurityScheme{bearer: {
-					Type: "http", Scheme: "bearer", BearerFormat: "JWT", Description: "The access token that login and refresh answer.",
-				}},
+				SecuritySchemes: map[string]*huma.SecurityScheme{
+					bearer: {
+						Type: "http", Scheme: "bearer", BearerFormat: "JWT",
+						Description: "The access token that login and refresh answer, or an API key.",
+					},
+					apiKey: {
+						Type: "apiKey", In: "header", Name: headerAPIKey,
+						Description: "An API key. It does what its scopes name and its user may.",
+					},
+				},
 			},
 		},
 		Formats:       map[string]huma.Format{"application/json": huma.DefaultJSONFormat, "json": huma.DefaultJSONFormat},

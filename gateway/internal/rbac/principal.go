@@ -23,15 +23,43 @@ type Principal struct {
 	Projects []uuid.UUID
 	// Superuser runs the platform and may do everything.
 	Superuser bool
-	// Family is the login that the access token came from.
+	// Family is the login that the access token came from; zero for an API key.
 	Family uuid.UUID
-	// Expires is when the access token ends.
+	// KeyID is the API key that makes the request; zero for a person.
+	KeyID uuid.UUID
+	// Scopes bound what an API key may do of what its user may. Nil bounds nothing.
+	Scopes []access.Permission
+	// Expires is when the access token or the key ends, and with it what was opened with it.
 	Expires time.Time
 }
 
-// Can reports whether the caller holds the permission. The empty permission is held by everybody who is known.
+// Can reports whether the caller holds the permission: the user does, and the key that the request is made with is meant for it. The
+// empty permission is held by everybody who is known.
 func (p *Principal) Can(permission access.Permission) bool {
-	return p.Superuser || permission == "" || slices.Contains(p.Permissions, permission)
+	return permission == "" || p.MeantFor(permission) && (p.Superuser || slices.Contains(p.Permissions, permission))
+}
+
+// IsPerson reports whether the caller has logged in. Programs with an API key have not, and do not manage sessions, passwords and
+// keys.
+func (p *Principal) IsPerson() bool { return p.KeyID == uuid.Nil }
+
+// MeantFor reports whether the request may be made with what it is made with, whether the user holds the permission or not: a person
+// may try anything, an API key only what its scopes name.
+func (p *Principal) MeantFor(permission access.Permission) bool {
+	return p.Scopes == nil || slices.Contains(p.Scopes, permission)
+}
+
+// Lacks returns which of the permissions the caller cannot hand on: those it does not hold, and those that nobody knows.
+func (p *Principal) Lacks(permissions []access.Permission) []access.Permission {
+	shipped := access.Permissions()
+	return slices.DeleteFunc(slices.Clone(permissions), func(wanted access.Permission) bool {
+		return p.Can(wanted) && (slices.Contains(p.Permissions, wanted) || slices.Contains(shipped, wanted))
+	})
+}
+
+// SeesKeysOf reports whether the caller may see and delete the API keys of a user.
+func (p *Principal) SeesKeysOf(user uuid.UUID) bool {
+	return p.UserID == user || p.Can(access.APIKeysManage)
 }
 
 // Reach is which rows of a tenant a caller may see of a resource that has owners and projects.

@@ -78,3 +78,58 @@ func TestSuperuserHoldsEveryPermission(t *testing.T) {
 		t.Error("somebody without a role holds a permission")
 	}
 }
+
+func TestAKeyDoesWhatItsUserMayAndItsScopesName(t *testing.T) {
+	t.Parallel()
+	person := principal(t, access.Member)
+	key := *person
+	key.KeyID, key.Scopes = uuid.New(), []access.Permission{access.JobsRead, access.DocumentsUpload}
+	for permission, want := range map[access.Permission]bool{
+		access.JobsRead:        true,
+		access.DocumentsUpload: false, // not the user's
+		access.AgentsExecute:   false, // not in the scopes
+		"":                     true,
+	} {
+		if key.Can(permission) != want {
+			t.Errorf("%q: %v, want %v", permission, !want, want)
+		}
+	}
+	if !key.MeantFor(access.DocumentsUpload) || key.MeantFor(access.AgentsExecute) || !person.MeantFor(access.AgentsManage) {
+		t.Error("the scopes alone decide what a key is meant for")
+	}
+	if key.IsPerson() || !person.IsPerson() {
+		t.Error("a key is a person")
+	}
+	key.Scopes = []access.Permission{}
+	if key.Can(access.JobsRead) {
+		t.Error("a key without scopes can do something")
+	}
+}
+
+func TestOnlyWhatOneHoldsCanBeHandedOn(t *testing.T) {
+	t.Parallel()
+	wanted := []access.Permission{access.JobsRead, access.RolesManage, "made:up"}
+	for name, c := range map[string]struct {
+		p    *rbac.Principal
+		want []access.Permission
+	}{
+		"a Member":    {principal(t, access.Member), wanted[1:]},
+		"an Admin":    {principal(t, access.Admin), wanted[2:]},
+		"a superuser": {&rbac.Principal{Superuser: true}, wanted[2:]},
+	} {
+		if got := c.p.Lacks(wanted); !slices.Equal(got, c.want) {
+			t.Errorf("%s lacks %q, want %q", name, got, c.want)
+		}
+	}
+	if len(wanted) != 3 {
+		t.Error("the question was changed")
+	}
+}
+
+func TestKeysOfOthersNeedAPermission(t *testing.T) {
+	t.Parallel()
+	m, a := principal(t, access.Member), principal(t, access.Admin)
+	if !m.SeesKeysOf(m.UserID) || m.SeesKeysOf(a.UserID) || !a.SeesKeysOf(m.UserID) {
+		t.Error("keys are seen by others than their user and who manages keys")
+	}
+}
