@@ -63,7 +63,8 @@ func find(ctx context.Context, conn *pgx.Conn) (k Known, err error) {
 			(SELECT id::text FROM conversations c WHERE c.user_id = u.id ORDER BY message_count DESC, id LIMIT 1),
 			(SELECT project_id::text FROM project_members m JOIN projects p ON p.id = m.project_id
 				WHERE m.user_id = u.id AND p.name LIKE 'Measured%' ORDER BY project_id LIMIT 1),
-			(SELECT id::text FROM agent_configs a WHERE a.organization_id = u.organization_id AND a.name LIKE 'Measured%' ORDER BY id LIMIT 1)
+			(SELECT id::text FROM agent_configs a WHERE a.organization_id = u.organization_id AND a.name LIKE 'Measured%'
+				ORDER BY id LIMIT 1)
 		FROM users u WHERE u.email = 'member@acme.com'`).Scan(&k.User, &k.Conversation, &k.Project, &k.Agent)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return k, errors.New("load rows: there are no seeded users")

@@ -19,44 +19,51 @@ type listing struct {
 	paged bool
 }
 
+// The lists that are narrowed in many ways.
+const (
+	conversations = "/conversations"
+	documents     = "/documents"
+	auditLogs     = "/audit-logs"
+)
+
 // listings are all lists whose length grows with the rows. A new list, filter or order of them is a new line here.
 func listings() []listing {
 	return []listing{
-		{path: "/conversations", paged: true},
-		{path: "/conversations", query: "project_id={project}", paged: true},
-		{path: "/conversations", query: "agent_config_id={agent}"},
-		{path: "/conversations", query: "user_id={user}"},
-		{path: "/conversations", query: "is_archived=true"},
-		{path: "/conversations", query: "is_archived=false"},
-		{path: "/conversations", query: "sort=title"},
-		{path: "/conversations", query: "search={common}"},
-		{path: "/conversations", query: "search={rare}"},
-		{path: "/conversations", query: "search={absent}"},
+		{path: conversations, paged: true},
+		{path: conversations, query: "project_id={project}", paged: true},
+		{path: conversations, query: "agent_config_id={agent}"},
+		{path: conversations, query: "user_id={user}"},
+		{path: conversations, query: "is_archived=true"},
+		{path: conversations, query: "is_archived=false"},
+		{path: conversations, query: "sort=title"},
+		{path: conversations, query: "search={common}"},
+		{path: conversations, query: "search={rare}"},
+		{path: conversations, query: "search={absent}"},
 		{path: "/conversations/search", query: "query={common}", paged: true},
 		{path: "/conversations/search", query: "query={rare}"},
 		{path: "/conversations/search", query: "query={absent}"},
 		{path: "/conversations/{conversation}/messages", paged: true},
 		{path: "/conversations/{conversation}/messages", query: "role=user"},
 		{path: "/conversations/{conversation}/messages", query: "search={common}"},
-		{path: "/documents", paged: true},
-		{path: "/documents", query: "document_type={type}", paged: true},
-		{path: "/documents", query: "processing_status=failed"},
-		{path: "/documents", query: "processing_status=completed"},
-		{path: "/documents", query: "tag={tag}", paged: true},
-		{path: "/documents", query: "project_id={project}"},
-		{path: "/documents", query: "is_public=true"},
-		{path: "/documents", query: "sort=title"},
-		{path: "/documents", query: "search={common}", paged: true},
-		{path: "/documents", query: "search={rare}"},
-		{path: "/documents", query: "search={absent}"},
+		{path: documents, paged: true},
+		{path: documents, query: "document_type={type}", paged: true},
+		{path: documents, query: "processing_status=failed"},
+		{path: documents, query: "processing_status=completed"},
+		{path: documents, query: "tag={tag}", paged: true},
+		{path: documents, query: "project_id={project}"},
+		{path: documents, query: "is_public=true"},
+		{path: documents, query: "sort=title"},
+		{path: documents, query: "search={common}", paged: true},
+		{path: documents, query: "search={rare}"},
+		{path: documents, query: "search={absent}"},
 		{path: "/documents/by-type/{type}", paged: true},
-		{path: "/audit-logs", paged: true},
-		{path: "/audit-logs", query: "actor_id={user}", paged: true},
-		{path: "/audit-logs", query: "action={action}"},
-		{path: "/audit-logs", query: "resource_type=document"},
-		{path: "/audit-logs", query: "since={since}"},
-		{path: "/audit-logs", query: "until={until}"},
-		{path: "/audit-logs", query: "search={common}"},
+		{path: auditLogs, paged: true},
+		{path: auditLogs, query: "actor_id={user}", paged: true},
+		{path: auditLogs, query: "action={action}"},
+		{path: auditLogs, query: "resource_type=document"},
+		{path: auditLogs, query: "since={since}"},
+		{path: auditLogs, query: "until={until}"},
+		{path: auditLogs, query: "search={common}"},
 	}
 }
 
@@ -72,8 +79,8 @@ func (l listing) name() string {
 func (l listing) url(k rows.Known) string {
 	pairs := []string{
 		"{conversation}", k.Conversation, "{project}", k.Project, "{agent}", k.Agent, "{user}", k.User,
-		"{common}", rows.Common, "{rare}", rows.Rare, "{absent}", rows.Absent, "{type}", rows.Type, "{tag}", rows.Tag, "{action}", rows.Action,
-		"{since}", url.QueryEscape(k.Since), "{until}", url.QueryEscape(k.Until),
+		"{common}", rows.Common, "{rare}", rows.Rare, "{absent}", rows.Absent, "{type}", rows.Type, "{tag}", rows.Tag,
+		"{action}", rows.Action, "{since}", url.QueryEscape(k.Since), "{until}", url.QueryEscape(k.Until),
 	}
 	address := apiBase + l.path
 	if l.query != "" {

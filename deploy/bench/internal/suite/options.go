@@ -80,7 +80,8 @@ func parse(args []string, out io.Writer) (o Options, err error) {
 		return nil
 	})
 	flags.IntVar(&o.Rounds, "rounds", 3, "how often each side is measured, by turns")
-	flags.DurationVar(&o.Duration, "duration", 0, "how long a round lasts (default 5s for submit, 20s for latency, 3s for rest, 10s for login, 200ms for rows)")
+	flags.DurationVar(&o.Duration, "duration", 0,
+		"how long a round lasts (default 5s for submit, 20s for latency, 3s for rest, 10s for login, 200ms for rows)")
 	flags.IntVar(&o.Connections, "connections", 64, "submits or reads under way at once")
 	flags.IntVar(&o.Rate, "rate", 50, "jobs a second in the latency part")
 	flags.IntVar(&o.Cost, "bcrypt-cost", defaultCost, "of the passwords in the login part")

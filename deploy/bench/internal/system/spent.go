@@ -67,7 +67,7 @@ func family(parent int) (sum time.Duration, err error) {
 	}
 	own := fmt.Sprintf("/proc/%d/stat", parent)
 	for _, path := range stats {
-		stat, err := os.ReadFile(path) //nolint:gosec // a file of the kernel
+		stat, err := os.ReadFile(path)
 		if err != nil {
 			continue // it has just ended
 		}

@@ -119,7 +119,8 @@ func (s *System) environment(ctx context.Context, program string) (env []string,
 		env = append(env, blobs, "JWT_SECRET="+s.secret, "HTTP_ADDR="+listen)
 		// The limiter is in the way of every request, as it is in production; but nobody is refused.
 		for _, limit := range []string{
-			"LOGINS_PER_ACCOUNT", "LOGINS_PER_ADDRESS", "RATE_LIMIT_USER", "RATE_LIMIT_KEY", "RATE_LIMIT_ORGANIZATION", "RATE_LIMIT_ADDRESS",
+			"LOGINS_PER_ACCOUNT", "LOGINS_PER_ADDRESS", "RATE_LIMIT_USER", "RATE_LIMIT_KEY", "RATE_LIMIT_ORGANIZATION",
+			"RATE_LIMIT_ADDRESS",
 		} {
 			env = append(env, limit+"=10000000")
 		}
