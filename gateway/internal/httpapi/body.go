@@ -124,7 +124,7 @@ func plainBody(ctx huma.Context, next func(huma.Context)) {
 func isJSON(media string) bool {
 	media, _, _ = strings.Cut(media, ";")
 	media = strings.ToLower(strings.TrimSpace(media))
-	return media == "" || media == "application/json" || strings.HasSuffix(media, "+json")
+	return media == "" || strings.HasSuffix(media, "/json") || strings.HasSuffix(media, "+json")
 }
 
 func readBody(ctx huma.Context, r *http.Request) ([]byte, *Problem) {

@@ -2,6 +2,7 @@ package httpapi_test
 
 import (
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -11,6 +12,9 @@ import (
 
 	"github.com/google/uuid"
 )
+
+// RateLimit and RateLimit-Policy, in the spelling of http.Header.
+const rateLimit, rateLimitPolicy = "Ratelimit", "Ratelimit-Policy"
 
 // newcomer logs in as somebody whom no other test counts: the tests share a Redis, and the seeded users have the same ids everywhere.
 func newcomer(g *gateway) string {
@@ -49,10 +53,10 @@ func TestEveryAnswerSaysHowManyRequestsAreLeft(t *testing.T) {
 		status int
 	}{{"/v1/auth/me", 200}, {"/v1/jobs/" + nothing, 404}, {"/v1/jobs?limit=0", 422}} {
 		a := g.call(as, "GET", c.path, nil).wants(c.status)
-		if policy := a.header.Get("RateLimit-Policy"); policy != `"user";q=60;w=120, "organization";q=600;w=120` {
+		if policy := a.header.Get(rateLimitPolicy); policy != `"user";q=60;w=120, "organization";q=600;w=120` {
 			t.Errorf("%s: the policy is %q", c.path, policy)
 		}
-		state := a.header.Get("RateLimit")
+		state := a.header.Get(rateLimit)
 		if left, full := limitOf(t, state, "r"), limitOf(t, state, "t"); !strings.HasPrefix(state, `"user";`) ||
 			left < 58-i || left > 59-i || full < 1 || full > 10 {
 			t.Errorf("%s: the state is %q", c.path, state)
@@ -72,7 +76,7 @@ func TestTooManyRequestsAreRefusedAndTheOthersServed(t *testing.T) {
 		t.Errorf("refused with %s", refused.body)
 	}
 	after, err := strconv.Atoi(refused.header.Get("Retry-After"))
-	if state := refused.header.Get("RateLimit"); err != nil || after < 1 || after > 20 ||
+	if state := refused.header.Get(rateLimit); err != nil || after < 1 || after > 20 ||
 		!strings.HasPrefix(state, `"user";r=0;t=1`) { // 120 s less what the test took
 		t.Errorf("refused with Retry-After %q, RateLimit %q", refused.header.Get("Retry-After"), state)
 	}
@@ -91,7 +95,7 @@ func TestOrganizationIsLimitedAsAWhole(t *testing.T) {
 		SELECT gen_random_uuid(), organization_id, role_id, 'second@' || username || '.example', 'second' || username, password_hash
 		FROM users WHERE username = $1`, founder)
 	a := g.call("second"+founder, "GET", "/v1/auth/me", nil).wants(http.StatusTooManyRequests)
-	if state := a.header.Get("RateLimit"); !strings.HasPrefix(state, `"organization";r=0`) {
+	if state := a.header.Get(rateLimit); !strings.HasPrefix(state, `"organization";r=0`) {
 		t.Errorf("refused with RateLimit %q", state)
 	}
 }
@@ -104,7 +108,7 @@ func TestStrangersAreLimitedByTheirAddress(t *testing.T) {
 	}
 	network := "2001:db8:" + uuid.NewString()[:4] + ":" + uuid.NewString()[:4]
 	for i, host := range []string{"::1", "::2", "::3"} {
-		if state := from(network + host).wants(401).header.Get("RateLimit"); limitOf(t, state, "r") != 3-i {
+		if state := from(network + host).wants(401).header.Get(rateLimit); limitOf(t, state, "r") != 3-i {
 			t.Errorf("request %d: RateLimit is %q", i, state)
 		}
 	}
@@ -127,10 +131,10 @@ func TestRefusedLoginSaysWhichLimitItMet(t *testing.T) {
 	guess().wants(401)
 	guess().wants(401)
 	refused := guess().wants(http.StatusTooManyRequests)
-	if policy := refused.header.Get("RateLimit-Policy"); policy != `"login.account";q=2;w=120` {
+	if policy := refused.header.Get(rateLimitPolicy); policy != `"login.account";q=2;w=120` {
 		t.Errorf("the policy is %q", policy)
 	}
-	if state := refused.header.Get("RateLimit"); limitOf(t, state, "r") != 0 || limitOf(t, state, "t") < 100 {
+	if state := refused.header.Get(rateLimit); limitOf(t, state, "r") != 0 || limitOf(t, state, "t") < 100 {
 		t.Errorf("the state is %q", state)
 	}
 }
@@ -184,14 +188,15 @@ func TestRedisAwayRefusesOnlyWhatFailsClosed(t *testing.T) {
 			[]string{"LOGIN_LIMITS_FAIL_CLOSED", "true"}, 503, 401, []string{`"failed_open",rule="address"`, `"failed_closed",rule="login.account"`},
 		},
 		"all but logins": {
-			[]string{"RATE_LIMIT_FAIL_CLOSED", "true", "LOGIN_LIMITS_FAIL_CLOSED", "false", "RATE_LIMIT_ADDRESS", "0"}, 200, 503,
+			[]string{"RATE_LIMIT_FAIL_CLOSED", "true", "LOGIN_LIMITS_FAIL_CLOSED", "false", "RATE_LIMIT_ADDRESS", "0"},
+			200, 503,
 			[]string{`"failed_closed",rule="user"`, `"failed_open",rule="login.account"`},
 		},
 		"everything": {[]string{"RATE_LIMIT_FAIL_CLOSED", "true"}, 503, 503, []string{`"failed_closed",rule="address"`}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			g := start(t, append(away[:len(away):len(away)], c.settings...)...)
+			g := start(t, slices.Concat(away, c.settings)...)
 			caller := "" // whoever could not log in
 			if c.login == 200 {
 				caller = member

@@ -78,7 +78,7 @@ func (s *jsonScan) value() *Problem {
 	case c == '-' || isDigit(c):
 		return s.number()
 	default:
-		for _, word := range [...]string{"true", "false", "null"} {
+		for word := range strings.SplitSeq("true false null", " ") {
 			if bytes.HasPrefix(s.data[s.at:], []byte(word)) {
 				s.at += len(word)
 				return nil
@@ -106,7 +106,8 @@ func (s *jsonScan) object() *Problem {
 		}
 		s.path[s.depth] = jsonStep{key: key, index: -1}
 		s.depth++
-		if s.seen(outer, &many, key) {
+		again := false
+		if again, many = s.seen(outer, many, key); again {
 			return s.malformed("expected each key once, in one spelling")
 		}
 		if s.space(); s.peek() != ':' {
@@ -295,30 +296,30 @@ func isDigit(c byte) bool { return c >= '0' && c <= '9' }
 const fewKeys = 16
 
 // seen notes a key of the object whose keys begin at outer, and reports whether it stood there already. Objects with more than
-// a few keys note them in many.
-func (s *jsonScan) seen(outer int, many *map[string]bool, at span) bool {
+// a few keys note them in a map, which is nil before.
+func (s *jsonScan) seen(outer int, many map[string]bool, at span) (again bool, noted map[string]bool) {
 	key := s.key(at)
-	if *many != nil {
+	if many != nil {
 		name := fold(key)
-		before := (*many)[name]
-		(*many)[name] = true
-		return before
+		again = many[name]
+		many[name] = true
+		return again, many
 	}
 	for _, k := range s.keys[outer:s.held] {
 		if bytes.EqualFold(s.key(k), key) {
-			return true
+			return true, nil
 		}
 	}
 	if s.held < len(s.keys) && s.held-outer < fewKeys {
 		s.keys[s.held] = at
 		s.held++
-		return false
+		return false, nil
 	}
-	*many = map[string]bool{fold(key): true}
+	many = map[string]bool{fold(key): true}
 	for _, k := range s.keys[outer:s.held] {
-		(*many)[fold(s.key(k))] = true
+		many[fold(s.key(k))] = true
 	}
-	return false
+	return false, many
 }
 
 // fold gives keys that bytes.EqualFold takes for equal the same form.

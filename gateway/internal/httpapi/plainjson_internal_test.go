@@ -133,7 +133,7 @@ func FuzzCheckJSONTakesNoMoreThanTheDecoder(f *testing.F) {
 const smallBody = `{"name":"Document Analyzer","description":"Answers from the documents of the project","agent_type":"analyzer",
 	"llm_config":{"provider":"gemini","model":"gemini-2.5-flash","temperature":0.2},"tools":["document_search","calculator"]}`
 
-func TestSmallBodiesAreCheckedWithoutAllocating(t *testing.T) { //nolint:paralleltest // other tests would allocate, too
+func TestSmallBodiesAreCheckedWithoutAllocating(t *testing.T) {
 	body := []byte(smallBody)
 	if n := testing.AllocsPerRun(100, func() { _ = checkJSON(body) }); n != 0 {
 		t.Errorf("%v allocations", n)
