@@ -123,7 +123,7 @@ func (c *Client) ActivateAgentConfig(ctx context.Context, id string, options ...
 	return call[AgentConfig](ctx, c, request{method: "POST", path: at("/api/v1/agent-configs/", id, "/activate")}, options)
 }
 
-// AgentType: the values of one or more fields. Others may come with a later server.
+// AgentType: what kind of agent it is. Others may come with a later server.
 type AgentType string
 
 // The values of [AgentType].
@@ -140,52 +140,80 @@ const (
 
 // AgentConfig is what [Client.CreateAgentConfig], [Client.GetAgentConfig], [Client.PutAgentConfig] and others answer.
 type AgentConfig struct {
-	ID             string         `json:"id"`
-	AgentMetadata  map[string]any `json:"agent_metadata"`
-	AgentType      AgentType      `json:"agent_type"`
-	Description    string         `json:"description"`
-	IsActive       bool           `json:"is_active"`
-	IsDefault      bool           `json:"is_default"`
-	KnowledgeBases []any          `json:"knowledge_bases"`
-	LLMConfig      LLMConfig      `json:"llm_config"`
+	// The id; it never changes.
+	ID string `json:"id"`
+	// Anything the client wants to keep with the agent.
+	AgentMetadata map[string]any `json:"agent_metadata"`
+	// What kind of agent it is.
+	AgentType AgentType `json:"agent_type"`
+	// What it is for, in words.
+	Description string `json:"description"`
+	// Whether it is in use; deleting clears it.
+	IsActive bool `json:"is_active"`
+	// Whether it is the one to use where none is named.
+	IsDefault bool `json:"is_default"`
+	// What else the agent relies on; kept for the client.
+	KnowledgeBases []any `json:"knowledge_bases"`
+	// Which model the agent uses, and how.
+	LLMConfig LLMConfig `json:"llm_config"`
 	// llm_config.model; empty means the platform's default.
 	LLMModel string `json:"llm_model"`
 	// llm_config.max_tokens.
-	MaxTokens      *int           `json:"max_tokens"`
-	Name           string         `json:"name"`
-	OrganizationID string         `json:"organization_id"`
-	Parameters     map[string]any `json:"parameters"`
+	MaxTokens *int `json:"max_tokens"`
+	// What it is called.
+	Name string `json:"name"`
+	// The organization that it belongs to.
+	OrganizationID string `json:"organization_id"`
+	// Settings of the agent's own; kept for the client.
+	Parameters map[string]any `json:"parameters"`
 	// Null: the agent serves the whole organization.
-	ProjectID    *string `json:"project_id"`
-	SystemPrompt string  `json:"system_prompt"`
+	ProjectID *string `json:"project_id"`
+	// What the agent is told before anything else.
+	SystemPrompt string `json:"system_prompt"`
 	// llm_config.temperature.
 	Temperature *float64 `json:"temperature"`
 	// The enabled tools of tools_config.
-	Tools       []string     `json:"tools"`
+	Tools []string `json:"tools"`
+	// Which tools the agent may use, and how.
 	ToolsConfig []ToolConfig `json:"tools_config"`
-	Version     int          `json:"version"`
-	CreatedAt   time.Time    `json:"created_at"`
-	UpdatedAt   time.Time    `json:"updated_at"`
+	// How often it has changed, counted from 1.
+	Version int `json:"version"`
+	// When it was made.
+	CreatedAt time.Time `json:"created_at"`
+	// When it last changed.
+	UpdatedAt time.Time `json:"updated_at"`
 }
 
 // AgentConfigChange is what [Client.PutAgentConfig] and [Client.UpdateAgentConfig] take.
 type AgentConfigChange struct {
-	AgentMetadata  map[string]any `json:"agent_metadata,omitzero"`
-	AgentType      *AgentType     `json:"agent_type,omitzero"`
-	Description    *string        `json:"description,omitzero"`
-	IsActive       *bool          `json:"is_active,omitzero"`
-	IsDefault      *bool          `json:"is_default,omitzero"`
-	KnowledgeBases []any          `json:"knowledge_bases,omitzero"`
+	// Anything the client wants to keep with the agent.
+	AgentMetadata map[string]any `json:"agent_metadata,omitzero"`
+	// What kind of agent it is.
+	AgentType *AgentType `json:"agent_type,omitzero"`
+	// What it is for, in words.
+	Description *string `json:"description,omitzero"`
+	// Whether it is in use; deleting clears it.
+	IsActive *bool `json:"is_active,omitzero"`
+	// Whether it is the one to use where none is named.
+	IsDefault *bool `json:"is_default,omitzero"`
+	// What else the agent relies on; kept for the client.
+	KnowledgeBases []any `json:"knowledge_bases,omitzero"`
 	// Replaces the whole.
-	LLMConfig  *LLMConfig     `json:"llm_config,omitzero"`
-	LLMModel   *string        `json:"llm_model,omitzero"`
-	MaxTokens  *int           `json:"max_tokens,omitzero"`
-	Name       *string        `json:"name,omitzero"`
+	LLMConfig *LLMConfig `json:"llm_config,omitzero"`
+	// The same as llm_config.model.
+	LLMModel *string `json:"llm_model,omitzero"`
+	// The same as llm_config.max_tokens.
+	MaxTokens *int `json:"max_tokens,omitzero"`
+	// What it is called.
+	Name *string `json:"name,omitzero"`
+	// Settings of the agent's own; kept for the client.
 	Parameters map[string]any `json:"parameters,omitzero"`
 	// Null: the agent serves the whole organization.
-	ProjectID    Nullable[string] `json:"project_id,omitzero"`
-	SystemPrompt *string          `json:"system_prompt,omitzero"`
-	Temperature  *float64         `json:"temperature,omitzero"`
+	ProjectID Nullable[string] `json:"project_id,omitzero"`
+	// What the agent is told before anything else.
+	SystemPrompt *string `json:"system_prompt,omitzero"`
+	// The same as llm_config.temperature.
+	Temperature *float64 `json:"temperature,omitzero"`
 	// The enabled tools; their settings stay.
 	Tools []string `json:"tools,omitzero"`
 	// Replaces the whole.
@@ -219,22 +247,36 @@ func (v *LLMConfig) UnmarshalJSON(data []byte) (err error) {
 
 // NewAgentConfig is what [Client.CreateAgentConfig] takes.
 type NewAgentConfig struct {
-	AgentMetadata  map[string]any `json:"agent_metadata,omitzero"`
-	AgentType      AgentType      `json:"agent_type,omitzero"`
-	Description    string         `json:"description,omitzero"`
-	IsDefault      bool           `json:"is_default,omitzero"`
-	KnowledgeBases []any          `json:"knowledge_bases,omitzero"`
-	LLMConfig      *LLMConfig     `json:"llm_config,omitzero"`
-	LLMModel       string         `json:"llm_model,omitzero"`
-	MaxTokens      int            `json:"max_tokens,omitzero"`
-	Name           string         `json:"name"`
-	Parameters     map[string]any `json:"parameters,omitzero"`
+	// Anything the client wants to keep with the agent.
+	AgentMetadata map[string]any `json:"agent_metadata,omitzero"`
+	// What kind of agent it is.
+	AgentType AgentType `json:"agent_type,omitzero"`
+	// What it is for, in words.
+	Description string `json:"description,omitzero"`
+	// Whether it is the one to use where none is named.
+	IsDefault bool `json:"is_default,omitzero"`
+	// What else the agent relies on; kept for the client.
+	KnowledgeBases []any `json:"knowledge_bases,omitzero"`
+	// Which model the agent uses, and how.
+	LLMConfig *LLMConfig `json:"llm_config,omitzero"`
+	// The same as llm_config.model.
+	LLMModel string `json:"llm_model,omitzero"`
+	// The same as llm_config.max_tokens.
+	MaxTokens int `json:"max_tokens,omitzero"`
+	// What it is called.
+	Name string `json:"name"`
+	// Settings of the agent's own; kept for the client.
+	Parameters map[string]any `json:"parameters,omitzero"`
 	// Without it the agent serves the whole organization.
-	ProjectID    *string      `json:"project_id,omitzero"`
-	SystemPrompt string       `json:"system_prompt,omitzero"`
-	Temperature  *float64     `json:"temperature,omitzero"`
-	Tools        []string     `json:"tools,omitzero"`
-	ToolsConfig  []ToolConfig `json:"tools_config,omitzero"`
+	ProjectID *string `json:"project_id,omitzero"`
+	// What the agent is told before anything else.
+	SystemPrompt string `json:"system_prompt,omitzero"`
+	// The same as llm_config.temperature.
+	Temperature *float64 `json:"temperature,omitzero"`
+	// The names of the tools that the agent may use.
+	Tools []string `json:"tools,omitzero"`
+	// Which tools the agent may use, and how.
+	ToolsConfig []ToolConfig `json:"tools_config,omitzero"`
 }
 
 // ToolConfig is a part of [AgentConfig], [AgentConfigChange] and [NewAgentConfig].

@@ -4,14 +4,92 @@ package client
 
 import (
 	"context"
+	"iter"
+	"net/url"
 	"time"
 )
 
+// ListAPIKeysParams are the parameters of [Client.ListAPIKeys]. Those with their zero value are not sent.
+type ListAPIKeysParams struct {
+	// How many items to answer at most.
+	Limit int
+	// The next_cursor of the page before; the other parameters stay as they were.
+	Cursor string
+	// How many items to leave out, instead of a cursor; then total is answered, too.
+	Skip *int
+	// The order; a dash puts the largest first. Without it newest first. One of name, -name, created_at, -created_at.
+	Sort string
+	// Only keys of this user. Without it one's own; others' need api_keys:manage.
+	UserID string
+}
+
+func (p *ListAPIKeysParams) query() url.Values {
+	q := query{}
+	q.set("limit", p.Limit)
+	q.set("cursor", p.Cursor)
+	q.set("skip", p.Skip)
+	q.set("sort", p.Sort)
+	q.set("user_id", p.UserID)
+	return url.Values(q)
+}
+
+// ListAPIKeys: list API keys.
+//
+// Needs the permission `api_keys:manage`; without it callers reach what is their own.
+//
+//	GET /api/v1/auth/api-keys
+func (c *Client) ListAPIKeys(ctx context.Context, params ListAPIKeysParams, options ...CallOption) (*Page[APIKey], error) {
+	return call[Page[APIKey]](ctx, c, request{method: "GET", path: "/api/v1/auth/api-keys", query: params.query()}, options)
+}
+
+// AllAPIKeys yields what [Client.ListAPIKeys] lists, page after page; params.Limit is the size of a page. An error ends
+// it.
+func (c *Client) AllAPIKeys(ctx context.Context, params ListAPIKeysParams, options ...CallOption) iter.Seq2[APIKey, error] {
+	return every(position{cursor: params.Cursor, skip: params.Skip}, func(from position) (*Page[APIKey], error) {
+		params.Cursor = from.cursor
+		params.Skip = from.skip
+		return c.ListAPIKeys(ctx, params, options...)
+	})
+}
+
+// CreateAPIKey: make an API key.
+//
+// The key is in this answer and nowhere else: only its hash is kept. Send it as `Authorization: Bearer ck_...` or as
+// `X-API-Key`. It may do what its scopes name, as far as its user may at that moment. There is no `Idempotency-Key`,
+// because the answer, a secret, is not kept: if it is lost, delete the key and make another.
+//
+// Needs to be logged in; API keys are refused.
+//
+//	POST /api/v1/auth/api-keys
+func (c *Client) CreateAPIKey(ctx context.Context, in NewAPIKey, options ...CallOption) (*MadeAPIKey, error) {
+	return call[MadeAPIKey](ctx, c, request{method: "POST", path: "/api/v1/auth/api-keys", body: in}, options)
+}
+
+// GetAPIKey: read an API key.
+//
+// Needs the permission `api_keys:manage`; without it callers reach what is their own.
+//
+//	GET /api/v1/auth/api-keys/{id}
+func (c *Client) GetAPIKey(ctx context.Context, id string, options ...CallOption) (*APIKey, error) {
+	return call[APIKey](ctx, c, request{method: "GET", path: at("/api/v1/auth/api-keys/", id)}, options)
+}
+
+// DeleteAPIKey: delete an API key.
+//
+// It is no longer good from then on.
+//
+// Needs the permission `api_keys:manage`; without it callers reach what is their own. API keys are refused.
+//
+//	DELETE /api/v1/auth/api-keys/{id}
+func (c *Client) DeleteAPIKey(ctx context.Context, id string, options ...CallOption) error {
+	return c.do(ctx, request{method: "DELETE", path: at("/api/v1/auth/api-keys/", id)}, options, func(int) any { return nil })
+}
+
 // ChangePassword: change one's password.
 //
-// Ends all other sessions.
+// Ends all other sessions at once. API keys stay as they are.
 //
-// Needs to be logged in.
+// Needs to be logged in; API keys are refused.
 //
 //	POST /api/v1/auth/change-password
 func (c *Client) ChangePassword(ctx context.Context, in PasswordChange, options ...CallOption) (*Notice, error) {
@@ -27,9 +105,9 @@ func (c *Client) login(ctx context.Context, in Credentials, options ...CallOptio
 
 // logout: end the session.
 //
-// Its refresh tokens are no longer good.
+// Its access and refresh tokens are no longer good.
 //
-// Needs to be logged in.
+// Needs to be logged in; API keys are refused.
 //
 //	POST /api/v1/auth/logout
 func (c *Client) logout(ctx context.Context, options ...CallOption) (*Notice, error) {
@@ -38,7 +116,7 @@ func (c *Client) logout(ctx context.Context, options ...CallOption) (*Notice, er
 
 // GetMe: read one's own account.
 //
-// Needs to be logged in.
+// Needs to be logged in, or an API key.
 //
 //	GET /api/v1/auth/me
 func (c *Client) GetMe(ctx context.Context, options ...CallOption) (*User, error) {
@@ -64,10 +142,98 @@ func (c *Client) register(ctx context.Context, in Registration, options ...CallO
 	return call[LoggedIn](ctx, c, request{method: "POST", path: "/api/v1/auth/register", public: true, body: in}, options)
 }
 
+// ListSessionsParams are the parameters of [Client.ListSessions]. Those with their zero value are not sent.
+type ListSessionsParams struct {
+	// How many items to answer at most.
+	Limit int
+	// The next_cursor of the page before; the other parameters stay as they were.
+	Cursor string
+	// How many items to leave out, instead of a cursor; then total is answered, too.
+	Skip *int
+}
+
+func (p *ListSessionsParams) query() url.Values {
+	q := query{}
+	q.set("limit", p.Limit)
+	q.set("cursor", p.Cursor)
+	q.set("skip", p.Skip)
+	return url.Values(q)
+}
+
+// ListSessions: list one's sessions.
+//
+// Newest first: the logins that can still be used.
+//
+// Needs to be logged in; API keys are refused.
+//
+//	GET /api/v1/auth/sessions
+func (c *Client) ListSessions(ctx context.Context, params ListSessionsParams, options ...CallOption) (*Page[Session], error) {
+	return call[Page[Session]](ctx, c, request{method: "GET", path: "/api/v1/auth/sessions", query: params.query()}, options)
+}
+
+// AllSessions yields what [Client.ListSessions] lists, page after page; params.Limit is the size of a page. An error ends
+// it.
+func (c *Client) AllSessions(ctx context.Context, params ListSessionsParams, options ...CallOption) iter.Seq2[Session, error] {
+	return every(position{cursor: params.Cursor, skip: params.Skip}, func(from position) (*Page[Session], error) {
+		params.Cursor = from.cursor
+		params.Skip = from.skip
+		return c.ListSessions(ctx, params, options...)
+	})
+}
+
+// DeleteSessions: end all of one's other sessions.
+//
+// All but the session of the request. API keys stay as they are.
+//
+// Needs to be logged in; API keys are refused.
+//
+//	DELETE /api/v1/auth/sessions
+func (c *Client) DeleteSessions(ctx context.Context, options ...CallOption) error {
+	return c.do(ctx, request{method: "DELETE", path: "/api/v1/auth/sessions"}, options, func(int) any { return nil })
+}
+
+// DeleteSession: end one of one's sessions.
+//
+// Its access and refresh tokens are no longer good.
+//
+// Needs to be logged in; API keys are refused.
+//
+//	DELETE /api/v1/auth/sessions/{id}
+func (c *Client) DeleteSession(ctx context.Context, id string, options ...CallOption) error {
+	return c.do(ctx, request{method: "DELETE", path: at("/api/v1/auth/sessions/", id)}, options, func(int) any { return nil })
+}
+
+// APIKey is what [Client.GetAPIKey] answers.
+type APIKey struct {
+	// The key's id.
+	ID string `json:"id"`
+	// When it ends; null if never.
+	ExpiresAt *time.Time `json:"expires_at"`
+	// When it was last used, to the minute; null if never.
+	LastUsedAt *time.Time `json:"last_used_at"`
+	// Where it was last used from.
+	LastUsedIP string `json:"last_used_ip"`
+	// What it is for.
+	Name string `json:"name"`
+	// The organization it works in.
+	OrganizationID string `json:"organization_id"`
+	// The beginning of the key, to tell it from others.
+	Prefix string `json:"prefix"`
+	// The permissions that it may use, as far as its user holds them.
+	Scopes []string `json:"scopes"`
+	// The user in whose name it works.
+	UserID string `json:"user_id"`
+	// When it was made.
+	CreatedAt time.Time `json:"created_at"`
+	// When it was last changed.
+	UpdatedAt time.Time `json:"updated_at"`
+}
+
 // Credentials is what [Client.login] takes.
 type Credentials struct {
 	// The same; one of the two is needed.
-	Email    string `json:"email,omitzero"`
+	Email string `json:"email,omitzero"`
+	// The password.
 	Password string `json:"password"`
 	// Username or email address.
 	Username string `json:"username,omitzero"`
@@ -79,8 +245,47 @@ type LoggedIn struct {
 	User   User   `json:"user"`
 }
 
+// MadeAPIKey is what [Client.CreateAPIKey] answers.
+type MadeAPIKey struct {
+	// The key's id.
+	ID string `json:"id"`
+	// When it ends; null if never.
+	ExpiresAt *time.Time `json:"expires_at"`
+	// The key itself. It is shown this once, so keep it now.
+	Key string `json:"key"`
+	// When it was last used, to the minute; null if never.
+	LastUsedAt *time.Time `json:"last_used_at"`
+	// Where it was last used from.
+	LastUsedIP string `json:"last_used_ip"`
+	// What it is for.
+	Name string `json:"name"`
+	// The organization it works in.
+	OrganizationID string `json:"organization_id"`
+	// The beginning of the key, to tell it from others.
+	Prefix string `json:"prefix"`
+	// The permissions that it may use, as far as its user holds them.
+	Scopes []string `json:"scopes"`
+	// The user in whose name it works.
+	UserID string `json:"user_id"`
+	// When it was made.
+	CreatedAt time.Time `json:"created_at"`
+	// When it was last changed.
+	UpdatedAt time.Time `json:"updated_at"`
+}
+
+// NewAPIKey is what [Client.CreateAPIKey] takes.
+type NewAPIKey struct {
+	// When it ends; never when left out or null.
+	ExpiresAt *time.Time `json:"expires_at,omitzero"`
+	// What it is for.
+	Name string `json:"name"`
+	// The permissions that it may use; only such as you hold.
+	Scopes []string `json:"scopes"`
+}
+
 // Notice is what [Client.ChangePassword] and [Client.logout] answer.
 type Notice struct {
+	// What happened, for people.
 	Message string `json:"message"`
 }
 
@@ -88,6 +293,7 @@ type Notice struct {
 type PasswordChange struct {
 	// The new password again.
 	ConfirmPassword string `json:"confirm_password"`
+	// The password as it is.
 	CurrentPassword string `json:"current_password"`
 	// At least 8 characters, at most 72 bytes.
 	NewPassword string `json:"new_password"`
@@ -95,6 +301,7 @@ type PasswordChange struct {
 
 // RefreshRequest is what [Client.refresh] takes.
 type RefreshRequest struct {
+	// The refresh token.
 	RefreshToken string `json:"refresh_token"`
 }
 
@@ -106,14 +313,17 @@ type Refreshed struct {
 	ExpiresIn int `json:"expires_in"`
 	// Exchange it for new tokens; it is good for one exchange.
 	RefreshToken string `json:"refresh_token"`
-	TokenType    string `json:"token_type"`
+	// How to send the token.
+	TokenType string `json:"token_type"`
 	// The same again, as login answers them.
 	Tokens Tokens `json:"tokens"`
 }
 
 // Registration is what [Client.register] takes.
 type Registration struct {
-	Email    string `json:"email"`
+	// The email address, which is also good for logging in.
+	Email string `json:"email"`
+	// The name as people say it.
 	FullName string `json:"full_name,omitzero"`
 	// Join this organization, if it takes registrations.
 	OrganizationID *string `json:"organization_id,omitzero"`
@@ -121,7 +331,26 @@ type Registration struct {
 	OrganizationName *string `json:"organization_name,omitzero"`
 	// At least 8 characters, at most 72 bytes.
 	Password string `json:"password"`
+	// The name to log in with.
 	Username string `json:"username"`
+}
+
+// Session is a part of [Page].
+type Session struct {
+	// The session's id.
+	ID string `json:"id"`
+	// Whether the request was made in this session.
+	Current bool `json:"current"`
+	// When it ends unless it is refreshed.
+	ExpiresAt time.Time `json:"expires_at"`
+	// Where it was last refreshed from.
+	IP string `json:"ip"`
+	// When its tokens were last refreshed.
+	LastUsed time.Time `json:"last_used"`
+	// The client, as it calls itself.
+	UserAgent string `json:"user_agent"`
+	// When its user logged in.
+	CreatedAt time.Time `json:"created_at"`
 }
 
 // Tokens is a part of [LoggedIn] and [Refreshed].
@@ -132,32 +361,50 @@ type Tokens struct {
 	ExpiresIn int `json:"expires_in"`
 	// Exchange it for new tokens; it is good for one exchange.
 	RefreshToken string `json:"refresh_token"`
-	TokenType    string `json:"token_type"`
+	// How to send the token.
+	TokenType string `json:"token_type"`
 }
 
 // User is what [Client.GetMe] answers.
 type User struct {
-	ID             string     `json:"id"`
-	AvatarURL      string     `json:"avatar_url"`
-	Bio            string     `json:"bio"`
-	Email          string     `json:"email"`
-	EmailVerified  bool       `json:"email_verified"`
-	FullName       string     `json:"full_name"`
-	IsActive       bool       `json:"is_active"`
-	IsSuperuser    bool       `json:"is_superuser"`
-	IsVerified     bool       `json:"is_verified"`
-	LastActivity   *time.Time `json:"last_activity"`
-	LastLogin      *time.Time `json:"last_login"`
-	OrganizationID string     `json:"organization_id"`
+	// The id; it never changes.
+	ID string `json:"id"`
+	// Where a picture of the user is.
+	AvatarURL string `json:"avatar_url"`
+	// What the user says about himself.
+	Bio string `json:"bio"`
+	// The email address, which is also good for logging in.
+	Email string `json:"email"`
+	// Whether the email address was confirmed.
+	EmailVerified bool `json:"email_verified"`
+	// The name as people say it.
+	FullName string `json:"full_name"`
+	// Whether it is in use; deleting clears it.
+	IsActive bool `json:"is_active"`
+	// Whether the user runs the platform.
+	IsSuperuser bool `json:"is_superuser"`
+	// Whether an Admin has confirmed the account.
+	IsVerified bool `json:"is_verified"`
+	// When the user was last seen; null before the first time.
+	LastActivity *time.Time `json:"last_activity"`
+	// When the user last logged in; null before the first time.
+	LastLogin *time.Time `json:"last_login"`
+	// The organization that it belongs to.
+	OrganizationID string `json:"organization_id"`
 	// What the role allows.
 	Permissions []string `json:"permissions"`
 	// The projects the user is a member of.
 	ProjectIDs []string `json:"project_ids"`
 	// The role's name; empty without a role.
-	Role             string    `json:"role"`
-	RoleID           *string   `json:"role_id"`
-	TwoFactorEnabled bool      `json:"two_factor_enabled"`
-	Username         string    `json:"username"`
-	CreatedAt        time.Time `json:"created_at"`
-	UpdatedAt        time.Time `json:"updated_at"`
+	Role string `json:"role"`
+	// The role, which holds the permissions.
+	RoleID *string `json:"role_id"`
+	// Whether logging in takes a second factor.
+	TwoFactorEnabled bool `json:"two_factor_enabled"`
+	// The name to log in with.
+	Username string `json:"username"`
+	// When it was made.
+	CreatedAt time.Time `json:"created_at"`
+	// When it last changed.
+	UpdatedAt time.Time `json:"updated_at"`
 }

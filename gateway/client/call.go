@@ -121,8 +121,8 @@ func (c *Client) do(ctx context.Context, r request, options []CallOption, into f
 	if target == nil {
 		return nil
 	}
-	if err := json.NewDecoder(io.LimitReader(resp.Body, maxAnswer)).Decode(target); err != nil { //nolint:contextcheck // the cause is that of the attempt
-		if cause := context.Cause(resp.Request.Context()); cause != nil {
+	if err := json.NewDecoder(io.LimitReader(resp.Body, maxAnswer)).Decode(target); err != nil {
+		if cause := context.Cause(resp.Request.Context()); cause != nil { //nolint:contextcheck // that of the attempt ends with its time
 			err = cause
 		}
 		return fmt.Errorf("%s %s: read the answer: %w", r.method, r.path, err)

@@ -159,7 +159,7 @@ func (c *Client) GetMessage(ctx context.Context, id string, messageID string, op
 	return call[Message](ctx, c, request{method: "GET", path: at("/api/v1/conversations/", id, "/messages/", messageID)}, options)
 }
 
-// MessageRole: the values of one or more fields. Others may come with a later server.
+// MessageRole: who says it. Others may come with a later server.
 type MessageRole string
 
 // The values of [MessageRole].
@@ -172,52 +172,77 @@ const (
 
 // Conversation is what [Client.CreateConversation] and [Client.GetConversation] answer.
 type Conversation struct {
+	// The id; it never changes.
 	ID string `json:"id"`
 	// The agent that answers.
-	AgentConfigID *string        `json:"agent_config_id"`
-	Context       map[string]any `json:"context"`
-	ConvMetadata  map[string]any `json:"conv_metadata"`
-	Description   string         `json:"description"`
-	IsActive      bool           `json:"is_active"`
-	IsArchived    bool           `json:"is_archived"`
-	MessageCount  int            `json:"message_count"`
-	ProjectID     *string        `json:"project_id"`
-	Title         string         `json:"title"`
+	AgentConfigID *string `json:"agent_config_id"`
+	// What the agent should know about the conversation; kept for the client.
+	Context map[string]any `json:"context"`
+	// Anything the client wants to keep with the conversation.
+	ConvMetadata map[string]any `json:"conv_metadata"`
+	// What it is for, in words.
+	Description string `json:"description"`
+	// Whether it is in use; deleting clears it.
+	IsActive bool `json:"is_active"`
+	// Whether it was put away.
+	IsArchived bool `json:"is_archived"`
+	// How many messages there are.
+	MessageCount int `json:"message_count"`
+	// The project that it belongs to; null for the whole organization.
+	ProjectID *string `json:"project_id"`
+	// What it is called.
+	Title string `json:"title"`
 	// Whose it is.
-	UserID    string    `json:"user_id"`
+	UserID string `json:"user_id"`
+	// When it was made.
 	CreatedAt time.Time `json:"created_at"`
+	// When it last changed.
 	UpdatedAt time.Time `json:"updated_at"`
 }
 
 // Message is what [Client.CreateMessage] and [Client.GetMessage] answer.
 type Message struct {
-	ID             string `json:"id"`
-	Content        string `json:"content"`
+	// The id; it never changes.
+	ID string `json:"id"`
+	// The text.
+	Content string `json:"content"`
+	// The conversation.
 	ConversationID string `json:"conversation_id"`
 	// Of an answer: model, finish_reason, citations and job_id.
-	MsgMetadata      map[string]any `json:"msg_metadata"`
-	ProcessingTimeMS int            `json:"processing_time_ms"`
-	Role             MessageRole    `json:"role"`
-	TokensUsed       int            `json:"tokens_used"`
-	CreatedAt        time.Time      `json:"created_at"`
-	UpdatedAt        time.Time      `json:"updated_at"`
+	MsgMetadata map[string]any `json:"msg_metadata"`
+	// How long the answer took, in milliseconds.
+	ProcessingTimeMS int `json:"processing_time_ms"`
+	// Who says it.
+	Role MessageRole `json:"role"`
+	// How many tokens the answer took.
+	TokensUsed int `json:"tokens_used"`
+	// When it was made.
+	CreatedAt time.Time `json:"created_at"`
+	// When it last changed.
+	UpdatedAt time.Time `json:"updated_at"`
 }
 
 // NewConversation is what [Client.CreateConversation] takes.
 type NewConversation struct {
 	// The agent that answers; without it, messages are only kept.
-	AgentConfigID *string        `json:"agent_config_id,omitzero"`
-	Context       map[string]any `json:"context,omitzero"`
-	ConvMetadata  map[string]any `json:"conv_metadata,omitzero"`
-	Description   string         `json:"description,omitzero"`
+	AgentConfigID *string `json:"agent_config_id,omitzero"`
+	// What the agent should know about the conversation; kept for the client.
+	Context map[string]any `json:"context,omitzero"`
+	// Anything the client wants to keep with the conversation.
+	ConvMetadata map[string]any `json:"conv_metadata,omitzero"`
+	// What it is for, in words.
+	Description string `json:"description,omitzero"`
 	// The agent's project when it is left out.
 	ProjectID *string `json:"project_id,omitzero"`
-	Title     string  `json:"title,omitzero"`
+	// What it is called.
+	Title string `json:"title,omitzero"`
 }
 
 // NewMessage is what [Client.CreateMessage] takes.
 type NewMessage struct {
-	Content     string         `json:"content"`
+	// The text.
+	Content string `json:"content"`
+	// Anything the client wants to keep with the message.
 	MsgMetadata map[string]any `json:"msg_metadata,omitzero"`
 	// A system message is kept and not answered.
 	Role MessageRole `json:"role,omitzero"`

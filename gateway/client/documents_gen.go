@@ -4,6 +4,7 @@ package client
 
 import (
 	"context"
+	"io"
 	"iter"
 	"net/url"
 	"time"
@@ -17,16 +18,18 @@ type ListDocumentsParams struct {
 	Cursor string
 	// How many items to leave out, instead of a cursor; then total is answered, too.
 	Skip *int
-	// Only documents of this type.
-	DocumentType string
 	// Only documents that have come this far.
 	ProcessingStatus DocumentProcessingStatus
 	// Only documents with this tag.
 	Tag string
 	// Only documents of this project.
 	ProjectID string
+	// Only documents that the whole organization sees, or only the others.
+	IsPublic *bool
 	// Only documents with this in title, description or file name.
 	Search string
+	// Only documents of this type.
+	DocumentType string
 }
 
 func (p *ListDocumentsParams) query() url.Values {
@@ -34,11 +37,12 @@ func (p *ListDocumentsParams) query() url.Values {
 	q.set("limit", p.Limit)
 	q.set("cursor", p.Cursor)
 	q.set("skip", p.Skip)
-	q.set("document_type", p.DocumentType)
 	q.set("processing_status", p.ProcessingStatus)
 	q.set("tag", p.Tag)
 	q.set("project_id", p.ProjectID)
+	q.set("is_public", p.IsPublic)
 	q.set("search", p.Search)
+	q.set("document_type", p.DocumentType)
 	return url.Values(q)
 }
 
@@ -60,6 +64,69 @@ func (c *Client) AllDocuments(ctx context.Context, params ListDocumentsParams, o
 		params.Cursor = from.cursor
 		params.Skip = from.skip
 		return c.ListDocuments(ctx, params, options...)
+	})
+}
+
+// CreateDocument: make a document of a text or an address.
+//
+// The same as an upload, for clients that have a text or an address and no file.
+//
+// Needs the permission `documents:upload`.
+//
+//	POST /api/v1/documents
+func (c *Client) CreateDocument(ctx context.Context, in NewDocument, options ...CallOption) (*Job, error) {
+	return call[Job](ctx, c, request{method: "POST", path: "/api/v1/documents", keyed: true, body: in}, options)
+}
+
+// ListDocumentsByTypeParams are the parameters of [Client.ListDocumentsByType]. Those with their zero value are not sent.
+type ListDocumentsByTypeParams struct {
+	// How many items to answer at most.
+	Limit int
+	// The next_cursor of the page before; the other parameters stay as they were.
+	Cursor string
+	// How many items to leave out, instead of a cursor; then total is answered, too.
+	Skip *int
+	// Only documents that have come this far.
+	ProcessingStatus DocumentProcessingStatus
+	// Only documents with this tag.
+	Tag string
+	// Only documents of this project.
+	ProjectID string
+	// Only documents that the whole organization sees, or only the others.
+	IsPublic *bool
+	// Only documents with this in title, description or file name.
+	Search string
+}
+
+func (p *ListDocumentsByTypeParams) query() url.Values {
+	q := query{}
+	q.set("limit", p.Limit)
+	q.set("cursor", p.Cursor)
+	q.set("skip", p.Skip)
+	q.set("processing_status", p.ProcessingStatus)
+	q.set("tag", p.Tag)
+	q.set("project_id", p.ProjectID)
+	q.set("is_public", p.IsPublic)
+	q.set("search", p.Search)
+	return url.Values(q)
+}
+
+// ListDocumentsByType: list documents of a type.
+//
+// Needs the permission `documents:read`.
+//
+//	GET /api/v1/documents/by-type/{type}
+func (c *Client) ListDocumentsByType(ctx context.Context, typeValue string, params ListDocumentsByTypeParams, options ...CallOption) (*Page[Document], error) {
+	return call[Page[Document]](ctx, c, request{method: "GET", path: at("/api/v1/documents/by-type/", typeValue), query: params.query()}, options)
+}
+
+// AllDocumentsByType yields what [Client.ListDocumentsByType] lists, page after page; params.Limit is the size of a page.
+// An error ends it.
+func (c *Client) AllDocumentsByType(ctx context.Context, typeValue string, params ListDocumentsByTypeParams, options ...CallOption) iter.Seq2[Document, error] {
+	return every(position{cursor: params.Cursor, skip: params.Skip}, func(from position) (*Page[Document], error) {
+		params.Cursor = from.cursor
+		params.Skip = from.skip
+		return c.ListDocumentsByType(ctx, typeValue, params, options...)
 	})
 }
 
@@ -180,6 +247,123 @@ func (c *Client) GetDocument(ctx context.Context, id string, options ...CallOpti
 	return call[Document](ctx, c, request{method: "GET", path: at("/api/v1/documents/", id)}, options)
 }
 
+// PutDocument: change a document.
+//
+// The same as PATCH: fields that are left out stay as they are.
+//
+// Needs the permission `documents:update`.
+//
+//	PUT /api/v1/documents/{id}
+func (c *Client) PutDocument(ctx context.Context, id string, in DocumentChange, options ...CallOption) (*Document, error) {
+	return call[Document](ctx, c, request{method: "PUT", path: at("/api/v1/documents/", id), body: in}, options)
+}
+
+// UpdateDocument: change a document.
+//
+// Needs the permission `documents:update`.
+//
+//	PATCH /api/v1/documents/{id}
+func (c *Client) UpdateDocument(ctx context.Context, id string, in DocumentChange, options ...CallOption) (*Document, error) {
+	return call[Document](ctx, c, request{method: "PATCH", path: at("/api/v1/documents/", id), body: in}, options)
+}
+
+// DeleteDocument: delete a document.
+//
+// From the answer on nobody finds or reads it. The job removes its file, passages and vectors, and ends when a count has
+// shown that none is left.
+//
+// Needs the permission `documents:delete`.
+//
+//	DELETE /api/v1/documents/{id}
+func (c *Client) DeleteDocument(ctx context.Context, id string, options ...CallOption) (*Job, error) {
+	return call[Job](ctx, c, request{method: "DELETE", path: at("/api/v1/documents/", id), keyed: true}, options)
+}
+
+// ListDocumentChunksParams are the parameters of [Client.ListDocumentChunks]. Those with their zero value are not sent.
+type ListDocumentChunksParams struct {
+	// How many items to answer at most.
+	Limit int
+	// The next_cursor of the page before; the other parameters stay as they were.
+	Cursor string
+}
+
+func (p *ListDocumentChunksParams) query() url.Values {
+	q := query{}
+	q.set("limit", p.Limit)
+	q.set("cursor", p.Cursor)
+	return url.Values(q)
+}
+
+// ListDocumentChunks: read the passages of a document.
+//
+// Needs the permission `documents:read`.
+//
+//	GET /api/v1/documents/{id}/chunks
+func (c *Client) ListDocumentChunks(ctx context.Context, id string, params ListDocumentChunksParams, options ...CallOption) (*Page[Chunk], error) {
+	return call[Page[Chunk]](ctx, c, request{method: "GET", path: at("/api/v1/documents/", id, "/chunks"), query: params.query()}, options)
+}
+
+// AllDocumentChunks yields what [Client.ListDocumentChunks] lists, page after page; params.Limit is the size of a page.
+// An error ends it.
+func (c *Client) AllDocumentChunks(ctx context.Context, id string, params ListDocumentChunksParams, options ...CallOption) iter.Seq2[Chunk, error] {
+	return every(position{cursor: params.Cursor}, func(from position) (*Page[Chunk], error) {
+		params.Cursor = from.cursor
+		return c.ListDocumentChunks(ctx, id, params, options...)
+	})
+}
+
+// DownloadDocument: download a document's file.
+//
+// The file as it was uploaded. A download that breaks off goes on with Range and If-Range.
+//
+// Needs the permission `documents:read`.
+//
+//	GET /api/v1/documents/{id}/download
+func (c *Client) DownloadDocument(ctx context.Context, id string, options ...CallOption) (io.ReadCloser, error) {
+	return c.stream(ctx, request{method: "GET", path: at("/api/v1/documents/", id, "/download")}, options)
+}
+
+// IndexDocument: index a document again.
+//
+// Reads the file anew, as after an upload. Search finds the passages of the last time until the new ones are ready.
+//
+// Needs the permission `documents:update`.
+//
+//	POST /api/v1/documents/{id}/index
+func (c *Client) IndexDocument(ctx context.Context, id string, options ...CallOption) (*Job, error) {
+	return call[Job](ctx, c, request{method: "POST", path: at("/api/v1/documents/", id, "/index"), keyed: true}, options)
+}
+
+// AddDocumentTags: add tags to a document.
+//
+// Needs the permission `documents:update`.
+//
+//	POST /api/v1/documents/{id}/tags
+func (c *Client) AddDocumentTags(ctx context.Context, id string, in Tags, options ...CallOption) (*Document, error) {
+	return call[Document](ctx, c, request{method: "POST", path: at("/api/v1/documents/", id, "/tags"), body: in}, options)
+}
+
+// RemoveDocumentTagsParams are the parameters of [Client.RemoveDocumentTags]. Those with their zero value are not sent.
+type RemoveDocumentTagsParams struct {
+	// A tag to remove; can be repeated.
+	Tag []string
+}
+
+func (p *RemoveDocumentTagsParams) query() url.Values {
+	q := query{}
+	q.set("tag", p.Tag)
+	return url.Values(q)
+}
+
+// RemoveDocumentTags: remove tags from a document.
+//
+// Needs the permission `documents:update`.
+//
+//	DELETE /api/v1/documents/{id}/tags
+func (c *Client) RemoveDocumentTags(ctx context.Context, id string, params RemoveDocumentTagsParams, options ...CallOption) (*Document, error) {
+	return call[Document](ctx, c, request{method: "DELETE", path: at("/api/v1/documents/", id, "/tags"), query: params.query()}, options)
+}
+
 // FoundMode: the values of one or more fields. Others may come with a later server.
 type FoundMode string
 
@@ -190,7 +374,7 @@ const (
 	FoundModeKeyword  FoundMode = "keyword"
 )
 
-// DocumentProcessingStatus: the values of one or more fields. Others may come with a later server.
+// DocumentProcessingStatus: how far it has come. Others may come with a later server.
 type DocumentProcessingStatus string
 
 // The values of [DocumentProcessingStatus].
@@ -201,67 +385,135 @@ const (
 	DocumentProcessingStatusFailed     DocumentProcessingStatus = "failed"
 )
 
-// Document is what [Client.GetDocument] answers.
+// NewDocumentContentType: how the content is written. Others may come with a later server.
+type NewDocumentContentType string
+
+// The values of [NewDocumentContentType].
+const (
+	NewDocumentContentTypeTextMarkdown NewDocumentContentType = "text/markdown"
+	NewDocumentContentTypeTextPlain    NewDocumentContentType = "text/plain"
+	NewDocumentContentTypeTextHTML     NewDocumentContentType = "text/html"
+)
+
+// Chunk is a part of [Page].
+type Chunk struct {
+	// The passage's id, as hits of a search name it.
+	ID string `json:"id"`
+	// Its place in the document, from 0.
+	ChunkIndex int `json:"chunk_index"`
+	// The document it stands in.
+	DocumentID string `json:"document_id"`
+	// Whether its vector is stored.
+	IsEmbedded bool `json:"is_embedded"`
+	// Where it stands.
+	Location Location `json:"location"`
+	// What it says.
+	Text string `json:"text"`
+	// How long it is, in tokens, roughly.
+	Tokens int `json:"tokens"`
+}
+
+// Document is what [Client.GetDocument], [Client.PutDocument], [Client.UpdateDocument] and others answer.
 type Document struct {
-	ID         string `json:"id"`
-	ChunkCount int    `json:"chunk_count"`
+	// The document's id.
+	ID string `json:"id"`
+	// How many passages it was cut into.
+	ChunkCount int `json:"chunk_count"`
 	// The extracted text; lists leave it out.
 	Content string `json:"content,omitzero"`
 	// SHA-256 of the file.
-	ContentHash    string         `json:"content_hash"`
-	CreatedBy      *string        `json:"created_by"`
-	Description    string         `json:"description"`
-	DocMetadata    map[string]any `json:"doc_metadata"`
-	DocumentType   string         `json:"document_type"`
-	EmbeddingModel string         `json:"embedding_model"`
-	FileName       string         `json:"file_name"`
+	ContentHash string `json:"content_hash"`
+	// Who uploaded it.
+	CreatedBy *string `json:"created_by"`
+	// What it is about.
+	Description string `json:"description"`
+	// Whatever you keep with it.
+	DocMetadata map[string]any `json:"doc_metadata"`
+	// A kind of your own, to filter by.
+	DocumentType string `json:"document_type"`
+	// The model that made its vectors; empty before.
+	EmbeddingModel string `json:"embedding_model"`
+	// What the file was called.
+	FileName string `json:"file_name"`
 	// Bytes.
-	FileSize int  `json:"file_size"`
+	FileSize int `json:"file_size"`
+	// False once it is deleted.
 	IsActive bool `json:"is_active"`
 	// Whether search finds it.
 	IsIndexed bool `json:"is_indexed"`
 	// Visible to the whole organization, not only to the project.
-	IsPublic       bool   `json:"is_public"`
-	MIMEType       string `json:"mime_type"`
+	IsPublic bool `json:"is_public"`
+	// The media type of the file.
+	MIMEType string `json:"mime_type"`
+	// Whose it is.
 	OrganizationID string `json:"organization_id"`
 	// 0 where the format has no pages.
 	PageCount int `json:"page_count"`
 	// Why processing failed, for people.
-	ProcessingError  string                   `json:"processing_error"`
+	ProcessingError string `json:"processing_error"`
+	// How far it has come.
 	ProcessingStatus DocumentProcessingStatus `json:"processing_status"`
 	// Null: the whole organization's.
-	ProjectID *string  `json:"project_id"`
-	Summary   string   `json:"summary"`
-	Tags      []string `json:"tags"`
-	Title     string   `json:"title"`
+	ProjectID *string `json:"project_id"`
+	// How it begins.
+	Summary string `json:"summary"`
+	// Words of your own, to filter by.
+	Tags []string `json:"tags"`
+	// What it is called.
+	Title string `json:"title"`
 	// The points in the vector store; lists leave them out.
-	VectorIDs []string  `json:"vector_ids,omitzero"`
+	VectorIDs []string `json:"vector_ids,omitzero"`
+	// When it was uploaded.
 	CreatedAt time.Time `json:"created_at"`
+	// When it last changed.
 	UpdatedAt time.Time `json:"updated_at"`
+}
+
+// DocumentChange is what [Client.PutDocument] and [Client.UpdateDocument] take.
+type DocumentChange struct {
+	// What it is about.
+	Description *string `json:"description,omitzero"`
+	// Replaces the whole.
+	DocMetadata map[string]any `json:"doc_metadata,omitzero"`
+	// A kind of your own, to filter by.
+	DocumentType *string `json:"document_type,omitzero"`
+	// Visible to the whole organization, not only to the project.
+	IsPublic *bool `json:"is_public,omitzero"`
+	// The project it belongs to; null makes it the whole organization's.
+	ProjectID Nullable[string] `json:"project_id,omitzero"`
+	// Replaces all tags.
+	Tags []string `json:"tags,omitzero"`
+	// What it is called.
+	Title *string `json:"title,omitzero"`
 }
 
 // Found is what [Client.SearchDocuments], [Client.SearchDocumentsHybrid], [Client.SearchDocumentsQuery] and others
 // answer.
 type Found struct {
-	Data  []Hit     `json:"data"`
+	Data []Hit `json:"data"`
+	// How many items to answer at most.
 	Limit int       `json:"limit"`
 	Mode  FoundMode `json:"mode"`
-	Query string    `json:"query"`
+	// What to look for.
+	Query string `json:"query"`
 }
 
 // Hit is a part of [Found].
 type Hit struct {
-	ChunkID    string   `json:"chunk_id"`
+	// The passage.
+	ChunkID string `json:"chunk_id"`
+	// The document.
 	DocumentID string   `json:"document_id"`
 	Location   Location `json:"location"`
 	// Higher is better; comparable within one answer only.
 	Score float64 `json:"score"`
-	Text  string  `json:"text"`
+	// The text.
+	Text string `json:"text"`
 	// The document's title.
 	Title string `json:"title"`
 }
 
-// Location is a part of [Hit].
+// Location is a part of [Chunk] and [Hit].
 type Location struct {
 	End int `json:"end"`
 	// Where the passage ends.
@@ -274,6 +526,28 @@ type Location struct {
 	Start int `json:"start"`
 }
 
+// NewDocument is what [Client.CreateDocument] takes.
+type NewDocument struct {
+	// The text itself.
+	Content string `json:"content,omitzero"`
+	// How the content is written.
+	ContentType NewDocumentContentType `json:"content_type,omitzero"`
+	// What it is about.
+	Description string `json:"description,omitzero"`
+	// A kind of your own, to filter by.
+	DocumentType string `json:"document_type,omitzero"`
+	// Visible to the whole organization, not only to the project.
+	IsPublic bool `json:"is_public,omitzero"`
+	// The project it belongs to.
+	ProjectID *string `json:"project_id,omitzero"`
+	// Words of your own, to filter by.
+	Tags []string `json:"tags,omitzero"`
+	// What it is called; the file's name when it is left out.
+	Title string `json:"title,omitzero"`
+	// Where to fetch it from: a public http or https address.
+	URL string `json:"url,omitzero"`
+}
+
 // Query is what [Client.SearchDocuments], [Client.SearchDocumentsHybrid] and [Client.SearchDocumentsSemantic] take.
 type Query struct {
 	Filters *QueryFilters `json:"filters,omitzero"`
@@ -282,14 +556,25 @@ type Query struct {
 	// Leave out passages that score less; scores depend on the mode.
 	MinScore *float64 `json:"min_score,omitzero"`
 	// By meaning, by words, or both.
-	Mode  FoundMode `json:"mode,omitzero"`
-	Query string    `json:"query"`
+	Mode FoundMode `json:"mode,omitzero"`
+	// What to look for.
+	Query string `json:"query"`
 }
 
 // QueryFilters is a part of [Query].
 type QueryFilters struct {
-	DocumentIDs   []string `json:"document_ids,omitzero"`
+	// Only these documents.
+	DocumentIDs []string `json:"document_ids,omitzero"`
+	// Only documents of these types.
 	DocumentTypes []string `json:"document_types,omitzero"`
-	ProjectIDs    []string `json:"project_ids,omitzero"`
-	Tags          []string `json:"tags,omitzero"`
+	// The ids of the projects.
+	ProjectIDs []string `json:"project_ids,omitzero"`
+	// Words to find it by.
+	Tags []string `json:"tags,omitzero"`
+}
+
+// Tags is what [Client.AddDocumentTags] takes.
+type Tags struct {
+	// The tags; those that are there already stay.
+	Tags []string `json:"tags"`
 }

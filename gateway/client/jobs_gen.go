@@ -132,15 +132,17 @@ type JobSteps struct {
 // Step is a part of [JobSteps].
 type Step struct {
 	// In which attempt of the job it was done.
-	Attempt    int       `json:"attempt"`
+	Attempt int `json:"attempt"`
+	// When it ended.
 	FinishedAt time.Time `json:"finished_at"`
 	// What it did.
 	Kind StepKind `json:"kind"`
 	// Which model or tool.
 	Name string `json:"name"`
 	// What it came to.
-	Output    json.RawMessage `json:"output,omitzero"`
-	StartedAt time.Time       `json:"started_at"`
+	Output json.RawMessage `json:"output,omitzero"`
+	// When it began.
+	StartedAt time.Time `json:"started_at"`
 	// Its number, from 0.
 	Step int `json:"step"`
 	// What it cost, in tokens.

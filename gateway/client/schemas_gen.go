@@ -23,6 +23,8 @@ type JobKind string
 const (
 	JobKindAgentRun        JobKind = "agent.run"
 	JobKindDocumentIngest  JobKind = "document.ingest"
+	JobKindDocumentDelete  JobKind = "document.delete"
+	JobKindDocumentSync    JobKind = "document.sync"
 	JobKindEmbeddingCreate JobKind = "embedding.create"
 )
 
@@ -39,7 +41,7 @@ const (
 	JobStatusCancelled JobStatus = "cancelled"
 )
 
-// Job is what [Client.RunAgent], [Client.CreateMessage], [Client.UploadDocument] and others answer.
+// Job is what [Client.RunAgent], [Client.CreateMessage], [Client.CreateDocument] and others answer.
 type Job struct {
 	// The job's id.
 	ID string `json:"id"`

@@ -20,7 +20,7 @@ func TestAProgramExplainsItselfOrIsConfigured(t *testing.T) {
 	errStumbled := errors.New("stumbled")
 	commands := []config.Command{
 		{Name: "sing loud", About: "sing, so that the neighbors hear it", Run: func(out io.Writer) error {
-			_, err := io.WriteString(out, "LA LA")
+			_, err := io.WriteString(out, "LA LI")
 			return err
 		}},
 		{Name: "stumble", About: "fail", Run: func(io.Writer) error { return errStumbled }},
@@ -41,7 +41,7 @@ func TestAProgramExplainsItselfOrIsConfigured(t *testing.T) {
 			args: []string{"-h"}, done: true, wrong: func(err error) bool { return errors.Is(err, flag.ErrHelp) }, errOut: "Where it listens.",
 		},
 		"config-doc needs no configuration":  {args: []string{"config-doc"}, done: true, out: "`LISTEN`"},
-		"a command needs no configuration":   {args: []string{"sing", "loud"}, done: true, out: "LA LA"},
+		"a command needs no configuration":   {args: []string{"sing", "loud"}, done: true, out: "LA LI"},
 		"a command's error is the program's": {args: []string{"stumble"}, done: true, wrong: func(err error) bool { return errors.Is(err, errStumbled) }},
 		"-h lists the commands":              {args: []string{"-h"}, done: true, wrong: func(err error) bool { return errors.Is(err, flag.ErrHelp) }, errOut: "demo sing loud   sing, so that the neighbors hear it"},
 		"half a command is unknown":          {args: []string{"sing"}, done: true, wrong: func(err error) bool { return strings.Contains(err.Error(), `"sing"`) }, errOut: "Usage:"},

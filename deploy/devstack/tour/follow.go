@@ -30,7 +30,10 @@ func follow(ctx context.Context, c *client.Client, id string, w watcher) (*clien
 	if err != nil {
 		return nil, fmt.Errorf("read job %s: %w", id, err)
 	}
-	return ended, ended.Err()
+	if err := ended.Err(); err != nil {
+		return nil, err
+	}
+	return ended, nil
 }
 
 // tell hands one event to the watcher, and says for error messages what the job was seen to do. Steps, usage and events that are

@@ -70,7 +70,7 @@ func (g *guide) present(ctx context.Context, d document) (bool, error) {
 		if s.FileSize != len(d.Data) {
 			continue
 		}
-		for s.ProcessingStatus == client.DocumentProcessingStatusPending || s.ProcessingStatus == client.DocumentProcessingStatusProcessing {
+		for inProcess(s.ProcessingStatus) {
 			g.out.progressf("%s of an earlier tour is %s", d.File, s.ProcessingStatus)
 			if err := pause(ctx, pollInterval); err != nil {
 				return false, fmt.Errorf("wait for document %s, which is %s: %w", s.ID, s.ProcessingStatus, err)
@@ -86,6 +86,10 @@ func (g *guide) present(ctx context.Context, d document) (bool, error) {
 		}
 	}
 	return false, nil
+}
+
+func inProcess(s client.DocumentProcessingStatus) bool {
+	return s == client.DocumentProcessingStatusPending || s == client.DocumentProcessingStatusProcessing
 }
 
 // followAll follows the jobs of all uploads at once. The first failure ends the others.
