@@ -40,7 +40,9 @@ type account struct {
 	name, email, password string
 	access, refresh       string
 	user, organization    string
-	since                 time.Time
+	// role is the id of the role that it began with.
+	role  string
+	since time.Time
 }
 
 // renewal is how old an access token gets here; the system lets it get older.
@@ -59,16 +61,22 @@ func (a *account) login(ctx context.Context, c *client) error {
 func (a *account) take(got answer) {
 	a.access, a.refresh = got.field("tokens", "access_token"), got.field("tokens", "refresh_token")
 	a.user, a.organization = got.field("user", "id"), got.field("user", "organization_id")
+	a.role = cmp.Or(a.role, got.field("user", "role_id"))
 	a.since = time.Now()
 }
 
-// known tells whether the system still takes the account's token.
+// known tells whether the system still takes the account's token, and for one of its role.
 func (a *account) known(ctx context.Context, c *client) bool {
 	if time.Since(a.since) > renewal {
 		return false
 	}
-	_, err := c.json(ctx, http.MethodGet, pathMe, a.access, nil)
-	return err == nil
+	me, err := c.json(ctx, http.MethodGet, pathMe, a.access, nil)
+	return err == nil && me.field("role_id") == a.role
+}
+
+// restored logs in again, and tells whether the account is what it was.
+func (a *account) restored(ctx context.Context, c *client) bool {
+	return a.login(ctx, c) == nil && a.known(ctx, c)
 }
 
 // house is an organization, what is known to exist in it, and what has existed. It is used by one goroutine at a time.

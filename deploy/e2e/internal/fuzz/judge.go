@@ -116,7 +116,7 @@ func (*judge) status(t trial, got answer) []verdict {
 func contract(t trial, got answer) []string {
 	switch {
 	case t.bulky && got.status == http.StatusRequestHeaderFieldsTooLarge:
-		return nil // by the server, before anything of ours
+		return nil
 	case len(t.target) > longTarget && got.status == http.StatusRequestURITooLong:
 		return problem(got)
 	case t.method == http.MethodHead || t.method == http.MethodOptions:
@@ -185,8 +185,8 @@ func problem(got answer) []string {
 
 // headers judges the headers that follow from the status.
 func headers(t trial, got answer) []verdict {
-	if t.bulky && got.status == http.StatusRequestHeaderFieldsTooLarge {
-		return nil
+	if t.bulky && got.status == http.StatusRequestHeaderFieldsTooLarge || t.astray && got.status/100 == 3 {
+		return nil // by the server or the router, before anything of ours
 	}
 	want := map[int]string{
 		http.StatusCreated: "Location", http.StatusAccepted: "Location", http.StatusUnauthorized: "WWW-Authenticate",

@@ -163,14 +163,15 @@ func (w *worker) recover(ctx context.Context, t trial, got answer) {
 		w.memberGone.Store(true)
 		return
 	}
-	if !w.house.admin.known(ctx, w.client) && w.house.admin.login(ctx, w.client) != nil {
+	if !w.house.admin.known(ctx, w.client) && !w.house.admin.restored(ctx, w.client) {
 		w.house = nil
 	}
 }
 
-// ends tells whether a success may have ended a login.
+// ends tells whether a success may have ended a login, or what may be done with it.
 func ends(t trial, got answer) bool {
-	return got.success() && t.method != http.MethodGet && (strings.Contains(t.op.Path, "/auth/") || strings.Contains(t.op.Path, "/users"))
+	return got.success() && t.method != http.MethodGet && slices.ContainsFunc([]string{"/auth/", "/users", "/roles", "/organizations"},
+		func(part string) bool { return strings.Contains(t.op.Path, part) })
 }
 
 // memberName is what the seeded Member is called.
