@@ -134,7 +134,7 @@ func (c *Client) do(ctx context.Context, r request, options []CallOption, into f
 
 // stream makes a call whose answer is read while it arrives.
 func (c *Client) stream(ctx context.Context, r request, options []CallOption) (io.ReadCloser, error) {
-	r.open = true
+	r.open, r.accept = true, "*/*"
 	resp, done, err := c.send(ctx, r, options) //nolint:bodyclose // done closes it
 	if err != nil {
 		return nil, err

@@ -316,6 +316,32 @@ func TestUploadStreamsTheFormAndIsRepeatedWhenTheFileCanBeReadAgain(t *testing.T
 	})
 }
 
+func TestDownloadIsReadWhileItArrives(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		c := dial(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.Header.Get("Accept") != "*/*" {
+				refuse(w, http.StatusNotAcceptable, "media.unknown")
+				return
+			}
+			for range 3 {
+				_, _ = io.WriteString(w, "part ")
+				time.Sleep(time.Minute) //nolint:forbidigo // of synctest
+			}
+		}), client.WithTimeout(time.Second))
+		file, err := c.DownloadDocument(t.Context(), "1")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if text, err := io.ReadAll(file); err != nil || string(text) != "part part part " {
+			t.Errorf("read %q, %v", text, err)
+		}
+		if err := file.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 func TestFieldsWithoutANameSurvive(t *testing.T) {
 	t.Parallel()
 	const wire = `{"max_tokens":7,"top_k":40,"stop":["x"]}`
