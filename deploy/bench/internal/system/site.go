@@ -40,12 +40,12 @@ type Site struct {
 
 // Prepare builds the programs of the repository at root and makes the database that systems copy, with the program that
 // operators use.
-func Prepare(ctx context.Context, e Engines, root string) (s *Site, err error) {
+func Prepare(ctx context.Context, e Engines, root string) (prepared *Site, err error) {
 	dir, err := os.MkdirTemp("", "copilot-bench-")
 	if err != nil {
 		return nil, fmt.Errorf("make a folder for the programs: %w", err)
 	}
-	s = &Site{engines: e, dir: dir, template: "bench-" + strings.ToLower(rand.Text()[:10])}
+	s := &Site{engines: e, dir: dir, template: "bench-" + strings.ToLower(rand.Text()[:10])}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, s.Close(context.WithoutCancel(ctx)))
