@@ -24,7 +24,11 @@ type settings struct {
 	header  http.Header
 	wait    time.Duration
 	inspect *Answer
+	again   bool
 }
+
+// repeatable marks a POST that is safe to repeat as it is.
+func repeatable() CallOption { return func(s *settings) { s.again = true } }
 
 // WithIdempotencyKey makes a submit safe to repeat, also by another process: the same key and body get the same job, for 24 hours.
 // Without it, operations that take a key get a random one, which covers the repetitions of this call alone.
@@ -300,7 +304,7 @@ const (
 
 // pause says whether a call that failed should be made again, and when.
 func (c *Client) pause(r request, s settings, err error, failures int) (time.Duration, bool) {
-	if failures >= c.retries || !repeatable(r.method, s.header) {
+	if failures >= c.retries || !s.again && !idempotent(r.method, s.header) {
 		return 0, false
 	}
 	// Randomly shorter, so that many clients do not come back at once.
@@ -317,8 +321,8 @@ func (c *Client) pause(r request, s settings, err error, failures int) (time.Dur
 	}
 }
 
-// repeatable reports whether making a call twice does what making it once does.
-func repeatable(method string, h http.Header) bool {
+// idempotent reports whether making a call twice does what making it once does.
+func idempotent(method string, h http.Header) bool {
 	switch method {
 	case http.MethodGet, http.MethodHead, http.MethodPut, http.MethodDelete:
 		return true

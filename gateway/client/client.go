@@ -47,7 +47,11 @@ func WithUserAgent(program string) Option {
 func WithAPIKey(key string) Option { return func(c *Client) { c.apiKey = key } }
 
 // WithTokens goes on with a session that was begun before, by this program or by another one.
-func WithTokens(t Tokens) Option { return func(c *Client) { c.session.keep(t) } }
+func WithTokens(t Tokens) Option { return func(c *Client) { c.session.resume(t) } }
+
+// OnTokens calls a function whenever there are new tokens, after a login or a renewal, and with the zero value after a logout: a
+// refresh token is good for one renewal, so who keeps it has to keep the new one. Calls that need the tokens wait for the function.
+func OnTokens(told func(Tokens)) Option { return func(c *Client) { c.session.told = told } }
 
 // WithTimeout bounds each attempt of a call, beside its context; the default is 30 seconds. What the server was asked to wait for a
 // job comes on top. Streams, uploads and downloads are not bounded by it.

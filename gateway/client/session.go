@@ -13,6 +13,9 @@ type session struct {
 	// renewing has room for one: whoever exchanges the refresh token.
 	renewing chan struct{}
 
+	// told is called with new tokens.
+	told func(Tokens)
+
 	mu      sync.Mutex
 	tokens  Tokens
 	expires time.Time // of the access token; zero when that is not known
@@ -24,13 +27,24 @@ const early = 5 * time.Second
 // tokenExpired is the code of the one refusal that new tokens help against.
 const tokenExpired = "token.expired"
 
+// keep takes tokens that the server has just given.
 func (s *session) keep(t Tokens) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	s.tokens, s.expires = t, time.Time{}
 	if t.ExpiresIn > 0 {
 		s.expires = time.Now().Add(time.Duration(t.ExpiresIn) * time.Second)
 	}
+	s.mu.Unlock()
+	if s.told != nil {
+		s.told(t)
+	}
+}
+
+// resume takes tokens that somebody has kept for an unknown time.
+func (s *session) resume(t Tokens) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.tokens, s.expires = t, time.Time{}
 }
 
 // current returns the tokens, and whether the access token has expired as far as that is known.
@@ -75,7 +89,7 @@ func (c *Client) Logout(ctx context.Context, options ...CallOption) error {
 }
 
 // Tokens returns the tokens of the session, for a program that wants to go on with it later ([WithTokens]); the zero value before
-// a login. They are secrets.
+// a login. They are secrets. [OnTokens] tells of new ones.
 func (c *Client) Tokens() Tokens {
 	t, _ := c.session.current()
 	return t
@@ -100,7 +114,8 @@ func (c *Client) renew(ctx context.Context, used string) (access string, err err
 	if t.RefreshToken == "" {
 		return "", errNoSession
 	}
-	out, err := c.refresh(ctx, RefreshRequest{RefreshToken: t.RefreshToken})
+	// The server answers a refresh token twice within seconds with the same successor, for answers that got lost.
+	out, err := c.refresh(ctx, RefreshRequest{RefreshToken: t.RefreshToken}, repeatable())
 	if err != nil {
 		return "", err
 	}

@@ -180,6 +180,36 @@ func TestOneWhoGivesUpDoesNotEndTheRefreshOfOthers(t *testing.T) {
 	})
 }
 
+func TestRefreshWhoseAnswerIsLostIsMadeAgain(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		i, losses := &issuer{}, 0
+		through := inMemory{i}
+		lossy := roundTripper(func(r *http.Request) (*http.Response, error) {
+			if strings.HasSuffix(r.URL.Path, "/refresh") && losses < 2 {
+				losses++
+				return nil, errors.New("connection reset")
+			}
+			return through.RoundTrip(r)
+		})
+		var told []string
+		c := dial(t, nil, client.WithHTTPClient(&http.Client{Transport: lossy}), client.WithTokens(client.Tokens{AccessToken: "a0", RefreshToken: "r0"}),
+			client.OnTokens(func(t client.Tokens) { told = append(told, t.RefreshToken) }))
+		if _, err := c.GetJob(t.Context(), "1"); err != nil {
+			t.Error(err)
+		}
+		if got := strings.Join(told, " "); got != "r2" || losses != 2 {
+			t.Errorf("told of the tokens %q after %d losses", got, losses)
+		}
+	})
+}
+
+// roundTripper is a function as a transport.
+type roundTripper func(*http.Request) (*http.Response, error)
+
+// RoundTrip implements http.RoundTripper.
+func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
 func TestLogoutForgetsTheTokens(t *testing.T) {
 	t.Parallel()
 	c := loggedIn(t, &issuer{})
