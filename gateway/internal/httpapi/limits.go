@@ -92,8 +92,11 @@ func stateOf(r ratelimit.Rule, d ratelimit.Decision) string {
 	return string(b)
 }
 
-// caller counts a request of somebody who is known.
+// caller counts a request of somebody who is known: a person, or an API key, whose requests are not also those of its owner.
 func (l *Limits) caller(ctx context.Context, answer http.Header, p *rbac.Principal) error {
+	if !p.IsPerson() {
+		return l.key.count(ctx, l.purse, answer, p.KeyID.String(), p.Tenant.String())
+	}
 	return l.person.count(ctx, l.purse, answer, p.UserID.String(), p.Tenant.String())
 }
 

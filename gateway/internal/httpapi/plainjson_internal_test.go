@@ -149,20 +149,3 @@ func BenchmarkCheckJSON(b *testing.B) {
 		}
 	}
 }
-
-func TestOneCustomerOfIPv6IsOneAddress(t *testing.T) {
-	t.Parallel()
-	for address, want := range map[string]string{
-		"192.0.2.7":                "192.0.2.7",
-		"::ffff:192.0.2.7":         "::ffff:192.0.2.7",
-		"2001:db8:1:2:3:4:5:6":     "2001:db8:1:2::/64",
-		"2001:db8:1:2::9":          "2001:db8:1:2::/64",
-		"fe80::1%eth0":             "fe80::/64",
-		"":                         "",
-		"not an address, whatever": "not an address, whatever",
-	} {
-		if got := network(address); got != want {
-			t.Errorf("%q counts as %q, want %q", address, got, want)
-		}
-	}
-}
