@@ -106,7 +106,7 @@ func (s *jsonScan) object() *Problem {
 		}
 		s.path[s.depth] = jsonStep{key: key, index: -1}
 		s.depth++
-		again := false
+		var again bool
 		if again, many = s.seen(outer, many, key); again {
 			return s.malformed("expected each key once, in one spelling")
 		}

@@ -3,8 +3,8 @@ package ratelimit_test
 import (
 	"context"
 	"errors"
-	"fmt"
 	"os"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -288,7 +288,7 @@ func BenchmarkPurseOfManyKeys(b *testing.B) {
 	rule := ratelimit.PerMinute("bench", 1<<30, 1<<20)
 	keys := make([]string, 100)
 	for i := range keys {
-		keys[i] = fmt.Sprint(i)
+		keys[i] = strconv.Itoa(i)
 	}
 	for i := 0; b.Loop(); i++ {
 		spend(b, purses[0], rule, keys[i%len(keys)])
