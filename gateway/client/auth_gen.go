@@ -241,8 +241,10 @@ type Credentials struct {
 
 // LoggedIn is what [Client.login] and [Client.register] answer.
 type LoggedIn struct {
+	// What the next requests need.
 	Tokens Tokens `json:"tokens"`
-	User   User   `json:"user"`
+	// Who is logged in.
+	User User `json:"user"`
 }
 
 // MadeAPIKey is what [Client.CreateAPIKey] answers.

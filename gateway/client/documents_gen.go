@@ -364,7 +364,7 @@ func (c *Client) RemoveDocumentTags(ctx context.Context, id string, params Remov
 	return call[Document](ctx, c, request{method: "DELETE", path: at("/api/v1/documents/", id, "/tags"), query: params.query()}, options)
 }
 
-// FoundMode: the values of one or more fields. Others may come with a later server.
+// FoundMode: how it was looked for. Others may come with a later server.
 type FoundMode string
 
 // The values of [FoundMode].
@@ -490,11 +490,13 @@ type DocumentChange struct {
 // Found is what [Client.SearchDocuments], [Client.SearchDocumentsHybrid], [Client.SearchDocumentsQuery] and others
 // answer.
 type Found struct {
+	// The passages, the best one first.
 	Data []Hit `json:"data"`
 	// How many items to answer at most.
-	Limit int       `json:"limit"`
-	Mode  FoundMode `json:"mode"`
-	// What to look for.
+	Limit int `json:"limit"`
+	// How it was looked for.
+	Mode FoundMode `json:"mode"`
+	// What was looked for.
 	Query string `json:"query"`
 }
 
@@ -503,8 +505,9 @@ type Hit struct {
 	// The passage.
 	ChunkID string `json:"chunk_id"`
 	// The document.
-	DocumentID string   `json:"document_id"`
-	Location   Location `json:"location"`
+	DocumentID string `json:"document_id"`
+	// Where it stands in the document.
+	Location Location `json:"location"`
 	// Higher is better; comparable within one answer only.
 	Score float64 `json:"score"`
 	// The text.
@@ -515,6 +518,7 @@ type Hit struct {
 
 // Location is a part of [Chunk] and [Hit].
 type Location struct {
+	// The offset where it ends.
 	End int `json:"end"`
 	// Where the passage ends.
 	EndPage int `json:"end_page,omitzero"`
@@ -550,6 +554,7 @@ type NewDocument struct {
 
 // Query is what [Client.SearchDocuments], [Client.SearchDocumentsHybrid] and [Client.SearchDocumentsSemantic] take.
 type Query struct {
+	// Search only some of the documents.
 	Filters *QueryFilters `json:"filters,omitzero"`
 	// How many passages to answer at most.
 	Limit int `json:"limit,omitzero"`

@@ -105,7 +105,8 @@ type JobLinks struct {
 	Cancel string `json:"cancel"`
 	// Follow it as server-sent events.
 	Events string `json:"events"`
-	Self   string `json:"self"`
+	// The job itself.
+	Self string `json:"self"`
 }
 
 // JobProgress is a part of [Job].

@@ -17,7 +17,7 @@ import (
 type NewRun struct {
 	UserInput     string `json:"user_input" minLength:"1" maxLength:"200000" example:"What does the travel policy say about taxis?" doc:"The task, in words"`
 	SystemPrompt  string `json:"system_prompt,omitempty" maxLength:"100000" doc:"Instead of the agent's own"`
-	MaxIterations int    `json:"max_iterations,omitempty" minimum:"1" maximum:"25" doc:"How often the model may be called; the default suits most tasks"`
+	MaxIterations int    `json:"max_iterations,omitempty" minimum:"1" maximum:"25" example:"5" doc:"How often the model may be called; the default suits most tasks"`
 }
 
 type runAgentInput struct {

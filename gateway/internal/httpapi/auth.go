@@ -67,8 +67,8 @@ func showTokens(s account.Session) Tokens {
 
 // LoggedIn is the answer of register and login.
 type LoggedIn struct {
-	User   User   `json:"user"`
-	Tokens Tokens `json:"tokens"`
+	User   User   `json:"user" doc:"Who is logged in"`
+	Tokens Tokens `json:"tokens" doc:"What the next requests need"`
 }
 
 type loggedInOutput struct{ Body LoggedIn }
@@ -81,7 +81,7 @@ type Registration struct {
 	Password         string  `json:"password" minLength:"8" maxLength:"72" writeOnly:"true" doc:"At least 8 characters, at most 72 bytes"`
 	FullName         string  `json:"full_name,omitempty" maxLength:"200" example:"Ada Lovelace"`
 	OrganizationID   *string `json:"organization_id,omitempty" nullable:"true" format:"uuid" doc:"Join this organization, if it takes registrations"`
-	OrganizationName *string `json:"organization_name,omitempty" nullable:"true" minLength:"1" maxLength:"200" doc:"Found a new organization and become its Admin"`
+	OrganizationName *string `json:"organization_name,omitempty" nullable:"true" minLength:"1" maxLength:"200" example:"Analytical Engines" doc:"Found a new organization and become its Admin"`
 }
 
 type registerInput struct{ Body Registration }

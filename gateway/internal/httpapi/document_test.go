@@ -175,7 +175,7 @@ func TestEveryOperationDocumentsItsAnswers(t *testing.T) {
 		if op.Permission != "" {
 			wanted = append(wanted, "403")
 		}
-		if strings.Contains(path, "{") {
+		if strings.Contains(path, "id}") {
 			wanted = append(wanted, "404")
 		}
 		if op.RequestBody != nil {
@@ -248,5 +248,8 @@ func TestEveryFieldIsDescribedWithAnExample(t *testing.T) {
 			}
 		}
 	})
-	t.Logf("%d fields and parameters lack something:\n%s", len(missing), strings.Join(missing, "\n"))
+	if len(missing) > 0 {
+		t.Errorf("%d fields and parameters lack something; a doc or example tag or the glossary helps:\n%s",
+			len(missing), strings.Join(missing, "\n"))
+	}
 }

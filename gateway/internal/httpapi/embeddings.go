@@ -12,7 +12,7 @@ import (
 
 // NewEmbeddings are texts that vectors are wanted for.
 type NewEmbeddings struct {
-	Texts []string `json:"texts" minItems:"1" maxItems:"100" minLength:"1" maxLength:"20000" nullable:"false" doc:"1 to 100 texts of 1 to 20000 characters"`
+	Texts []string `json:"texts" minItems:"1" maxItems:"100" minLength:"1" maxLength:"20000" nullable:"false" example:"[\"Taxis are paid for after 22:00.\"]" doc:"1 to 100 texts of 1 to 20000 characters"`
 	Model string   `json:"model,omitempty" maxLength:"100" doc:"The embedding model; the platform's own when it is left out"`
 	Store bool     `json:"store,omitempty" doc:"Also keep the vectors"`
 }

@@ -23,7 +23,7 @@ type Job struct {
 	WaitingOn      events.WaitingOn `json:"waiting_on,omitempty" doc:"Why it does not run right now"`
 	Progress       JobProgress      `json:"progress" doc:"How far it is"`
 	Attempt        int              `json:"attempt" doc:"How often it was tried"`
-	MaxAttempts    int              `json:"max_attempts" doc:"How often it may be tried"`
+	MaxAttempts    int              `json:"max_attempts" example:"5" doc:"How often it may be tried"`
 	Error          *JobError        `json:"error,omitempty" doc:"Why it failed, or why the last attempt did"`
 	Dead           bool             `json:"dead" doc:"It ran out of attempts and can be tried again by an operator"`
 	Result         json.RawMessage  `json:"result,omitempty" doc:"What it came to, by its kind"`
@@ -56,9 +56,9 @@ type JobError struct {
 
 // JobLinks are the paths of what can be done with a job.
 type JobLinks struct {
-	Self   string `json:"self" example:"/api/v1/jobs/0190f4a0-0000-7000-8000-000000000000"`
-	Events string `json:"events" doc:"Follow it as server-sent events"`
-	Cancel string `json:"cancel" doc:"POST ends it"`
+	Self   string `json:"self" example:"/api/v1/jobs/0190f4a0-0000-7000-8000-000000000000" doc:"The job itself"`
+	Events string `json:"events" example:"/api/v1/jobs/0190f4a0-0000-7000-8000-000000000000/events" doc:"Follow it as server-sent events"`
+	Cancel string `json:"cancel" example:"/api/v1/jobs/0190f4a0-0000-7000-8000-000000000000/cancel" doc:"POST ends it"`
 }
 
 func jobPath(id uuid.UUID) string { return base + "/jobs/" + id.String() }

@@ -23,7 +23,7 @@ type Query struct {
 	Mode     events.SearchMode `json:"mode,omitempty" enum:"hybrid,semantic,keyword" default:"hybrid" doc:"By meaning, by words, or both"`
 	Limit    int               `json:"limit,omitempty" minimum:"1" maximum:"50" default:"10" doc:"How many passages to answer at most"`
 	MinScore float64           `json:"min_score,omitempty" doc:"Leave out passages that score less; scores depend on the mode"`
-	Filters  QueryFilters      `json:"filters,omitzero" required:"false"`
+	Filters  QueryFilters      `json:"filters,omitzero" required:"false" doc:"Search only some of the documents"`
 }
 
 // QueryFilters narrow a search. Several values of one filter widen it, several filters narrow it.
@@ -36,9 +36,9 @@ type QueryFilters struct {
 
 // Found are the passages that a search found, best first.
 type Found struct {
-	Data  []Hit             `json:"data" nullable:"false"`
-	Query string            `json:"query"`
-	Mode  events.SearchMode `json:"mode" enum:"hybrid,semantic,keyword"`
+	Data  []Hit             `json:"data" nullable:"false" doc:"The passages, the best one first"`
+	Query string            `json:"query" doc:"What was looked for"`
+	Mode  events.SearchMode `json:"mode" enum:"hybrid,semantic,keyword" doc:"How it was looked for"`
 	Limit int               `json:"limit"`
 }
 
@@ -49,16 +49,16 @@ type Hit struct {
 	Title      string   `json:"title" doc:"The document's title"`
 	Text       string   `json:"text"`
 	Score      float64  `json:"score" doc:"Higher is better; comparable within one answer only"`
-	Location   Location `json:"location"`
+	Location   Location `json:"location" doc:"Where it stands in the document"`
 }
 
 // Location is where in its document a passage stands.
 type Location struct {
-	Page    int    `json:"page,omitempty" doc:"From 1; left out where the format has no pages"`
-	EndPage int    `json:"end_page,omitempty" doc:"Where the passage ends"`
+	Page    int    `json:"page,omitempty" example:"4" doc:"From 1; left out where the format has no pages"`
+	EndPage int    `json:"end_page,omitempty" example:"5" doc:"Where the passage ends"`
 	Heading string `json:"heading,omitempty" example:"Travel > Taxis" doc:"The headings above it, outermost first"`
-	Start   int    `json:"start" doc:"Offset in the document's text, in bytes"`
-	End     int    `json:"end"`
+	Start   int    `json:"start" example:"10240" doc:"Offset in the document's text, in bytes"`
+	End     int    `json:"end" example:"11264" doc:"The offset where it ends"`
 }
 
 type searchInput struct{ Body Query }

@@ -67,9 +67,11 @@ func (s *Server) uploadOperations() {
 				"title":         text("The file's name when it is left out"),
 				"description":   text("What it is about"),
 				"document_type": text("A kind of your own, to filter by"),
-				"tags":          text("Separated by commas, or several fields"),
-				"is_public":     {Type: huma.TypeBoolean, Description: "Visible to the whole organization, not only to the project"},
-				"project_id":    {Type: huma.TypeString, Format: "uuid", Description: "The project it belongs to"},
+				"tags": {
+					Type: huma.TypeString, Description: "Separated by commas, or several fields", Examples: []any{"travel,policy"},
+				},
+				"is_public":  {Type: huma.TypeBoolean, Description: "Visible to the whole organization, not only to the project"},
+				"project_id": {Type: huma.TypeString, Format: "uuid", Description: "The project it belongs to"},
 			},
 		}}},
 	}
