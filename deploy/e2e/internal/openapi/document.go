@@ -178,7 +178,7 @@ func (d *Document) follow(pointer []string, node map[string]any) ([]string, map[
 		pointer = strings.Split(fragment, "/")
 		var found any = d.root
 		for i, token := range pointer {
-			pointer[i] = strings.NewReplacer("~1", "/", "~0", "~").Replace(token)
+			pointer[i] = strings.ReplaceAll(strings.ReplaceAll(token, "~1", "/"), "~0", "~")
 			found = object(found)[pointer[i]]
 		}
 		node = object(found)
