@@ -171,22 +171,31 @@ func fromHuma(e *huma.ErrorModel) *Problem {
 	}
 	for _, d := range e.Errors {
 		if d != nil && known.kind == fault.Invalid {
-			p.Errors = append(p.Errors, FieldError{Location: d.Location, Message: expected(d.Message)})
+			p.Errors = append(p.Errors, fieldError(d))
 		}
 	}
 	return p
 }
 
-// expected takes out of a message what the library that reads ids says about them in its own words.
-func expected(message string) string {
-	before, _, found := strings.Cut(message, "invalid UUID")
-	if !found {
-		return message
+// fieldError says what is wrong with a part of the request, without the words of the libraries that read ids and JSON.
+func fieldError(d *huma.ErrorDetail) FieldError {
+	e := FieldError{Location: d.Location, Message: d.Message}
+	if said, _, found := strings.Cut(d.Message, "invalid UUID"); found {
+		if e.Message, found = strings.CutSuffix(said, ": "); !found || !strings.HasPrefix(said, "expected") {
+			e.Message = "expected a UUID"
+		}
+		return e
 	}
-	if said, ok := strings.CutSuffix(before, ": "); ok && strings.HasPrefix(said, "expected") {
-		return said
+	// What the schema lets pass and Go does not, such as 1.0 for an integer, is known by its path in the struct only:
+	// "json: cannot unmarshal number 1.0 into Go struct field NewRun.max_iterations of type int".
+	if said, rest, found := strings.Cut(d.Message, " into Go "); found && strings.HasPrefix(said, "json: ") {
+		e.Message = "expected another kind of value, such as a whole number without a fraction"
+		path, _, _ := strings.Cut(strings.TrimPrefix(rest, "struct field "), " ")
+		if _, field, ok := strings.Cut(path, "."); ok {
+			e.Location += "." + field
+		}
 	}
-	return "expected a UUID"
+	return e
 }
 
 // completeProblem is the transformer that every answer passes: it makes problems of huma's errors and says in each which

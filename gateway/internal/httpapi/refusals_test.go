@@ -45,6 +45,7 @@ func TestRefusalsSayWhatToDoAndRepeatNothing(t *testing.T) {
 		{name: "an id that is none", as: admin, method: "GET", path: "/v1/jobs/seven", status: 422, says: "path.id", hides: "invalid UUID"},
 		{name: "an id in a body that is none", as: admin, method: "POST", path: configs, body: `{"name":"x","project_id":"seven"}`, status: 422, says: "body.project_id", hides: "invalid UUID"},
 		{name: "a path that has to be escaped", as: admin, method: "GET", path: "/v1/jobs/%00%25", status: 422, says: "/v1/jobs/%00%25"},
+		{name: "a whole number with a fraction", as: admin, method: "POST", path: runs, body: `{"user_input":"x","max_iterations":1.0}`, status: 422, says: "body.max_iterations", hides: "NewRun"},
 		{name: "a field in capitals", as: admin, method: "POST", path: runs, body: `{"USER_INPUT":"x"}`, status: 422, says: "body.USER_INPUT"},
 		{name: "a score that is no number", as: admin, method: "GET", path: "/v1/documents/search/query?query=x&min_score=NaN", status: 422, says: "query.min_score"},
 		{name: "an empty input", as: admin, method: "POST", path: runs, body: `{"user_input":""}`, status: 422, says: "body.user_input"},
