@@ -122,6 +122,20 @@ func (d Delivery) Done() error { return d.msg.Ack() }
 // Later gives the message back because the worker could not find out what to do with it.
 func (d Delivery) Later(after time.Duration) error { return d.msg.NakWithDelay(after) }
 
+// Waiting returns how many requests for work of a kind are open: those of workers that have a free slot. None are open when all
+// are busy, and when no worker runs.
+func (b *Bus) Waiting(ctx context.Context, kind events.Kind) (int, error) {
+	cons, err := b.js.Consumer(ctx, b.subjects.JobsStream(), b.subjects.WorkerConsumer(kind))
+	switch {
+	case errors.Is(err, jetstream.ErrConsumerNotFound), errors.Is(err, jetstream.ErrStreamNotFound):
+		return 0, nil
+	case err != nil:
+		return 0, fmt.Errorf("bus: ask for waiting workers: %w", err)
+	default:
+		return cons.CachedInfo().NumWaiting, nil
+	}
+}
+
 // Consumer pulls the dispatched jobs of one kind.
 type Consumer struct {
 	bus  *Bus

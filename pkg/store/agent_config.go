@@ -101,7 +101,10 @@ type AgentConfigFilter struct {
 	ProjectID *uuid.UUID
 	Active    *bool
 	Default   *bool
-	Page      Page
+	// Narrowed leaves only agents without a project and those of Projects.
+	Narrowed bool
+	Projects []uuid.UUID
+	Page     Page
 }
 
 // AgentConfigSorts are the columns that agents can be sorted by.
@@ -118,6 +121,9 @@ func (r AgentConfigs) List(f AgentConfigFilter) (Listed[AgentConfig], error) {
 	}
 	if f.ProjectID != nil {
 		q = q.Where("project_id = ?", *f.ProjectID)
+	}
+	if f.Narrowed {
+		q = q.Where("(project_id IS NULL OR project_id IN ?)", append([]uuid.UUID{uuid.Nil}, f.Projects...))
 	}
 	if f.Active != nil {
 		q = q.Where("is_active = ?", *f.Active)

@@ -103,6 +103,9 @@ func (r Jobs) Submit(n NewJob) (*Job, error) {
 	return jobs[0], nil
 }
 
+// SubmitAll writes jobs and their first events, and returns them in their order.
+func (r Jobs) SubmitAll(news []NewJob) ([]*Job, error) { return r.insert(nil, news) }
+
 func (r Jobs) insert(parent *uuid.UUID, news []NewJob) ([]*Job, error) {
 	jobs := make([]*Job, len(news))
 	now := events.Time(time.Now())

@@ -11,6 +11,7 @@ import (
 	"github.com/tarento/copilot/events"
 	"github.com/tarento/copilot/gateway/internal/rbac"
 	"github.com/tarento/copilot/pkg/access"
+	"github.com/tarento/copilot/pkg/fault"
 	"github.com/tarento/copilot/pkg/store"
 )
 
@@ -167,16 +168,19 @@ func (n *NewAgentConfig) row() (*store.AgentConfig, error) {
 		Name: n.Name, Description: n.Description, ProjectID: n.ProjectID, AgentType: n.AgentType, SystemPrompt: n.SystemPrompt,
 		KnowledgeBases: n.KnowledgeBases, Parameters: n.Parameters, AgentMetadata: n.AgentMetadata, IsDefault: n.IsDefault,
 	}
-	var err error
-	if row.LLMConfig, err = objectOf(llm); err != nil {
-		return nil, err
-	}
 	tools := n.ToolsConfig
 	if n.Tools != nil {
 		tools = tools[:0:0]
 		for _, name := range n.Tools {
 			tools = append(tools, ToolConfig{Name: name})
 		}
+	}
+	if preset := presetOf(n.AgentType); preset != nil {
+		tools = preset.complete(row, &llm, tools)
+	}
+	var err error
+	if row.LLMConfig, err = objectOf(llm); err != nil {
+		return nil, err
 	}
 	if row.ToolsConfig, err = toolRows(tools); err != nil {
 		return nil, err
@@ -354,11 +358,12 @@ func (s *Server) listAgentConfigs(
 	}
 	// There are never many agents, so that counting them costs nothing.
 	w.Count = true
+	reach := p.Agents()
 	var rows store.Listed[store.AgentConfig]
 	err = s.Store.View(ctx, p.Tenant, func(tx *store.Tx) (err error) {
 		rows, err = tx.AgentConfigs().List(store.AgentConfigFilter{
 			Search: in.Search, Type: in.AgentType, ProjectID: given(in.ProjectID), Active: givenBool(in.IsActive),
-			Default: givenBool(in.IsDefault), Page: w.Page,
+			Default: givenBool(in.IsDefault), Narrowed: !reach.All, Projects: reach.Projects, Page: w.Page,
 		})
 		return err
 	})
@@ -371,7 +376,7 @@ func (s *Server) listAgentConfigs(
 func (s *Server) getAgentConfig(ctx context.Context, p *rbac.Principal, in *getAgentConfigInput) (*one[AgentConfig], error) {
 	var row *store.AgentConfig
 	err := s.Store.View(ctx, p.Tenant, func(tx *store.Tx) (err error) {
-		row, err = tx.AgentConfigs().Get(in.ID)
+		row, err = visibleAgent(tx, p, in.ID)
 		return err
 	})
 	if err != nil {
@@ -381,7 +386,7 @@ func (s *Server) getAgentConfig(ctx context.Context, p *rbac.Principal, in *getA
 }
 
 func (s *Server) changeAgentConfig(ctx context.Context, p *rbac.Principal, in *changeAgentConfigInput) (*one[AgentConfig], error) {
-	return s.withAgentConfig(ctx, p, in.Conditional, func(tx *store.Tx, match store.Match) (*store.AgentConfig, error) {
+	return s.withAgentConfig(ctx, p, in.ID, in.Conditional, func(tx *store.Tx, match store.Match) (*store.AgentConfig, error) {
 		if err := usesProject(tx, p, in.Body.ProjectID.Value); err != nil {
 			return nil, err
 		}
@@ -390,22 +395,37 @@ func (s *Server) changeAgentConfig(ctx context.Context, p *rbac.Principal, in *c
 }
 
 func (s *Server) deleteAgentConfig(ctx context.Context, p *rbac.Principal, in *touchAgentConfigInput) (*one[AgentConfig], error) {
-	return s.withAgentConfig(ctx, p, in.Conditional, func(tx *store.Tx, match store.Match) (*store.AgentConfig, error) {
+	return s.withAgentConfig(ctx, p, in.ID, in.Conditional, func(tx *store.Tx, match store.Match) (*store.AgentConfig, error) {
 		return tx.AgentConfigs().SetActive(in.ID, "delete", match, false)
 	})
 }
 
 func (s *Server) activateAgentConfig(ctx context.Context, p *rbac.Principal, in *touchAgentConfigInput) (*one[AgentConfig], error) {
-	return s.withAgentConfig(ctx, p, in.Conditional, func(tx *store.Tx, match store.Match) (*store.AgentConfig, error) {
+	return s.withAgentConfig(ctx, p, in.ID, in.Conditional, func(tx *store.Tx, match store.Match) (*store.AgentConfig, error) {
 		return tx.AgentConfigs().SetActive(in.ID, "activate", match, true)
 	})
 }
 
-// withAgentConfig runs a change in a transaction and answers with the agent as it is then.
+// visibleAgent returns an agent that the caller may read. One that he may not is not found, as an unknown one is.
+func visibleAgent(tx *store.Tx, p *rbac.Principal, id uuid.UUID) (*store.AgentConfig, error) {
+	agent, err := tx.AgentConfigs().Get(id)
+	if err == nil && !p.SeesAgent(agent.ProjectID) {
+		return nil, fault.New(fault.NotFound, "agent_config.not_found", "There is no such agent config.")
+	}
+	return agent, err
+}
+
+// withAgentConfig runs a change of an agent that the caller sees in a transaction, and answers with the agent as it is then.
 func (s *Server) withAgentConfig(
-	ctx context.Context, p *rbac.Principal, c Conditional, change func(*store.Tx, store.Match) (*store.AgentConfig, error),
+	ctx context.Context, p *rbac.Principal, id uuid.UUID, c Conditional,
+	change func(*store.Tx, store.Match) (*store.AgentConfig, error),
 ) (*one[AgentConfig], error) {
-	row, err := changed(ctx, s, p, c, change)
+	row, err := changed(ctx, s, p, c, func(tx *store.Tx, match store.Match) (*store.AgentConfig, error) {
+		if _, err := visibleAgent(tx, p, id); err != nil {
+			return nil, err
+		}
+		return change(tx, match)
+	})
 	if err != nil {
 		return nil, err
 	}

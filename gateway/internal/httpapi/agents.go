@@ -7,17 +7,19 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/tarento/copilot/events"
+	"github.com/tarento/copilot/gateway/internal/jobs"
 	"github.com/tarento/copilot/gateway/internal/rbac"
 	"github.com/tarento/copilot/pkg/access"
 	"github.com/tarento/copilot/pkg/fault"
 	"github.com/tarento/copilot/pkg/store"
 )
 
-// NewRun is what an agent is asked to do.
+// NewRun is what an agent is asked to do: in words, in the input of its type, or both.
 type NewRun struct {
-	UserInput     string `json:"user_input" minLength:"1" maxLength:"200000" example:"What does the travel policy say about taxis?" doc:"The task, in words"`
-	SystemPrompt  string `json:"system_prompt,omitempty" maxLength:"100000" doc:"Instead of the agent's own"`
-	MaxIterations int    `json:"max_iterations,omitempty" minimum:"1" maximum:"25" example:"5" doc:"How often the model may be called; the default suits most tasks"`
+	UserInput     string         `json:"user_input,omitempty" maxLength:"200000" example:"What does the travel policy say about taxis?" doc:"The task, in words"`
+	Input         map[string]any `json:"input,omitempty" doc:"What the agent's type takes, see GET /agent-types; instead of words or beside them"`
+	SystemPrompt  string         `json:"system_prompt,omitempty" maxLength:"100000" example:"Answer in one sentence." doc:"Instead of the agent's own"`
+	MaxIterations int            `json:"max_iterations,omitempty" minimum:"1" maximum:"25" example:"8" doc:"How often the model may be called; the default suits most tasks"`
 }
 
 type runAgentInput struct {
@@ -33,29 +35,62 @@ func (s *Server) agentOperations() {
 		about:  "Outside of any conversation. The job's result holds the answer with its citations; its events stream the text.",
 		errors: []int{http.StatusNotFound},
 	}, s.runAgent)
+	s.agentTypeOperations()
+	s.earlierAgentOperations()
 }
 
 func (s *Server) runAgent(ctx context.Context, p *rbac.Principal, in *runAgentInput) (*acceptedOutput, error) {
-	once, err := in.once("POST /agents/"+in.ID.String()+"/runs", in.Body)
-	if err != nil {
-		return nil, err
-	}
-	sub, err := s.Jobs.Submit(ctx, p, once, func(tx *store.Tx) (store.NewJob, error) {
-		agent, err := s.runnable(tx, p, in.ID)
-		if err != nil {
-			return store.NewJob{}, err
-		}
-		return s.run(p, agent, in.Body), nil
-	})
+	sub, err := s.submitRun(ctx, p, in.Repeatable, "POST /agents/"+in.ID.String()+"/runs", in.ID, nil, in.Body)
 	if err != nil {
 		return nil, err
 	}
 	return s.accept(ctx, p, sub, in.Prefer)
 }
 
+// submitRun submits one run of an agent, for its own project or for the one that is named.
+func (s *Server) submitRun(
+	ctx context.Context, p *rbac.Principal, h Repeatable, operation string, agent uuid.UUID, project *uuid.UUID, run NewRun,
+) (sub jobs.Submission, err error) {
+	once, err := h.once(operation, []any{project, run})
+	if err != nil {
+		return sub, err
+	}
+	return s.Jobs.Submit(ctx, p, once, func(tx *store.Tx) (store.NewJob, error) {
+		works, err := s.prepare(tx, p, agent, project, run)
+		if err != nil {
+			return store.NewJob{}, err
+		}
+		return works[0], nil
+	})
+}
+
+// prepare builds a job for each run of an agent.
+func (s *Server) prepare(
+	tx *store.Tx, p *rbac.Principal, id uuid.UUID, project *uuid.UUID, runs ...NewRun,
+) ([]store.NewJob, error) {
+	agent, err := s.runnable(tx, p, id)
+	if err != nil {
+		return nil, err
+	}
+	if err := usesProject(tx, p, project); err != nil {
+		return nil, err
+	}
+	work := make([]store.NewJob, len(runs))
+	for i, run := range runs {
+		if err := s.presets.fill(agent.AgentType, &run); err != nil {
+			return nil, err
+		}
+		work[i] = s.run(p, agent, run)
+		if project != nil {
+			work[i].ProjectID = project
+		}
+	}
+	return work, nil
+}
+
 // runnable returns an agent that the caller may run.
 func (s *Server) runnable(tx *store.Tx, p *rbac.Principal, id uuid.UUID) (*store.AgentConfig, error) {
-	agent, err := tx.AgentConfigs().Get(id)
+	agent, err := visibleAgent(tx, p, id)
 	if err != nil {
 		return nil, err
 	}

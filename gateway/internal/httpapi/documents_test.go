@@ -243,4 +243,4 @@ func TestADocumentIsMadeOfATextOrAnAddress(t *testing.T) {
 	}
 }
 
-func clipped(s string) string { return s[:min(len(s), 80)] }
+func clipped(s string) string { return s[:min(len(s), 300)] }

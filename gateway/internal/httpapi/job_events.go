@@ -11,6 +11,7 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humagin"
+	"github.com/google/uuid"
 
 	"github.com/tarento/copilot/events"
 	"github.com/tarento/copilot/gateway/internal/rbac"
@@ -66,7 +67,12 @@ func (s *Server) followJob(ctx context.Context, p *rbac.Principal, in *jobEvents
 	if _, err := s.Jobs.Get(ctx, p, in.ID); err != nil {
 		return nil, err
 	}
-	sub, err := s.Hub.Subscribe(ctx, p.Tenant, in.ID, from)
+	return s.follow(ctx, p, in.ID, from)
+}
+
+// follow streams the events of a job that the caller may see.
+func (s *Server) follow(ctx context.Context, p *rbac.Principal, job uuid.UUID, from events.Position) (*eventStreamOutput, error) {
+	sub, err := s.Hub.Subscribe(ctx, p.Tenant, job, from)
 	if err != nil {
 		return nil, err
 	}
@@ -79,7 +85,7 @@ func (s *Server) followJob(ctx context.Context, p *rbac.Principal, in *jobEvents
 		writer := humagin.Unwrap(ctx).Writer
 		w := &eventWriter{w: writer, control: http.NewResponseController(writer)}
 		if err := w.follow(ctx.Context(), sub, p.Expires); err != nil {
-			requestOf(ctx.Context()).log.WarnContext(ctx.Context(), "event stream broken off", "job_id", in.ID, "error", err)
+			requestOf(ctx.Context()).log.WarnContext(ctx.Context(), "event stream broken off", "job_id", job, "error", err)
 		}
 	}}, nil
 }

@@ -33,6 +33,8 @@ type operation struct {
 	accepts bool
 	// long operations have no overall time limit: streams and uploads bound themselves.
 	long bool
+	// deprecated marks what only clients of the earlier service should call.
+	deprecated bool
 	// own admits callers without the permission to what is their own; how far that reaches, the handler asks rbac.
 	own bool
 	// person refuses API keys: it is for who has logged in.
@@ -171,7 +173,7 @@ func (op operation) huma(bodyWithin time.Duration) huma.Operation {
 	}
 	return huma.Operation{
 		OperationID: op.id, Method: op.method, Path: base + op.path, Tags: []string{op.tag},
-		Summary: op.summary, Description: op.about, DefaultStatus: status,
+		Summary: op.summary, Description: op.about, DefaultStatus: status, Deprecated: op.deprecated,
 		Errors: append([]int{
 			http.StatusUnprocessableEntity, http.StatusTooManyRequests, http.StatusInternalServerError, http.StatusServiceUnavailable,
 		}, op.errors...),

@@ -73,6 +73,7 @@ type Server struct {
 	metrics *requestMetrics
 	router  *gin.Engine
 	api     huma.API
+	presets presetSchemas
 }
 
 // strictNames has field names compared as the document has them, case included. It is a setting of huma's for all its APIs.
@@ -103,6 +104,7 @@ func New(cfg Config, parts Parts) (*Server, error) {
 		abort(c, p)
 	})
 	s.api = humagin.New(s.router, s.describe())
+	s.presets = newPresetSchemas()
 	s.operations()
 	s.system()
 	if err := s.docs(); err != nil {

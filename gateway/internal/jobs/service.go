@@ -2,6 +2,9 @@ package jobs
 
 import (
 	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
 	"time"
 
 	"github.com/google/uuid"
@@ -81,6 +84,61 @@ func (s *Service) Submit(
 		return tx.Idempotency().Complete(scope, once.Key, sub.Job.ID)
 	})
 	return sub, err
+}
+
+// SubmitAll is Submit for several jobs: they are made together or not at all, and a known key gives all of them again.
+func (s *Service) SubmitAll(
+	ctx context.Context, p *rbac.Principal, once Once, build func(*store.Tx) ([]store.NewJob, error),
+) (made []*store.Job, replayed bool, err error) {
+	scope := once.Scope + " " + p.UserID.String()
+	err = s.store.InTenant(ctx, p.Tenant, func(tx *store.Tx) error {
+		if once.Key != "" {
+			first, err := tx.Idempotency().Reserve(scope, once.Key, once.Hash)
+			if err != nil {
+				return err
+			}
+			if replayed = first != nil; replayed {
+				made, err = remembered(tx, first.Response)
+				return err
+			}
+		}
+		work, err := build(tx)
+		if err != nil {
+			return err
+		}
+		for i := range work {
+			work[i].CreatedBy = &p.UserID
+		}
+		if made, err = tx.Jobs().SubmitAll(work); err != nil || once.Key == "" {
+			return err
+		}
+		ids := make([]uuid.UUID, len(made))
+		for i, job := range made {
+			ids[i] = job.ID
+		}
+		response, err := json.Marshal(ids)
+		if err != nil {
+			return fmt.Errorf("jobs: keep the answer: %w", err)
+		}
+		return tx.Idempotency().Keep(scope, once.Key, http.StatusAccepted, json.RawMessage(`{}`), response)
+	})
+	return made, replayed, err
+}
+
+// remembered reads the jobs that a kept answer names.
+func remembered(tx *store.Tx, response []byte) ([]*store.Job, error) {
+	var ids []uuid.UUID
+	if err := json.Unmarshal(response, &ids); err != nil {
+		return nil, fmt.Errorf("jobs: read a kept answer: %w", err)
+	}
+	made := make([]*store.Job, len(ids))
+	for i, id := range ids {
+		var err error
+		if made[i], err = tx.Jobs().Get(id); err != nil {
+			return nil, err
+		}
+	}
+	return made, nil
 }
 
 // Get returns a job within the caller's reach; any other is fault.NotFound.

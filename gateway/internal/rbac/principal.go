@@ -121,8 +121,18 @@ func (p *Principal) UsesProject(project uuid.UUID) bool {
 	return p.Can(access.ProjectsReadAll) || slices.Contains(p.Projects, project)
 }
 
+// SeesAgent reports whether the caller may read an agent of this project: one without a project is everybody's.
+func (p *Principal) SeesAgent(project *uuid.UUID) bool {
+	return project == nil || p.UsesProject(*project)
+}
+
+// Agents returns the projects whose agents the caller sees beside those without a project.
+func (p *Principal) Agents() Reach {
+	return Reach{All: p.Can(access.ProjectsReadAll), Projects: p.Projects}
+}
+
 // RunsAgent reports whether the caller may run an agent of this project: one without a project serves all who may run agents,
 // the others those among them who use the project.
 func (p *Principal) RunsAgent(project *uuid.UUID) bool {
-	return p.Can(access.AgentsExecute) && (project == nil || p.UsesProject(*project))
+	return p.Can(access.AgentsExecute) && p.SeesAgent(project)
 }
