@@ -60,8 +60,10 @@ func NewAccess(o AccessOptions) *Access {
 	failures := prometheus.NewCounter(prometheus.CounterOpts{
 		Name: "copilot_access_redis_failures_total", Help: "Questions about access that Redis did not answer in time or at all.",
 	})
-	o.Metrics.MustRegister(a.answered, a.changes, failures)
 	a.shared = newShared(o.Redis, o.Prefix, o.Log, failures)
+	o.Metrics.MustRegister(a.answered, a.changes, failures, prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "copilot_access_untold", Help: "Organizations with a change that Redis has yet to be told of; what it holds of them counts for nothing.",
+	}, func() float64 { return float64(a.shared.left()) }))
 	return a
 }
 

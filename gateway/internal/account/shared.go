@@ -181,7 +181,7 @@ func (s *shared) trusted(t tenant.ID) bool {
 }
 
 // tell tells Redis of the changes that it was not told of, and returns how many are left.
-func (s *shared) tell(ctx context.Context) (left int) {
+func (s *shared) tell(ctx context.Context) int {
 	s.mu.Lock()
 	open := make(map[tenant.ID]time.Time, len(s.untold))
 	for t, until := range s.untold {
@@ -205,6 +205,11 @@ func (s *shared) tell(ctx context.Context) (left int) {
 		}
 		s.mu.Unlock()
 	}
+	return s.left()
+}
+
+// left is of how many tenants Redis was not told.
+func (s *shared) left() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return len(s.untold)

@@ -58,9 +58,12 @@ func TestGatewaysShareWhatOneHasRead(t *testing.T) {
 		t.Errorf("the other gateway reads %+v", c)
 	}
 	for name, read := range map[string]func() *store.Credential{
-		"another credential":   func() *store.Credential { c, _ := far.get(t.Context(), org, credentialID{2}); return c },
-		"another tenant":       func() *store.Credential { c, _ := far.get(t.Context(), newTenant(), id); return c },
-		"another installation": func() *store.Credential { c, _ := newTestShared(t, "x", redisURL(t)).get(t.Context(), org, id); return c },
+		"another credential": func() *store.Credential { c, _ := far.get(t.Context(), org, credentialID{2}); return c },
+		"another tenant":     func() *store.Credential { c, _ := far.get(t.Context(), newTenant(), id); return c },
+		"another installation": func() *store.Credential {
+			c, _ := newTestShared(t, "x", redisURL(t)).get(t.Context(), org, id)
+			return c
+		},
 	} {
 		if c := read(); c != nil {
 			t.Errorf("%s reads %+v", name, c)

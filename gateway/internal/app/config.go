@@ -92,7 +92,7 @@ type Auth struct {
 	AccessTTL  time.Duration `env:"ACCESS_TOKEN_TTL"               envDefault:"30m"         desc:"How long an access token lives."`
 	RefreshTTL time.Duration `env:"REFRESH_TOKEN_TTL"              envDefault:"168h"        desc:"How long a session lasts without being used."`
 	BcryptCost int           `env:"BCRYPT_COST"                    envDefault:"12"          desc:"Cost of password hashes; each step doubles the work."`
-	Remember   time.Duration `env:"ACCOUNT_CACHE_TTL"              envDefault:"900ms"       desc:"How long a gateway believes what it has looked up about a session or an API key. Changes are told to all gateways at once; so long they can take where the message is lost. 0s asks Postgres every time."`
+	Remember   time.Duration `env:"ACCOUNT_CACHE_TTL"              envDefault:"750ms"       desc:"How long a gateway believes what it has looked up about a session or an API key. Changes are told to all gateways at once; so long they can take where the message is lost. 0s asks Postgres every time."`
 	PerAccount int           `env:"LOGINS_PER_ACCOUNT"             envDefault:"10"          desc:"Login attempts of one account a minute; twice as many may come at once; 0 does not limit."`
 	PerAddress int           `env:"LOGINS_PER_ADDRESS"             envDefault:"60"          desc:"Login attempts from one address a minute; likewise."`
 	Registers  int           `env:"REGISTRATIONS_PER_ADDRESS"      envDefault:"10"          desc:"New accounts from one address a minute; likewise."`
