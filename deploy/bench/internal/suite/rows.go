@@ -12,8 +12,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/jackc/pgx/v5"
-
 	"github.com/tarento/copilot/deploy/bench/internal/load"
 	"github.com/tarento/copilot/deploy/bench/internal/rows"
 	"github.com/tarento/copilot/deploy/bench/internal/stat"
@@ -119,11 +117,7 @@ func (m *measurement) fill(ctx context.Context, s *system.System, n int) (f *fil
 	m.sayf("loading %d rows into each table", n)
 	f = &filled{System: s}
 	start := time.Now()
-	err = s.Database(ctx, func(conn *pgx.Conn) (err error) {
-		f.known, err = rows.Load(ctx, conn, n)
-		return err
-	})
-	if err != nil {
+	if f.known, err = rows.Load(ctx, s.Database, n); err != nil {
 		return nil, 0, err
 	}
 	took = time.Since(start)
