@@ -25,6 +25,16 @@ type Match []Revision
 
 func (m Match) admits(r Revision) bool { return m == nil || slices.Contains(m, r) }
 
+// later is the time of a change to a row that was last changed at the given one: always after it, whatever the clock says, so that no
+// revision comes twice.
+func (tx *Tx) later(last time.Time) time.Time {
+	now := tx.db.NowFunc()
+	if now.After(last) {
+		return now
+	}
+	return last.Add(time.Microsecond)
+}
+
 // create writes a new row into the tenant and audits it. What the row is called is the noun of its audit entries.
 func create[T any](tx *Tx, noun string, row *T, id, organization *uuid.UUID) error {
 	if err := tx.own(id, organization); err != nil {
@@ -78,12 +88,7 @@ func edit[T any](tx *Tx, noun, verb string, id uuid.UUID, match Match, change fu
 	if len(changed) == 0 {
 		return row, nil
 	}
-	// Always later than before, whatever the clock says, so that no revision comes twice.
-	now := tx.db.NowFunc()
-	if !now.After(updated) {
-		now = updated.Add(time.Microsecond)
-	}
-	if err := stamp.Set(ctx, value, now); err != nil {
+	if err := stamp.Set(ctx, value, tx.later(updated)); err != nil {
 		return nil, fmt.Errorf("store: stamp %s: %w", noun, err)
 	}
 	write := within[T](tx).Where("id = ?", id).Select(append(changed, "updated_at")).UpdateColumns(row)

@@ -82,9 +82,9 @@ func unavailable(err error) error {
 func taken(constraint string) (code, message string) {
 	switch constraint {
 	case "users_email_key":
-		return "user.email_taken", "There is already an account with this email address."
+		return "user.email_taken", "This email address cannot be used for an account."
 	case "users_username_key":
-		return "user.username_taken", "This username is taken."
+		return "user.username_taken", "This username cannot be used for an account."
 	case "organizations_domain_key":
 		return "organization.domain_taken", "There is already an organization with this domain."
 	case "roles_name_key":

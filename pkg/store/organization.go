@@ -1,9 +1,11 @@
 package store
 
 import (
+	"context"
 	"time"
 
 	"github.com/google/uuid"
+	"gorm.io/gorm"
 )
 
 // The plans an organization can be on.
@@ -61,5 +63,65 @@ func (r Organizations) Create(o *Organization) error {
 
 // Get returns the organization. Every id but the tenant's own is fault.NotFound.
 func (r Organizations) Get(id uuid.UUID) (*Organization, error) {
-	return take[Organization](r.tx.db.Where("id = ? AND id = ?", id, r.tx.tenant.UUID()), "organization")
+	return take[Organization](within[Organization](r.tx).Where("id = ?", id), nounOrganization)
+}
+
+const nounOrganization = "organization"
+
+// Update changes the organization; every id but the tenant's own is fault.NotFound. The verb names the change in the audit log. When
+// it is deactivated nobody of it may do anything any more, and its refresh tokens are good again when it is brought back.
+func (r Organizations) Update(id uuid.UUID, verb string, match Match, change func(*Organization) error) (*Organization, error) {
+	return edit(r.tx, nounOrganization, verb, id, match, func(o *Organization) error {
+		active := o.IsActive
+		if err := change(o); err != nil {
+			return err
+		}
+		r.tx.accessChanged = r.tx.accessChanged || o.IsActive != active
+		return nil
+	})
+}
+
+// OrganizationFilter narrows a list of organizations. Zero fields do not.
+type OrganizationFilter struct {
+	// ID keeps one organization.
+	ID *uuid.UUID
+	// Search is looked for in name, domain and description.
+	Search string
+	Plan   string
+	Active *bool
+	Page   Page
+}
+
+// OrganizationSorts are the columns that organizations can be sorted by.
+func OrganizationSorts() []string {
+	return []string{"name", "created_at", "updated_at", "subscription_plan"}
+}
+
+// List returns the organization, if the filter keeps it.
+func (r Organizations) List(f OrganizationFilter) (Listed[Organization], error) {
+	return f.list(within[Organization](r.tx))
+}
+
+// Organizations returns one page of all organizations. It is for the platform's superuser, reads only, and is the one look that the
+// Store takes beyond a tenant.
+func (s *Store) Organizations(ctx context.Context, f OrganizationFilter) (Listed[Organization], error) {
+	db := s.db.WithContext(ctx)
+	db.Statement.ConnPool = newSurvey(s.sql)
+	return f.list(db.Model(&Organization{}))
+}
+
+func (f OrganizationFilter) list(q *gorm.DB) (Listed[Organization], error) {
+	if f.ID != nil {
+		q = q.Where("id = ?", *f.ID)
+	}
+	if f.Search != "" {
+		q = q.Where("(name ILIKE @like OR domain ILIKE @like OR description ILIKE @like)", map[string]any{"like": containing(f.Search)})
+	}
+	if f.Plan != "" {
+		q = q.Where("subscription_plan = ?", f.Plan)
+	}
+	if f.Active != nil {
+		q = q.Where("is_active = ?", *f.Active)
+	}
+	return list[Organization](q, f.Page, nounOrganization, OrganizationSorts())
 }

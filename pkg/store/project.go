@@ -40,24 +40,73 @@ type Projects struct{ tx *Tx }
 // Projects returns the projects of the transaction's tenant.
 func (tx *Tx) Projects() Projects { return Projects{tx} }
 
+const nounProject = "project"
+
 // Create writes an active project into the tenant.
 func (r Projects) Create(p *Project) error {
-	if err := r.tx.own(&p.ID, &p.OrganizationID); err != nil {
-		return err
-	}
 	p.IsActive = true
-	return explain(r.tx.db.Create(p).Error, "create project")
-}
-
-// AddMember makes a user a member. One who is already is fault.Conflict "project.already_member".
-func (r Projects) AddMember(project, user uuid.UUID) error {
-	member := ProjectMember{OrganizationID: r.tx.tenant.UUID(), ProjectID: project, UserID: user}
-	return explain(r.tx.db.Create(&member).Error, "add project member")
+	return create(r.tx, nounProject, p, &p.ID, &p.OrganizationID)
 }
 
 // Get returns a project, or fault.NotFound.
 func (r Projects) Get(id uuid.UUID) (*Project, error) {
-	return take[Project](within[Project](r.tx).Where("id = ?", id), "project")
+	return take[Project](within[Project](r.tx).Where("id = ?", id), nounProject)
+}
+
+// Update changes a project. The verb names the change in the audit log.
+func (r Projects) Update(id uuid.UUID, verb string, match Match, change func(*Project) error) (*Project, error) {
+	return edit(r.tx, nounProject, verb, id, match, change)
+}
+
+// ProjectFilter narrows a list of projects. Zero fields do not.
+type ProjectFilter struct {
+	// MemberID keeps the projects that this user belongs to.
+	MemberID *uuid.UUID
+	// Search is looked for in name and description.
+	Search string
+	Active *bool
+	Page   Page
+}
+
+// ProjectSorts are the columns that projects can be sorted by.
+func ProjectSorts() []string { return []string{"name", "created_at", "updated_at"} }
+
+// List returns one page of the projects.
+func (r Projects) List(f ProjectFilter) (Listed[Project], error) {
+	q := within[Project](r.tx)
+	if f.MemberID != nil {
+		q = q.Where("id IN (?)", within[ProjectMember](r.tx).Select("project_id").Where("user_id = ?", *f.MemberID))
+	}
+	if f.Search != "" {
+		q = q.Where("(name ILIKE @like OR description ILIKE @like)", map[string]any{"like": containing(f.Search)})
+	}
+	if f.Active != nil {
+		q = q.Where("is_active = ?", *f.Active)
+	}
+	return list[Project](q, f.Page, nounProject, ProjectSorts())
+}
+
+// AddMember makes a user a member. One who is already is fault.Conflict "project.already_member", a project or user that does not
+// exist in the tenant is fault.Invalid.
+func (r Projects) AddMember(project, user uuid.UUID) error {
+	member := ProjectMember{OrganizationID: r.tx.tenant.UUID(), ProjectID: project, UserID: user}
+	if err := r.tx.db.Create(&member).Error; err != nil {
+		return explain(err, "add project member")
+	}
+	r.tx.accessChanged = true
+	r.tx.Audit(nounProject, "add_member", project, nil, map[string]any{"user_id": user})
+	return nil
+}
+
+// RemoveMember ends a membership. One that does not exist is fault.NotFound "project_member.not_found".
+func (r Projects) RemoveMember(project, user uuid.UUID) error {
+	gone := within[ProjectMember](r.tx).Where("project_id = ? AND user_id = ?", project, user).Delete(&ProjectMember{})
+	if err := touched(gone, "remove project member", "project_member"); err != nil {
+		return err
+	}
+	r.tx.accessChanged = true
+	r.tx.Audit(nounProject, "remove_member", project, map[string]any{"user_id": user}, nil)
+	return nil
 }
 
 // IsMember reports whether the user belongs to the project. An unknown project has no members.

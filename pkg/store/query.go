@@ -8,9 +8,13 @@ import (
 	"gorm.io/gorm"
 )
 
-// within narrows a query on T to the transaction's tenant.
+// within narrows a query on T to the transaction's tenant. An organization is its own tenant.
 func within[T any](tx *Tx) *gorm.DB {
-	return tx.db.Model(new(T)).Where("organization_id = ?", tx.tenant.UUID())
+	column := "organization_id"
+	if _, itself := any((*T)(nil)).(*Organization); itself {
+		column = "id"
+	}
+	return tx.db.Model(new(T)).Where(column+" = ?", tx.tenant.UUID())
 }
 
 // own makes a new row the tenant's, and gives it an id where it has none.

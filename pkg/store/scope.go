@@ -55,19 +55,27 @@ func (c connector) Connect(ctx context.Context) (driver.Conn, error) {
 // conn is a connection that runs statements of a viewed tenant inside of it.
 type conn struct{ *stdlib.Conn }
 
-// viewed is the pool that GORM uses in a View: whatever runs on it belongs to the tenant.
+// survey shows all organizations for the rest of the transaction, as the platform's policy allows, and forbids it to write.
+const survey = "SELECT set_config('app.platform', 'on', true), set_config('transaction_read_only', 'on', true)"
+
+// viewed is the pool that GORM uses to read: whatever runs on it runs right after the statement that says what can be seen.
 type viewed struct {
 	*sql.DB
 
 	entry
 }
 
-// entry is what runs before a statement: enter or enterToSearch.
-type entry struct{ statement, tenant string }
+// entry is what runs before a statement: enter, enterToSearch or survey.
+type entry struct {
+	statement string
+	args      []any
+}
 
 type viewedKey struct{}
 
-func newViewed(db *sql.DB, t tenant.ID) *viewed { return &viewed{db, entry{enter, t.String()}} }
+func newViewed(db *sql.DB, t tenant.ID) *viewed { return &viewed{db, entry{enter, []any{t.String()}}} }
+
+func newSurvey(db *sql.DB) *viewed { return &viewed{db, entry{statement: survey}} }
 
 // QueryContext implements gorm.ConnPool.
 func (v *viewed) QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
@@ -100,7 +108,7 @@ func (c *conn) QueryContext(ctx context.Context, query string, named []driver.Na
 		args[i] = n.Value
 	}
 	var both pgx.Batch
-	both.Queue(in.statement, in.tenant)
+	both.Queue(in.statement, in.args...)
 	both.Queue(query, args...)
 	sent := c.Conn.Conn().SendBatch(ctx, &both)
 	if _, err := sent.Exec(); err != nil {

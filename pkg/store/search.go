@@ -37,6 +37,6 @@ func (tx *Tx) searching() *Tx {
 		return tx
 	}
 	db := tx.db.WithContext(tx.db.Statement.Context)
-	db.Statement.ConnPool = &viewed{v.DB, entry{enterToSearch, v.tenant}}
+	db.Statement.ConnPool = &viewed{v.DB, entry{enterToSearch, v.args}}
 	return &Tx{db: db, tenant: tx.tenant}
 }

@@ -66,6 +66,8 @@ const (
 	EndedByLogout   = "logout"
 	EndedByUser     = "ended"
 	EndedByPassword = "password_changed"
+	// EndedByDeactivation ends all sessions of a user who may no longer log in.
+	EndedByDeactivation = "deactivated"
 )
 
 // End ends one session of a user: none of its tokens is good any more. One that has ended already, or is somebody else's, is

@@ -99,7 +99,10 @@ func (s *Store) InTenant(ctx context.Context, t tenant.ID, fn func(*Tx) error) e
 		s.committed(tx.emitted)
 	}
 	if tx.accessChanged {
-		s.access(context.WithoutCancel(ctx), t)
+		tx.changedIn = append(tx.changedIn, t)
+	}
+	for _, where := range tx.changedIn {
+		s.access(context.WithoutCancel(ctx), where)
 	}
 	return nil
 }
@@ -174,6 +177,8 @@ type Tx struct {
 	changes []change
 	// accessChanged says that somebody of the tenant may do more or less from now on.
 	accessChanged bool
+	// changedIn are the tenants that were entered and of whose people the same is true.
+	changedIn []tenant.ID
 }
 
 // DB returns the GORM session of the transaction, for statements that no repository has.
@@ -181,6 +186,36 @@ func (tx *Tx) DB() *gorm.DB { return tx.db }
 
 // Tenant returns the tenant that the transaction is bound to.
 func (tx *Tx) Tenant() tenant.ID { return tx.tenant }
+
+// Enter runs fn in the same transaction inside another tenant and comes back: who founds an organization writes its rows there and
+// the answer to repeat at home, both or neither. When fn fails the whole transaction must.
+func (tx *Tx) Enter(t tenant.ID, fn func(*Tx) error) error {
+	if t.IsZero() {
+		return tenant.ErrNone
+	}
+	if err := tx.bind(t); err != nil {
+		return err
+	}
+	inner := &Tx{db: tx.db, tenant: t, actor: tx.actor}
+	if err := fn(inner); err != nil {
+		return err
+	}
+	if err := inner.writeAudit(); err != nil {
+		return err
+	}
+	tx.emitted = append(tx.emitted, inner.emitted...)
+	tx.changedIn = append(tx.changedIn, inner.changedIn...)
+	if inner.accessChanged {
+		tx.changedIn = append(tx.changedIn, t)
+	}
+	return tx.bind(tx.tenant)
+}
+
+// bind says which tenant the transaction is in from here on.
+func (tx *Tx) bind(t tenant.ID) error {
+	_, err := tx.exec("SELECT set_config('app.tenant_id', $1, true)", t.String())
+	return explain(err, "enter a tenant")
+}
 
 func openPool(ctx context.Context, cfg Config) (*pgxpool.Pool, error) {
 	pc, err := pgxpool.ParseConfig(cfg.URL)

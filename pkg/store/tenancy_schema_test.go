@@ -180,6 +180,7 @@ func TestLoginRoleReadsItsColumnsAndNothingElse(t *testing.T) {
 	want := []string{
 		"SELECT refresh_tokens organization_id", "SELECT refresh_tokens token_hash", "SELECT refresh_tokens user_id",
 		"SELECT users email", "SELECT users id", "SELECT users organization_id", "SELECT users username",
+		"auth_find_account for copilot_app: true, for copilot_engine: false",
 		"auth_find_refresh_token for copilot_app: true, for copilot_engine: false",
 		"auth_find_user for copilot_app: true, for copilot_engine: false",
 	}

@@ -7,7 +7,10 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
+	"gorm.io/gorm/clause"
 
+	"github.com/tarento/copilot/pkg/access"
+	"github.com/tarento/copilot/pkg/fault"
 	"github.com/tarento/copilot/pkg/tenant"
 )
 
@@ -55,7 +58,13 @@ func (s *Store) FindLogin(ctx context.Context, identifier string) (user uuid.UUI
 	return s.findOwner(ctx, "SELECT user_id, organization_id FROM auth_find_user($1)", identifier, "user")
 }
 
-// findOwner runs one of the two questions that are answered outside of a tenant.
+// OrganizationOf tells which organization a user belongs to, for the platform's superuser. An unknown user is fault.NotFound.
+func (s *Store) OrganizationOf(ctx context.Context, user uuid.UUID) (tenant.ID, error) {
+	_, t, err := s.findOwner(ctx, "SELECT user_id, organization_id FROM auth_find_account($1)", user, nounUser)
+	return t, err
+}
+
+// findOwner runs one of the questions that are answered outside of a tenant.
 func (s *Store) findOwner(ctx context.Context, query string, arg any, noun string) (user uuid.UUID, t tenant.ID, err error) {
 	var organization uuid.UUID
 	err = s.pool.QueryRow(ctx, query, arg).Scan(&user, &organization)
@@ -108,6 +117,110 @@ func (r Users) Principal(id uuid.UUID) (*Principal, error) {
 		return nil, notFound(nounUser)
 	}
 	return &found[0], nil
+}
+
+// Update changes a user. The verb names the change in the audit log. Who is deactivated loses all sessions and API keys. A
+// change that would leave the organization without an active Admin is fault.Conflict "user.last_admin", a taken address or username
+// as in Create.
+func (r Users) Update(id uuid.UUID, verb string, match Match, change func(*User) error) (*User, error) {
+	return edit(r.tx, nounUser, verb, id, match, func(u *User) error {
+		before := *u
+		if err := change(u); err != nil {
+			return err
+		}
+		moved := !same(before.RoleID, u.RoleID)
+		if !moved && before.IsActive == u.IsActive && before.IsSuperuser == u.IsSuperuser {
+			return nil
+		}
+		r.tx.accessChanged = true
+		if before.IsActive && (moved || !u.IsActive) {
+			if err := r.leavesAdmin(&before); err != nil {
+				return err
+			}
+		}
+		if before.IsActive && !u.IsActive {
+			return r.lockOut(id)
+		}
+		return nil
+	})
+}
+
+func same(a, b *uuid.UUID) bool { return a == b || a != nil && b != nil && *a == *b }
+
+// leavesAdmin refuses that this user, an active one, goes when nobody else is an active Admin. Whoever asks waits for who asked
+// before, so that two Admins who go at the same moment do not both rely on the other.
+func (r Users) leavesAdmin(going *User) error {
+	if going.RoleID == nil {
+		return nil
+	}
+	_, err := take[Role](within[Role](r.tx).Where("id = ? AND is_system AND name = ?", *going.RoleID, access.Admin).
+		Clauses(clause.Locking{Strength: "NO KEY UPDATE"}), nounRole)
+	if fault.Is(err, fault.NotFound) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	var others int64
+	err = within[User](r.tx).Where("role_id = ? AND is_active AND id <> ?", *going.RoleID, going.ID).Count(&others).Error
+	if err != nil {
+		return explain(err, "count admins")
+	}
+	if others == 0 {
+		return fault.New(fault.Conflict, "user.last_admin",
+			"This is the last active Admin of the organization. Make somebody else an Admin first.")
+	}
+	return nil
+}
+
+// lockOut ends the sessions and the API keys of a user who was deactivated, for good.
+func (r Users) lockOut(id uuid.UUID) error {
+	if _, err := r.tx.RefreshTokens().RevokeAllOfUser(id, EndedByDeactivation); err != nil {
+		return err
+	}
+	ended := within[APIKey](r.tx).Where("user_id = ? AND revoked_at IS NULL", id).UpdateColumn("revoked_at", r.tx.db.NowFunc())
+	return explain(ended.Error, "revoke API keys")
+}
+
+// UserFilter narrows a list of users. Zero fields do not.
+type UserFilter struct {
+	// ID keeps one user.
+	ID *uuid.UUID
+	// Search is for words in username, address and full name.
+	Search string
+	RoleID *uuid.UUID
+	// ProjectID keeps the members of a project.
+	ProjectID *uuid.UUID
+	Active    *bool
+	Verified  *bool
+	Page      Page
+}
+
+// UserSorts are the columns that users can be sorted by.
+func UserSorts() []string { return []string{"username", "email", "full_name", "created_at"} }
+
+// List returns one page of the users, without their password hashes.
+func (r Users) List(f UserFilter) (Listed[User], error) {
+	q := within[User](r.tx)
+	if f.Search != "" {
+		q = searching[User](r.tx, f.Search)
+	}
+	if f.ID != nil {
+		q = q.Where("id = ?", *f.ID)
+	}
+	if f.RoleID != nil {
+		q = q.Where("role_id = ?", *f.RoleID)
+	}
+	if f.ProjectID != nil {
+		q = q.Where("id IN (?)", within[ProjectMember](r.tx).Select("user_id").Where("project_id = ?", *f.ProjectID))
+	}
+	if f.Active != nil {
+		q = q.Where("is_active = ?", *f.Active)
+	}
+	if f.Verified != nil {
+		q = q.Where("is_verified = ?", *f.Verified)
+	}
+	return list[User](q, f.Page, nounUser, UserSorts(), "password_hash")
 }
 
 // UpdatePassword replaces a user's password hash. Whoever calls it decides what becomes of the user's sessions.
