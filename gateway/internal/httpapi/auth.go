@@ -3,53 +3,13 @@ package httpapi
 import (
 	"context"
 	"net/http"
-	"time"
-
-	"github.com/google/uuid"
 
 	"github.com/tarento/copilot/gateway/internal/account"
 	"github.com/tarento/copilot/gateway/internal/auth"
 	"github.com/tarento/copilot/gateway/internal/rbac"
 	"github.com/tarento/copilot/pkg/fault"
-	"github.com/tarento/copilot/pkg/store"
 	"github.com/tarento/copilot/pkg/tenant"
 )
-
-// User is a person's account, as the person sees it.
-type User struct {
-	ID               uuid.UUID  `json:"id" format:"uuid"`
-	Email            string     `json:"email" format:"email"`
-	Username         string     `json:"username"`
-	FullName         string     `json:"full_name"`
-	AvatarURL        string     `json:"avatar_url"`
-	Bio              string     `json:"bio"`
-	OrganizationID   uuid.UUID  `json:"organization_id" format:"uuid"`
-	RoleID           *uuid.UUID `json:"role_id" format:"uuid"`
-	Role             string     `json:"role" example:"Member" doc:"The role's name; empty without a role"`
-	Permissions      []string   `json:"permissions" nullable:"false" doc:"What the role allows"`
-	Projects         []string   `json:"project_ids" nullable:"false" doc:"The projects the user is a member of"`
-	IsActive         bool       `json:"is_active"`
-	IsVerified       bool       `json:"is_verified"`
-	IsSuperuser      bool       `json:"is_superuser"`
-	EmailVerified    bool       `json:"email_verified"`
-	TwoFactorEnabled bool       `json:"two_factor_enabled"`
-	LastLogin        *time.Time `json:"last_login"`
-	LastActivity     *time.Time `json:"last_activity"`
-	CreatedAt        time.Time  `json:"created_at"`
-	UpdatedAt        time.Time  `json:"updated_at"`
-}
-
-func showUser(p *store.Principal) User {
-	u := &p.User
-	return User{
-		ID: u.ID, Email: u.Email, Username: u.Username, FullName: u.FullName, AvatarURL: u.AvatarURL, Bio: u.Bio,
-		OrganizationID: u.OrganizationID, RoleID: u.RoleID, Role: p.RoleName,
-		Permissions: append([]string{}, p.Permissions...), Projects: append([]string{}, p.Projects...),
-		IsActive: u.IsActive, IsVerified: u.IsVerified, IsSuperuser: u.IsSuperuser, EmailVerified: u.EmailVerified,
-		TwoFactorEnabled: u.TwoFactorEnabled, LastLogin: utc(u.LastLogin), LastActivity: utc(u.LastActivity),
-		CreatedAt: u.CreatedAt.UTC(), UpdatedAt: u.UpdatedAt.UTC(),
-	}
-}
 
 // Tokens keep a client logged in.
 type Tokens struct {
@@ -67,8 +27,8 @@ func showTokens(s account.Session) Tokens {
 
 // LoggedIn is the answer of register and login.
 type LoggedIn struct {
-	User   User   `json:"user" doc:"Who is logged in"`
-	Tokens Tokens `json:"tokens" doc:"What the next requests need"`
+	User   Account `json:"user" doc:"Who is logged in"`
+	Tokens Tokens  `json:"tokens" doc:"What the next requests need"`
 }
 
 type loggedInOutput struct{ Body LoggedIn }
@@ -125,7 +85,7 @@ type Notice struct {
 
 type noticeOutput struct{ Body Notice }
 
-type userOutput struct{ Body User }
+type accountOutput struct{ Body Account }
 
 func (s *Server) authOperations() {
 	public(s, operation{
@@ -199,7 +159,7 @@ func (s *Server) register(ctx context.Context, in *registerInput) (*loggedInOutp
 	if err != nil {
 		return nil, err
 	}
-	return &loggedInOutput{LoggedIn{showUser(user), showTokens(session)}}, nil
+	return &loggedInOutput{LoggedIn{showAccount(user), showTokens(session)}}, nil
 }
 
 func (s *Server) login(ctx context.Context, in *loginInput) (*loggedInOutput, error) {
@@ -217,7 +177,7 @@ func (s *Server) login(ctx context.Context, in *loginInput) (*loggedInOutput, er
 	if err != nil {
 		return nil, err
 	}
-	return &loggedInOutput{LoggedIn{showUser(user), showTokens(session)}}, nil
+	return &loggedInOutput{LoggedIn{showAccount(user), showTokens(session)}}, nil
 }
 
 func (s *Server) refresh(ctx context.Context, in *refreshInput) (*refreshedOutput, error) {
@@ -243,12 +203,12 @@ func (s *Server) changePassword(ctx context.Context, p *rbac.Principal, in *chan
 	return &noticeOutput{Notice{"The password was changed; all other sessions have ended."}}, nil
 }
 
-func (s *Server) me(ctx context.Context, p *rbac.Principal, _ *struct{}) (*userOutput, error) {
+func (s *Server) me(ctx context.Context, p *rbac.Principal, _ *struct{}) (*accountOutput, error) {
 	user, err := s.Accounts.Me(ctx, p)
 	if err != nil {
 		return nil, err
 	}
-	return &userOutput{showUser(user)}, nil
+	return &accountOutput{showAccount(user)}, nil
 }
 
 func (s *Server) logout(ctx context.Context, p *rbac.Principal, _ *struct{}) (*noticeOutput, error) {

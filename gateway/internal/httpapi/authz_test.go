@@ -25,6 +25,10 @@ func mayCall() map[string]string {
 		"change-password": "APMV", "get-me": "APMV", "logout": "APMV",
 		"list-sessions": "APMV", "delete-session": "APMV", "delete-sessions": "APMV",
 		"create-api-key": "APMV", "list-api-keys": "A+", "get-api-key": "A+", "delete-api-key": "A+",
+		"list-users": "AP+", "get-user": "AP+", "create-user": "A", "update-user": "A+", "put-user": "A+", "delete-user": "A",
+		"activate-user": "A", "assign-user-role": "A",
+		"list-organizations": "AP", "get-organization": "AP", "create-organization": "*", "update-organization": "A",
+		"put-organization": "A", "delete-organization": "*", "list-organization-members": "AP", "add-organization-member": "A",
 		"create-agent-config": "A", "list-agent-configs": "APMV", "get-agent-config": "APMV",
 		"update-agent-config": "A", "put-agent-config": "A", "delete-agent-config": "A", "activate-agent-config": "A",
 		"run-agent":        "APM",
@@ -46,6 +50,8 @@ func mayCall() map[string]string {
 // bodyOf is a body that lets a request reach its handler, for operations on one resource that need one.
 func bodyOf() map[string]string {
 	return map[string]string{
+		"update-user": `{}`, "put-user": `{}`, "assign-user-role": `{"role_id":"` + nothing + `"}`,
+		"update-organization": `{}`, "put-organization": `{}`,
 		"update-agent-config": `{}`, "put-agent-config": `{}`, "update-document": `{}`, "put-document": `{}`,
 		"add-document-tags": `{"tags":["x"]}`,
 		"run-agent":         `{"user_input":"hello"}`,
@@ -125,7 +131,7 @@ func (g *gateway) populate() belongings {
 	}
 	b := belongings{
 		"agent-configs/{id}": acmeAgent, "agents/{id}": acmeAgent, "users/{id}": adminID, "organizations/{id}": acmeOrg,
-		"projects/{id}": acmeProject,
+		"organizations/{id}/members/{user_id}": adminID, "projects/{id}": acmeProject,
 	}
 	b["conversations/{id}"] = made(admin, "/v1/conversations", `{"title":"Ours","agent_config_id":"`+acmeAgent+`"}`)
 	b["conversations/{id}/messages/{message_id}"] = made(admin, "/v1/conversations/"+b["conversations/{id}"]+"/messages", `{"content":"hello","run":false}`)

@@ -10,6 +10,7 @@ import (
 
 	"github.com/tarento/copilot/gateway/internal/rbac"
 	"github.com/tarento/copilot/pkg/store"
+	"github.com/tarento/copilot/pkg/tenant"
 )
 
 // Answers with a single resource carry an ETag, which changes with the resource. Reading can be made conditional on it with
@@ -79,12 +80,19 @@ func (s *Server) matching(in Conditional) (store.Match, error) {
 // changed runs a change in one transaction, under its condition.
 func changed[T any](
 	ctx context.Context, s *Server, p *rbac.Principal, c Conditional, change func(*store.Tx, store.Match) (T, error),
+) (T, error) {
+	return changedIn(ctx, s, p.Tenant, c, change)
+}
+
+// changedIn is changed in a tenant that the caller may reach, which need not be its own.
+func changedIn[T any](
+	ctx context.Context, s *Server, t tenant.ID, c Conditional, change func(*store.Tx, store.Match) (T, error),
 ) (row T, err error) {
 	match, err := s.matching(c)
 	if err != nil {
 		return row, err
 	}
-	err = s.Store.InTenant(ctx, p.Tenant, func(tx *store.Tx) (err error) {
+	err = s.Store.InTenant(ctx, t, func(tx *store.Tx) (err error) {
 		row, err = change(tx, match)
 		return err
 	})

@@ -121,6 +121,8 @@ func (s *Server) operations() {
 	s.authOperations()
 	s.sessionOperations()
 	s.apiKeyOperations()
+	s.userOperations()
+	s.organizationOperations()
 	s.agentConfigOperations()
 	s.agentOperations()
 	s.conversationOperations()
@@ -176,6 +178,10 @@ func (s *Server) describe() huma.Config {
 // The tags, which group the operations in the documentation.
 const (
 	tagAuth          = "auth"
+	tagUsers         = "users"
+	tagOrganizations = "organizations"
+	tagProjects      = "projects"
+	tagRoles         = "roles"
 	tagAgentConfigs  = "agent-configs"
 	tagAgents        = "agents"
 	tagConversations = "conversations"
@@ -188,6 +194,10 @@ const (
 func tags() []*huma.Tag {
 	return []*huma.Tag{
 		{Name: tagAuth, Description: "Accounts and tokens"},
+		{Name: tagUsers, Description: "The people of an organization"},
+		{Name: tagOrganizations, Description: "Organizations, each of which sees only its own"},
+		{Name: tagProjects, Description: "Projects, and who works in them"},
+		{Name: tagRoles, Description: "Roles, and what they may do"},
 		{Name: tagAgentConfigs, Description: "Agents as they are configured"},
 		{Name: tagAgents, Description: "Agents at work"},
 		{Name: tagConversations, Description: "Conversations and their messages"},
