@@ -5,7 +5,6 @@ import (
 	"reflect"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -75,8 +74,7 @@ func list[T any](q *gorm.DB, page Page, noun string, sortable []string, omit ...
 	if err != nil {
 		return Listed[T]{}, err
 	}
-	names := slices.DeleteFunc(slices.Clone(table.DBNames), func(name string) bool { return slices.Contains(omit, name) })
-	selected := table.Table + "." + strings.Join(names, ", "+table.Table+".")
+	selected := qualified(table, table.Table, omit...)
 	q = q.Session(&gorm.Session{})
 	all := q
 	key, err := keyOf(table, page.Sort, sortable)

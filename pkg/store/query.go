@@ -2,10 +2,12 @@ package store
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/google/uuid"
 	"gorm.io/gorm"
+	"gorm.io/gorm/schema"
 )
 
 // within narrows a query on T to the transaction's tenant. An organization is its own tenant.
@@ -15,6 +17,22 @@ func within[T any](tx *Tx) *gorm.DB {
 		column = "id"
 	}
 	return tx.db.Model(new(T)).Where(column+" = ?", tx.tenant.UUID())
+}
+
+// columnsOf lists the columns of T for a statement that is written out and calls the table by an alias. The table may have others,
+// which are for the database alone.
+func columnsOf[T any](tx *Tx, alias string) (string, error) {
+	table, err := tableOf(tx.db, new(T))
+	if err != nil {
+		return "", err
+	}
+	return qualified(table, alias), nil
+}
+
+// qualified lists a table's columns under an alias, without the omitted ones.
+func qualified(table *schema.Schema, alias string, omit ...string) string {
+	names := slices.DeleteFunc(slices.Clone(table.DBNames), func(name string) bool { return slices.Contains(omit, name) })
+	return alias + "." + strings.Join(names, ", "+alias+".")
 }
 
 // own makes a new row the tenant's, and gives it an id where it has none.

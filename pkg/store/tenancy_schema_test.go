@@ -45,6 +45,7 @@ func policiesBeside() map[string]string {
 		"permissions.shipped":     "SELECT {public}",
 		"conversations.search":    "SELECT {copilot_search}",
 		"messages.search":         "SELECT {copilot_search}",
+		"users.search":            "SELECT {copilot_search}",
 	}
 }
 

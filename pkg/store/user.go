@@ -94,14 +94,17 @@ func (r Users) Create(u *User) error {
 
 // Get returns a user, or fault.NotFound.
 func (r Users) Get(id uuid.UUID) (*User, error) {
-	return take[User](within[User](r.tx).Where("id = ?", id), nounUser)
+	return take[User](within[User](r.tx).Where("id = ?", id).Omit(wordsColumn), nounUser)
 }
 
 // Principal returns a user with role, permissions and projects, in one query, or fault.NotFound.
 func (r Users) Principal(id uuid.UUID) (*Principal, error) {
+	user, err := columnsOf[User](r.tx, "u")
+	if err != nil {
+		return nil, err
+	}
 	var found []Principal
-	//nolint:unqueryvet // a User is the whole row
-	err := r.tx.db.Raw(`SELECT u.*, COALESCE(r.name, '') AS role_name, o.is_active AS organization_active,
+	err = r.tx.db.Raw(`SELECT `+user+`, COALESCE(r.name, '') AS role_name, o.is_active AS organization_active,
 			ARRAY(SELECT p.name FROM role_permissions rp JOIN permissions p ON p.id = rp.permission_id
 				WHERE rp.organization_id = u.organization_id AND rp.role_id = u.role_id ORDER BY p.name) AS permissions,
 			ARRAY(SELECT m.project_id::text FROM project_members m
@@ -142,7 +145,7 @@ func (r Users) Update(id uuid.UUID, verb string, match Match, change func(*User)
 			return r.lockOut(id)
 		}
 		return nil
-	})
+	}, wordsColumn)
 }
 
 func same(a, b *uuid.UUID) bool { return a == b || a != nil && b != nil && *a == *b }
@@ -228,7 +231,7 @@ func (r Users) UpdatePassword(id uuid.UUID, hash string) error {
 	_, err := edit(r.tx, nounUser, "change_password", id, nil, func(u *User) error {
 		u.PasswordHash = hash
 		return nil
-	})
+	}, wordsColumn)
 	r.tx.accessChanged = true
 	return err
 }
