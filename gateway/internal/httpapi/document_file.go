@@ -58,7 +58,7 @@ func (s *Server) documentFileOperations() {
 	download.about = "The file as it was uploaded. A download that breaks off goes on with Range and If-Range."
 	secured(s, access.DocumentsRead, download, s.download)
 	op := s.api.OpenAPI().Paths[base+"/documents/{id}/download"].Get
-	file := map[string]*huma.MediaType{"application/octet-stream": {Schema: &huma.Schema{Type: huma.TypeString, Format: "binary"}}}
+	file := map[string]*huma.MediaType{"*/*": {Schema: &huma.Schema{Type: huma.TypeString, Format: "binary"}}}
 	op.Responses["200"] = &huma.Response{Description: "The file", Content: file}
 	op.Responses["206"] = &huma.Response{Description: "A part of the file", Content: file}
 	op.Responses["304"] = &huma.Response{Description: "The client has the file as it is"}

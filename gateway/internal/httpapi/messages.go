@@ -10,6 +10,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/tarento/copilot/events"
+	"github.com/tarento/copilot/gateway/internal/jobs"
 	"github.com/tarento/copilot/gateway/internal/rbac"
 	"github.com/tarento/copilot/pkg/access"
 	"github.com/tarento/copilot/pkg/fault"
@@ -60,7 +61,7 @@ type createMessageOutput struct {
 	Status     int
 	Location   string `header:"Location" doc:"Where the job or the message is"`
 	RetryAfter string `header:"Retry-After" doc:"When to ask again, in seconds"`
-	Replayed   string `header:"Idempotency-Replayed" doc:"true when an earlier request with the same key made the job"`
+	Replayed   string `header:"Idempotency-Replayed" doc:"true when an earlier request with the same key made it"`
 	Applied    string `header:"Preference-Applied" doc:"The preference that was honored"`
 	Body       any
 }
@@ -138,12 +139,12 @@ func (s *Server) getMessage(ctx context.Context, p *rbac.Principal, in *messageI
 }
 
 func (s *Server) createMessage(ctx context.Context, p *rbac.Principal, in *createMessageInput) (*createMessageOutput, error) {
-	if !in.Body.runs() {
-		return s.keepMessage(ctx, p, in)
-	}
 	once, err := in.once("POST /conversations/"+in.ID.String()+"/messages", in.Body)
 	if err != nil {
 		return nil, err
+	}
+	if !in.Body.runs() {
+		return s.keepMessage(ctx, p, once, in)
 	}
 	sub, err := s.Jobs.Submit(ctx, p, once, func(tx *store.Tx) (store.NewJob, error) { return s.ask(tx, p, in) })
 	if err != nil {
@@ -195,19 +196,22 @@ func (n *NewMessage) row(conversation uuid.UUID) *store.Message {
 }
 
 // keepMessage writes a message that nobody answers.
-func (s *Server) keepMessage(ctx context.Context, p *rbac.Principal, in *createMessageInput) (*createMessageOutput, error) {
-	message := in.Body.row(in.ID)
-	err := s.Store.InTenant(ctx, p.Tenant, func(tx *store.Tx) error {
+func (s *Server) keepMessage(
+	ctx context.Context, p *rbac.Principal, once jobs.Once, in *createMessageInput,
+) (*createMessageOutput, error) {
+	out, err := makes(ctx, s, p, once, func(tx *store.Tx) (*made[Message], error) {
 		if _, err := writable(tx, p, in.ID); err != nil {
-			return err
+			return nil, err
 		}
-		return tx.Messages().Create(message)
+		message := in.Body.row(in.ID)
+		if err := tx.Messages().Create(message); err != nil {
+			return nil, err
+		}
+		at := base + "/conversations/" + in.ID.String() + "/messages/" + message.ID.String()
+		return &made[Message]{Location: at, Body: showMessage(message)}, nil
 	})
 	if err != nil {
 		return nil, err
 	}
-	return &createMessageOutput{
-		Status: http.StatusCreated, Location: base + "/conversations/" + in.ID.String() + "/messages/" + message.ID.String(),
-		Body: showMessage(message),
-	}, nil
+	return &createMessageOutput{Status: http.StatusCreated, Location: out.Location, Replayed: out.Replayed, Body: out.Body}, nil
 }

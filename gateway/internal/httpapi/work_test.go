@@ -214,7 +214,15 @@ func TestMessageStartsARunAndAnswersInItsConversation(t *testing.T) {
 	}
 	kept := g.call(member, "POST", messages, map[string]any{"content": "A note", "run": false}).wants(201).has(`"role":"user"`)
 	g.call(member, "GET", strings.TrimPrefix(kept.header.Get("Location"), "/api"), nil).wants(200).has("A note")
-	g.call(member, "POST", messages, map[string]any{"content": "Be brief", "role": "system"}).wants(201).has(`"role":"system"`)
+	brief := func(text string) answer {
+		return g.call(member, "POST", messages, map[string]any{"content": text, "role": "system"}, "Idempotency-Key", "m2")
+	}
+	first := brief("Be brief").wants(201).has(`"role":"system"`)
+	if again := brief("Be brief").wants(201); again.body != first.body || again.header.Get("Idempotency-Replayed") != "true" ||
+		again.header.Get("Location") != first.header.Get("Location") {
+		t.Errorf("the message was written again: %s, %s", again.body, again.header)
+	}
+	brief("Be long").wants(422)
 
 	var page struct {
 		Data       []struct{ Content string }
