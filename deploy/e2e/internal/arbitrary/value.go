@@ -50,6 +50,9 @@ func (g *Generator) value(s openapi.Schema, name string, depth int) any {
 	case "object":
 		return g.object(s, depth)
 	case "array":
+		if len(examples) > 0 && s.Items().Text("format") != "uuid" && g.oftenIfPlain() {
+			return pick(g.Rand, examples)
+		}
 		return g.array(s, name, depth)
 	case "string":
 		return g.text(s, name, examples)

@@ -62,7 +62,7 @@ var insides = map[string][]string{
 		`\b(SELECT|INSERT INTO|DELETE FROM)\s.+\s(FROM|VALUES|WHERE)\b`, `\bUPDATE \w+ SET\b`, `invalid byte sequence`,
 	},
 	"a path of the server":  {`(^|["' :])/(root|home|usr|var|tmp|build|work|opt|go)/\w`, `github\.com/`, `"file_path`, `\.devstack`},
-	"a hash of a password":  {`\$2[aby]\$\d\d\$`, `password_hash`},
+	"a hash of a password":  {`\$2[aby]\$\d\d\$`, `password_hash":"[^\[]`},
 	"an address of memory":  {`0xc0[0-9a-f]{8}`},
 	"a name of our engines": {`(?i:postgres(ql)?://|redis://|nats://)`, `copilot_(app|engine|auth)\b`},
 }
@@ -106,7 +106,7 @@ func (*judge) status(t trial, got answer) []verdict {
 	case len(t.refuse) > 0 && got.success() && !t.astray:
 		part := slices.Sorted(maps.Keys(t.refuse))[0]
 		return []verdict{{"accepted", fmt.Sprintf("status %d, although %s %s", got.status, part, t.refuse[part])}}
-	case t.unknown && !t.astray && !t.bulky && got.status != http.StatusUnauthorized:
+	case t.unknown && !t.astray && !t.bulky && len(t.target) <= longTarget && got.status != http.StatusUnauthorized:
 		return []verdict{{"login", fmt.Sprintf("status %d to somebody who is not logged in", got.status)}}
 	}
 	return nil
@@ -207,7 +207,7 @@ func headers(t trial, got answer) []verdict {
 // leaks finds what the asker must not see. What the request itself says may be repeated.
 func (j *judge) leaks(t trial, got answer) []verdict {
 	text := got.body
-	if media := got.header.Get("Content-Type"); strings.HasPrefix(media, "application/octet-stream") {
+	if strings.HasPrefix(got.header.Get("Content-Disposition"), "attachment") {
 		return nil // a file, as it was uploaded
 	}
 	var wrong []verdict
