@@ -6,7 +6,6 @@ import (
 	"context"
 	"iter"
 	"net/url"
-	"time"
 )
 
 // ListAgentConfigsParams are the parameters of [Client.ListAgentConfigs]. Those with their zero value are not sent.
@@ -23,7 +22,7 @@ type ListAgentConfigsParams struct {
 	// Only agents with this in name or description.
 	Search string
 	// Only agents of this type.
-	AgentType AgentType
+	AgentType AgentTypeAgentType
 	// Only agents of this project.
 	ProjectID string
 	// Only active agents, or only the others.
@@ -72,6 +71,17 @@ func (c *Client) AllAgentConfigs(ctx context.Context, params ListAgentConfigsPar
 //	POST /api/v1/agent-configs
 func (c *Client) CreateAgentConfig(ctx context.Context, in NewAgentConfig, options ...CallOption) (*AgentConfig, error) {
 	return call[AgentConfig](ctx, c, request{method: "POST", path: "/api/v1/agent-configs", keyed: true, body: in}, options)
+}
+
+// ListAgentConfigTypes: list the types of agents.
+//
+// The same as GET /agent-types.
+//
+// Needs the permission `agents:read`.
+//
+//	GET /api/v1/agent-configs/agent-types
+func (c *Client) ListAgentConfigTypes(ctx context.Context, options ...CallOption) (*AgentTypes, error) {
+	return call[AgentTypes](ctx, c, request{method: "GET", path: "/api/v1/agent-configs/agent-types"}, options)
 }
 
 // GetAgentConfig: read an agent.
@@ -123,65 +133,24 @@ func (c *Client) ActivateAgentConfig(ctx context.Context, id string, options ...
 	return call[AgentConfig](ctx, c, request{method: "POST", path: at("/api/v1/agent-configs/", id, "/activate")}, options)
 }
 
-// AgentType: what kind of agent it is. Others may come with a later server.
-type AgentType string
+// ListAgentTypes: list the types of agents.
+//
+// Five of them are presets: with prompt, tools, settings and the schema of a run's input.
+//
+// Needs the permission `agents:read`.
+//
+//	GET /api/v1/agent-types
+func (c *Client) ListAgentTypes(ctx context.Context, options ...CallOption) (*AgentTypes, error) {
+	return call[AgentTypes](ctx, c, request{method: "GET", path: "/api/v1/agent-types"}, options)
+}
 
-// The values of [AgentType].
-const (
-	AgentTypeRFP              AgentType = "rfp"
-	AgentTypeJira             AgentType = "jira"
-	AgentTypeDocumentation    AgentType = "documentation"
-	AgentTypeHR               AgentType = "hr"
-	AgentTypeFinance          AgentType = "finance"
-	AgentTypeDocumentAnalyzer AgentType = "document_analyzer"
-	AgentTypeChatAgent        AgentType = "chat_agent"
-	AgentTypeCustom           AgentType = "custom"
-)
-
-// AgentConfig is what [Client.CreateAgentConfig], [Client.GetAgentConfig], [Client.PutAgentConfig] and others answer.
-type AgentConfig struct {
-	// The id; it never changes.
-	ID string `json:"id"`
-	// Anything the client wants to keep with the agent.
-	AgentMetadata map[string]any `json:"agent_metadata"`
-	// What kind of agent it is.
-	AgentType AgentType `json:"agent_type"`
-	// What it is for, in words.
-	Description string `json:"description"`
-	// Whether it is in use; deleting clears it.
-	IsActive bool `json:"is_active"`
-	// Whether it is the one to use where none is named.
-	IsDefault bool `json:"is_default"`
-	// What else the agent relies on; kept for the client.
-	KnowledgeBases []any `json:"knowledge_bases"`
-	// Which model the agent uses, and how.
-	LLMConfig LLMConfig `json:"llm_config"`
-	// llm_config.model; empty means the platform's default.
-	LLMModel string `json:"llm_model"`
-	// llm_config.max_tokens.
-	MaxTokens *int `json:"max_tokens"`
-	// What it is called.
-	Name string `json:"name"`
-	// The organization that it belongs to.
-	OrganizationID string `json:"organization_id"`
-	// Settings of the agent's own; kept for the client.
-	Parameters map[string]any `json:"parameters"`
-	// Null: the agent serves the whole organization.
-	ProjectID *string `json:"project_id"`
-	// What the agent is told before anything else.
-	SystemPrompt string `json:"system_prompt"`
-	// llm_config.temperature.
-	Temperature *float64 `json:"temperature"`
-	// The enabled tools of tools_config.
-	Tools []string `json:"tools"`
-	// Which tools the agent may use, and how.
-	ToolsConfig []ToolConfig `json:"tools_config"`
-	// How often it has changed, counted from 1.
-	Version int `json:"version"`
-	// When it was made.
-	CreatedAt time.Time `json:"created_at"`
-	// When it last changed.
-	UpdatedAt time.Time `json:"updated_at"`
+// GetAgentType: read a type of agents.
+//
+// Needs the permission `agents:read`.
+//
+//	GET /api/v1/agent-types/{type}
+func (c *Client) GetAgentType(ctx context.Context, typeValue string, options ...CallOption) (*AgentType, error) {
+	return call[AgentType](ctx, c, request{method: "GET", path: at("/api/v1/agent-types/", typeValue)}, options)
 }
 
 // AgentConfigChange is what [Client.PutAgentConfig] and [Client.UpdateAgentConfig] take.
@@ -189,7 +158,7 @@ type AgentConfigChange struct {
 	// Anything the client wants to keep with the agent.
 	AgentMetadata map[string]any `json:"agent_metadata,omitzero"`
 	// What kind of agent it is.
-	AgentType *AgentType `json:"agent_type,omitzero"`
+	AgentType *AgentTypeAgentType `json:"agent_type,omitzero"`
 	// What it is for, in words.
 	Description *string `json:"description,omitzero"`
 	// Whether it is in use; deleting clears it.
@@ -220,82 +189,28 @@ type AgentConfigChange struct {
 	ToolsConfig []ToolConfig `json:"tools_config,omitzero"`
 }
 
-// LLMConfig is a part of [AgentConfig], [AgentConfigChange] and [NewAgentConfig].
-type LLMConfig struct {
-	// How long an answer may be.
-	MaxTokens int `json:"max_tokens,omitzero"`
-	// The model; the platform's default when empty.
-	Model string `json:"model,omitzero"`
-	// How freely it writes.
-	Temperature *float64 `json:"temperature,omitzero"`
-	// Which share of the likely words it considers.
-	TopP *float64 `json:"top_p,omitzero"`
-	// Rest holds the fields that have no name here.
-	Rest map[string]any `json:"-"`
-}
-
-type plainLLMConfig LLMConfig
-
-// MarshalJSON implements json.Marshaler.
-func (v LLMConfig) MarshalJSON() ([]byte, error) { return encodeOpen(plainLLMConfig(v), v.Rest) }
-
-// UnmarshalJSON implements json.Unmarshaler.
-func (v *LLMConfig) UnmarshalJSON(data []byte) (err error) {
-	v.Rest, err = decodeOpen(data, (*plainLLMConfig)(v), "max_tokens", "model", "temperature", "top_p")
-	return err
-}
-
-// NewAgentConfig is what [Client.CreateAgentConfig] takes.
-type NewAgentConfig struct {
-	// Anything the client wants to keep with the agent.
-	AgentMetadata map[string]any `json:"agent_metadata,omitzero"`
-	// What kind of agent it is.
-	AgentType AgentType `json:"agent_type,omitzero"`
-	// What it is for, in words.
-	Description string `json:"description,omitzero"`
-	// Whether it is the one to use where none is named.
-	IsDefault bool `json:"is_default,omitzero"`
-	// What else the agent relies on; kept for the client.
-	KnowledgeBases []any `json:"knowledge_bases,omitzero"`
-	// Which model the agent uses, and how.
-	LLMConfig *LLMConfig `json:"llm_config,omitzero"`
-	// The same as llm_config.model.
-	LLMModel string `json:"llm_model,omitzero"`
-	// The same as llm_config.max_tokens.
-	MaxTokens int `json:"max_tokens,omitzero"`
+// AgentType is what [Client.GetAgentType] answers.
+type AgentType struct {
+	// What agents of this type say as agent_type.
+	AgentType AgentTypeAgentType `json:"agent_type"`
+	// What agents of this type do.
+	Description string `json:"description"`
+	// What a run takes as input, as JSON Schema 2020-12; an empty schema when it takes words only.
+	InputSchema map[string]any `json:"input_schema"`
+	// Whether a new agent of this type starts with the prompt, tools and settings below.
+	IsPreset bool `json:"is_preset"`
+	// The model's settings of a new agent.
+	LLMConfig LLMConfig `json:"llm_config"`
 	// What it is called.
 	Name string `json:"name"`
-	// Settings of the agent's own; kept for the client.
-	Parameters map[string]any `json:"parameters,omitzero"`
-	// Without it the agent serves the whole organization.
-	ProjectID *string `json:"project_id,omitzero"`
-	// What the agent is told before anything else.
-	SystemPrompt string `json:"system_prompt,omitzero"`
-	// The same as llm_config.temperature.
-	Temperature *float64 `json:"temperature,omitzero"`
-	// The names of the tools that the agent may use.
-	Tools []string `json:"tools,omitzero"`
-	// Which tools the agent may use, and how.
-	ToolsConfig []ToolConfig `json:"tools_config,omitzero"`
+	// The system prompt of a new agent; empty when it is no preset.
+	SystemPrompt string `json:"system_prompt"`
+	// The tools of a new agent.
+	Tools []string `json:"tools"`
 }
 
-// ToolConfig is a part of [AgentConfig], [AgentConfigChange] and [NewAgentConfig].
-type ToolConfig struct {
-	// Whether the agent may use it.
-	Enabled *bool `json:"enabled,omitzero"`
-	// The tool.
-	Name string `json:"name"`
-	// Rest holds the fields that have no name here.
-	Rest map[string]any `json:"-"`
-}
-
-type plainToolConfig ToolConfig
-
-// MarshalJSON implements json.Marshaler.
-func (v ToolConfig) MarshalJSON() ([]byte, error) { return encodeOpen(plainToolConfig(v), v.Rest) }
-
-// UnmarshalJSON implements json.Unmarshaler.
-func (v *ToolConfig) UnmarshalJSON(data []byte) (err error) {
-	v.Rest, err = decodeOpen(data, (*plainToolConfig)(v), "enabled", "name")
-	return err
+// AgentTypes is what [Client.ListAgentConfigTypes] and [Client.ListAgentTypes] answer.
+type AgentTypes struct {
+	// The types, those that are presets first.
+	Data []AgentType `json:"data"`
 }

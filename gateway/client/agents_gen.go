@@ -4,7 +4,80 @@ package client
 
 import (
 	"context"
+	"iter"
+	"time"
 )
+
+// BatchExecuteAgent: run an agent several times.
+//
+// One job for each input. They are accepted together or not at all.
+//
+// Needs the permission `agents:execute`.
+//
+//	POST /api/v1/agents/batch-execute
+func (c *Client) BatchExecuteAgent(ctx context.Context, in Batch, options ...CallOption) (*Jobs, error) {
+	return call[Jobs](ctx, c, request{method: "POST", path: "/api/v1/agents/batch-execute", keyed: true, body: in}, options)
+}
+
+// CreateAgent: configure an agent.
+//
+// As in the earlier service. Use POST /agent-configs.
+//
+// Needs the permission `agents:create`.
+//
+// Deprecated: it will go away with a later release.
+//
+//	POST /api/v1/agents/create
+func (c *Client) CreateAgent(ctx context.Context, in NewAgentConfig, options ...CallOption) (*AgentConfig, error) {
+	return call[AgentConfig](ctx, c, request{method: "POST", path: "/api/v1/agents/create", keyed: true, body: in}, options)
+}
+
+// ExecuteAgent: run an agent.
+//
+// As in the earlier service. Use POST /agents/{id}/runs.
+//
+// Needs the permission `agents:execute`.
+//
+// Deprecated: it will go away with a later release.
+//
+//	POST /api/v1/agents/execute
+func (c *Client) ExecuteAgent(ctx context.Context, in Execution, options ...CallOption) (*Job, error) {
+	return call[Job](ctx, c, request{method: "POST", path: "/api/v1/agents/execute", keyed: true, body: in}, options)
+}
+
+// ExecuteAgenticLoop: run an agent in a loop.
+//
+// As in the earlier service. Use POST /agents/{id}/runs.
+//
+// Needs the permission `agents:execute`.
+//
+// Deprecated: it will go away with a later release.
+//
+//	POST /api/v1/agents/execute/agentic-loop
+func (c *Client) ExecuteAgenticLoop(ctx context.Context, in Execution, options ...CallOption) (*Job, error) {
+	return call[Job](ctx, c, request{method: "POST", path: "/api/v1/agents/execute/agentic-loop", keyed: true, body: in}, options)
+}
+
+// GetAgentsHealth: ask whether agents are at work.
+//
+// Needs the permission `agents:read`.
+//
+//	GET /api/v1/agents/health
+func (c *Client) GetAgentsHealth(ctx context.Context, options ...CallOption) (*AgentHealth, error) {
+	return call[AgentHealth](ctx, c, request{method: "GET", path: "/api/v1/agents/health"}, options)
+}
+
+// StreamAgent: run an agent and follow it.
+//
+// Submits a run and streams its events as GET /jobs/{id}/events does. Location names the job: a client that is cut off
+// goes on there with Last-Event-ID.
+//
+// Needs the permission `agents:execute`.
+//
+//	POST /api/v1/agents/stream
+func (c *Client) StreamAgent(ctx context.Context, in Execution, options ...CallOption) iter.Seq2[Event, error] {
+	return c.follow(ctx, request{method: "POST", path: "/api/v1/agents/stream", keyed: true, body: in}, options, Event.ended)
+}
 
 // RunAgent: run an agent.
 //
@@ -17,12 +90,74 @@ func (c *Client) RunAgent(ctx context.Context, id string, in NewRun, options ...
 	return call[Job](ctx, c, request{method: "POST", path: at("/api/v1/agents/", id, "/runs"), keyed: true, body: in}, options)
 }
 
+// AgentHealthStatus: healthy when a worker has a free slot for the next run; waiting when runs queue until one has.
+// Others may come with a later server.
+type AgentHealthStatus string
+
+// The values of [AgentHealthStatus].
+const (
+	AgentHealthStatusHealthy AgentHealthStatus = "healthy"
+	AgentHealthStatusWaiting AgentHealthStatus = "waiting"
+)
+
+// AgentHealth is what [Client.GetAgentsHealth] answers.
+type AgentHealth struct {
+	// How many active agents you may run.
+	Agents int `json:"agents"`
+	// healthy when a worker has a free slot for the next run; waiting when runs queue until one has.
+	Status AgentHealthStatus `json:"status"`
+	// When this was found out.
+	Timestamp time.Time `json:"timestamp"`
+	// How many requests for runs are open at the broker; 0 when all workers are busy and when none is there.
+	WorkersWaiting int `json:"workers_waiting"`
+}
+
+// Batch is what [Client.BatchExecuteAgent] takes.
+type Batch struct {
+	// The agent to run.
+	AgentID string `json:"agent_id"`
+	// The tasks, one for each run.
+	Inputs []string `json:"inputs"`
+	// How often the model may be called in each run.
+	MaxIterations int `json:"max_iterations,omitzero"`
+	// The project that the runs belong to; the agent's when it is left out.
+	ProjectID *string `json:"project_id,omitzero"`
+	// Instead of the agent's own.
+	SystemPrompt string `json:"system_prompt,omitzero"`
+}
+
+// Execution is what [Client.ExecuteAgent], [Client.ExecuteAgenticLoop] and [Client.StreamAgent] take.
+type Execution struct {
+	// The agent to run.
+	AgentID string `json:"agent_id"`
+	// What the agent's type takes, see GET /agent-types; instead of words or beside them.
+	Input map[string]any `json:"input,omitzero"`
+	// How often the model may be called; the default suits most tasks.
+	MaxIterations int `json:"max_iterations,omitzero"`
+	// The project that the run belongs to; the agent's when it is left out.
+	ProjectID *string `json:"project_id,omitzero"`
+	// Instead of the agent's own.
+	SystemPrompt string `json:"system_prompt,omitzero"`
+	// The task, in words.
+	UserInput string `json:"user_input,omitzero"`
+}
+
+// Jobs is what [Client.BatchExecuteAgent] answers.
+type Jobs struct {
+	// The jobs, in the order of the inputs.
+	Data []Job `json:"data"`
+	// How many there are.
+	Total int `json:"total"`
+}
+
 // NewRun is what [Client.RunAgent] takes.
 type NewRun struct {
+	// What the agent's type takes, see GET /agent-types; instead of words or beside them.
+	Input map[string]any `json:"input,omitzero"`
 	// How often the model may be called; the default suits most tasks.
 	MaxIterations int `json:"max_iterations,omitzero"`
 	// Instead of the agent's own.
 	SystemPrompt string `json:"system_prompt,omitzero"`
 	// The task, in words.
-	UserInput string `json:"user_input"`
+	UserInput string `json:"user_input,omitzero"`
 }

@@ -41,7 +41,68 @@ const (
 	JobStatusCancelled JobStatus = "cancelled"
 )
 
-// Job is what [Client.RunAgent], [Client.CreateMessage], [Client.CreateDocument] and others answer.
+// AgentTypeAgentType: what agents of this type say as agent_type. Others may come with a later server.
+type AgentTypeAgentType string
+
+// The values of [AgentTypeAgentType].
+const (
+	AgentTypeAgentTypeRFP              AgentTypeAgentType = "rfp"
+	AgentTypeAgentTypeJira             AgentTypeAgentType = "jira"
+	AgentTypeAgentTypeDocumentation    AgentTypeAgentType = "documentation"
+	AgentTypeAgentTypeHR               AgentTypeAgentType = "hr"
+	AgentTypeAgentTypeFinance          AgentTypeAgentType = "finance"
+	AgentTypeAgentTypeDocumentAnalyzer AgentTypeAgentType = "document_analyzer"
+	AgentTypeAgentTypeChatAgent        AgentTypeAgentType = "chat_agent"
+	AgentTypeAgentTypeCustom           AgentTypeAgentType = "custom"
+)
+
+// AgentConfig is what [Client.CreateAgentConfig], [Client.GetAgentConfig], [Client.PutAgentConfig] and others answer.
+type AgentConfig struct {
+	// The id; it never changes.
+	ID string `json:"id"`
+	// Anything the client wants to keep with the agent.
+	AgentMetadata map[string]any `json:"agent_metadata"`
+	// What kind of agent it is.
+	AgentType AgentTypeAgentType `json:"agent_type"`
+	// What it is for, in words.
+	Description string `json:"description"`
+	// Whether it is in use; deleting clears it.
+	IsActive bool `json:"is_active"`
+	// Whether it is the one to use where none is named.
+	IsDefault bool `json:"is_default"`
+	// What else the agent relies on; kept for the client.
+	KnowledgeBases []any `json:"knowledge_bases"`
+	// Which model the agent uses, and how.
+	LLMConfig LLMConfig `json:"llm_config"`
+	// llm_config.model; empty means the platform's default.
+	LLMModel string `json:"llm_model"`
+	// llm_config.max_tokens.
+	MaxTokens *int `json:"max_tokens"`
+	// What it is called.
+	Name string `json:"name"`
+	// The organization that it belongs to.
+	OrganizationID string `json:"organization_id"`
+	// Settings of the agent's own; kept for the client.
+	Parameters map[string]any `json:"parameters"`
+	// Null: the agent serves the whole organization.
+	ProjectID *string `json:"project_id"`
+	// What the agent is told before anything else.
+	SystemPrompt string `json:"system_prompt"`
+	// llm_config.temperature.
+	Temperature *float64 `json:"temperature"`
+	// The enabled tools of tools_config.
+	Tools []string `json:"tools"`
+	// Which tools the agent may use, and how.
+	ToolsConfig []ToolConfig `json:"tools_config"`
+	// How often it has changed, counted from 1.
+	Version int `json:"version"`
+	// When it was made.
+	CreatedAt time.Time `json:"created_at"`
+	// When it last changed.
+	UpdatedAt time.Time `json:"updated_at"`
+}
+
+// Job is what [Client.ExecuteAgent], [Client.ExecuteAgenticLoop], [Client.RunAgent] and others answer.
 type Job struct {
 	// The job's id.
 	ID string `json:"id"`
@@ -119,6 +180,65 @@ type JobProgress struct {
 	Total int `json:"total"`
 }
 
+// LLMConfig is a part of [AgentConfig], [AgentConfigChange], [AgentType] and others.
+type LLMConfig struct {
+	// How long an answer may be.
+	MaxTokens int `json:"max_tokens,omitzero"`
+	// The model; the platform's default when empty.
+	Model string `json:"model,omitzero"`
+	// How freely it writes.
+	Temperature *float64 `json:"temperature,omitzero"`
+	// Which share of the likely words it considers.
+	TopP *float64 `json:"top_p,omitzero"`
+	// Rest holds the fields that have no name here.
+	Rest map[string]any `json:"-"`
+}
+
+type plainLLMConfig LLMConfig
+
+// MarshalJSON implements json.Marshaler.
+func (v LLMConfig) MarshalJSON() ([]byte, error) { return encodeOpen(plainLLMConfig(v), v.Rest) }
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (v *LLMConfig) UnmarshalJSON(data []byte) (err error) {
+	v.Rest, err = decodeOpen(data, (*plainLLMConfig)(v), "max_tokens", "model", "temperature", "top_p")
+	return err
+}
+
+// NewAgentConfig is what [Client.CreateAgentConfig] and [Client.CreateAgent] take.
+type NewAgentConfig struct {
+	// Anything the client wants to keep with the agent.
+	AgentMetadata map[string]any `json:"agent_metadata,omitzero"`
+	// What kind of agent it is.
+	AgentType AgentTypeAgentType `json:"agent_type,omitzero"`
+	// What it is for, in words.
+	Description string `json:"description,omitzero"`
+	// Whether it is the one to use where none is named.
+	IsDefault bool `json:"is_default,omitzero"`
+	// What else the agent relies on; kept for the client.
+	KnowledgeBases []any `json:"knowledge_bases,omitzero"`
+	// Which model the agent uses, and how.
+	LLMConfig *LLMConfig `json:"llm_config,omitzero"`
+	// The same as llm_config.model.
+	LLMModel string `json:"llm_model,omitzero"`
+	// The same as llm_config.max_tokens.
+	MaxTokens int `json:"max_tokens,omitzero"`
+	// What it is called.
+	Name string `json:"name"`
+	// Settings of the agent's own; kept for the client.
+	Parameters map[string]any `json:"parameters,omitzero"`
+	// Without it the agent serves the whole organization.
+	ProjectID *string `json:"project_id,omitzero"`
+	// What the agent is told before anything else.
+	SystemPrompt string `json:"system_prompt,omitzero"`
+	// The same as llm_config.temperature.
+	Temperature *float64 `json:"temperature,omitzero"`
+	// The names of the tools that the agent may use.
+	Tools []string `json:"tools,omitzero"`
+	// Which tools the agent may use, and how.
+	ToolsConfig []ToolConfig `json:"tools_config,omitzero"`
+}
+
 // Page is a part of a collection. The All methods read one after the other.
 type Page[T any] struct {
 	// The items of this page.
@@ -133,4 +253,25 @@ type Page[T any] struct {
 	Skip *int `json:"skip,omitzero"`
 	// How many items there are in all; long collections count only when skip is sent.
 	Total *int `json:"total,omitzero"`
+}
+
+// ToolConfig is a part of [AgentConfig], [AgentConfigChange] and [NewAgentConfig].
+type ToolConfig struct {
+	// Whether the agent may use it.
+	Enabled *bool `json:"enabled,omitzero"`
+	// The tool.
+	Name string `json:"name"`
+	// Rest holds the fields that have no name here.
+	Rest map[string]any `json:"-"`
+}
+
+type plainToolConfig ToolConfig
+
+// MarshalJSON implements json.Marshaler.
+func (v ToolConfig) MarshalJSON() ([]byte, error) { return encodeOpen(plainToolConfig(v), v.Rest) }
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (v *ToolConfig) UnmarshalJSON(data []byte) (err error) {
+	v.Rest, err = decodeOpen(data, (*plainToolConfig)(v), "enabled", "name")
+	return err
 }

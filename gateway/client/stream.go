@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -37,6 +38,9 @@ func (e Event) ended() bool {
 	return e.Type == EventJobState && json.Unmarshal(e.Data, &s) == nil && s.Status.Ended()
 }
 
+// mediaStream is the media type of server-sent events.
+const mediaStream = "text/event-stream"
+
 const (
 	// maxEmptyStreams is how often in a row a stream may be cut without a new event before its follower gives up.
 	maxEmptyStreams = 10
@@ -69,7 +73,11 @@ type follower struct {
 // last event, or with an error, which is yielded once.
 func (c *Client) follow(ctx context.Context, r request, options []CallOption, last func(Event) bool) iter.Seq2[Event, error] {
 	return func(yield func(Event, error) bool) {
-		r.accept, r.open = "text/event-stream", true
+		r.accept, r.open = mediaStream, true
+		if r.keyed {
+			// One key for all connections, so that none of them submits the work again.
+			r.keyed, options = false, append([]CallOption{WithIdempotencyKey(rand.Text())}, options...)
+		}
 		f := follower{client: c, request: r, options: options, last: last, yield: yield, delay: firstReconnect}
 		if err := f.run(ctx); err != nil && !errors.Is(err, errEnough) {
 			yield(Event{}, err)
@@ -128,7 +136,11 @@ func (f *follower) connect(ctx context.Context) (got bool, err error) {
 		return false, err
 	}
 	defer done()
-	if media, _, _ := strings.Cut(resp.Header.Get("Content-Type"), ";"); media != f.request.accept {
+	if job := resp.Header.Get("Location"); f.request.method != http.MethodGet && job != "" {
+		// The work is submitted; from now on its job is followed.
+		f.request = request{method: http.MethodGet, path: job + "/events", accept: mediaStream, open: true}
+	}
+	if media, _, _ := strings.Cut(resp.Header.Get("Content-Type"), ";"); media != mediaStream {
 		return false, fmt.Errorf("%s %s: expected an event stream, got %q", f.request.method, f.request.path, media)
 	}
 	stream := newSSEReader(aliveReader{resp.Body, func() { watchdog.Reset(f.client.silence) }})

@@ -183,6 +183,42 @@ func TestFollowRenewsTheTokenOfALongStream(t *testing.T) {
 	})
 }
 
+func TestStreamOfASubmitSubmitsOnceAndThenFollowsTheJob(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var calls []string
+		keys := map[string]bool{}
+		c := dial(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			calls = append(calls, r.Method+" "+r.URL.Path+" "+r.Header.Get("Last-Event-ID"))
+			w.Header().Set("Content-Type", "text/event-stream")
+			switch len(calls) {
+			case 1:
+				keys[r.Header.Get("Idempotency-Key")] = true
+				cut(hello)(w, r) // the answer has no Location: nobody knows whether the work was submitted
+			case 2:
+				keys[r.Header.Get("Idempotency-Key")] = true
+				w.Header().Set("Location", "/api/v1/jobs/7")
+				cut(hello, running)(w, r)
+			default:
+				send(hello, succeeded)(w, r)
+			}
+		}))
+		var ids []string
+		for e, err := range c.StreamAgent(t.Context(), client.Execution{AgentID: "1", UserInput: "Hello"}) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			ids = append(ids, e.ID)
+		}
+		if want := []string{"POST /api/v1/agents/stream ", "POST /api/v1/agents/stream ", "GET /api/v1/jobs/7/events 1"}; !slices.Equal(calls, want) {
+			t.Errorf("calls %q, want %q", calls, want)
+		}
+		if !slices.Equal(ids, []string{"1", "9"}) || len(keys) != 1 || keys[""] {
+			t.Errorf("events %v, keys %v; want one key", ids, keys)
+		}
+	})
+}
+
 func TestFollowGivesUp(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {

@@ -385,8 +385,8 @@ func (g *generator) writeMethod(w *text, c *call) error {
 	case results.statuses[mediaStream] != nil:
 		begin("iter.Seq2[Event, error]")
 		last := "nil"
-		if strings.Contains(c.op.path, "{") {
-			last = "Event.ended"
+		if strings.Contains(c.op.path, "{") || c.op.method != "GET" {
+			last = "Event.ended" // it is the stream of one job, not of all
 		}
 		w.line("return c.follow(ctx, %s, options, %s)", request, last)
 		w.line("}")
