@@ -50,7 +50,7 @@ const allowing = ` JOIN organizations o ON o.id = u.organization_id
 // OfSession returns what a session of a user allows. A user that does not exist is fault.NotFound; a session that does not, or is
 // somebody else's, is a revoked one.
 func (r Credentials) OfSession(user, session uuid.UUID) (*Credential, error) {
-	return r.read("session", `SELECT `+allowed+`,
+	return r.read(nounSession, `SELECT `+allowed+`,
 			NOT EXISTS (SELECT FROM refresh_tokens t
 				WHERE t.organization_id = u.organization_id AND t.family_id = @session AND t.user_id = u.id)
 			OR EXISTS (SELECT FROM refresh_tokens t
@@ -61,7 +61,8 @@ func (r Credentials) OfSession(user, session uuid.UUID) (*Credential, error) {
 
 // OfKey returns what the API key with this hash allows. An unknown one is fault.NotFound.
 func (r Credentials) OfKey(hash []byte) (*Credential, error) {
-	return r.read("api_key", `SELECT `+allowed+`, k.id AS key_id, k.scopes, k.expires_at, k.last_used_at, k.revoked_at IS NOT NULL AS revoked
+	return r.read(nounAPIKey, `SELECT `+allowed+`,
+			k.id AS key_id, k.scopes, k.expires_at, k.last_used_at, k.revoked_at IS NOT NULL AS revoked
 		FROM api_keys k JOIN users u ON u.organization_id = k.organization_id AND u.id = k.user_id`+allowing+`
 		WHERE k.organization_id = @tenant AND k.key_hash = @hash`,
 		map[string]any{"tenant": r.tx.tenant.UUID(), "hash": hash})

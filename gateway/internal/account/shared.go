@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"log/slog"
+	"maps"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -183,10 +184,7 @@ func (s *shared) trusted(t tenant.ID) bool {
 // tell tells Redis of the changes that it was not told of, and returns how many are left.
 func (s *shared) tell(ctx context.Context) int {
 	s.mu.Lock()
-	open := make(map[tenant.ID]time.Time, len(s.untold))
-	for t, until := range s.untold {
-		open[t] = until
-	}
+	open := maps.Clone(s.untold)
 	s.mu.Unlock()
 	for t, until := range open {
 		if time.Now().Before(until) {

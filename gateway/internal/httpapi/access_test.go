@@ -114,7 +114,30 @@ func takings() map[string]taking {
 				return as(g, who, "DELETE", "/v1/auth/api-keys/"+listed.Data[0].ID, nil).wants(204)
 			},
 		},
+		"a deactivated user": {
+			role: access.Member, path: "/v1/auth/me", want: http.StatusUnauthorized,
+			take: func(g *gateway, who person) answer {
+				return g.callFrom(g.t, admin, "DELETE", "/v1/users/"+who.id, nil).wants(200)
+			},
+		},
+		"another role": {
+			role: access.Admin, path: "/v1/audit-logs", want: http.StatusForbidden,
+			take: func(g *gateway, who person) answer {
+				return g.callFrom(g.t, admin, "POST", "/v1/users/"+who.id+"/role", map[string]string{"role_id": g.roleID(access.Member)}).wants(200)
+			},
+		},
 	}
+}
+
+// roleID finds a role of Acme's.
+func (g *gateway) roleID(name string) (id string) {
+	g.t.Helper()
+	err := g.db.Conn(g.t, g.db.OwnerURL).QueryRow(g.t.Context(),
+		"SELECT id::text FROM roles WHERE organization_id = $1 AND name = $2", acmeOrg, name).Scan(&id)
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	return id
 }
 
 // on is the gateway for a subtest, whose failures it then tells.

@@ -89,8 +89,8 @@ func (s *Server) apiKeyOperations() {
 	create := operation{
 		id: "create-api-key", method: http.MethodPost, path: "/auth/api-keys", tag: tagAuth, summary: "Make an API key",
 		about: "The key is in this answer and nowhere else: only its hash is kept. Send it as `Authorization: Bearer ck_...` or as " +
-			"`X-API-Key`. It may do what its scopes name, as far as its user may at that moment. There is no `Idempotency-Key`, because the " +
-			"answer, a secret, is not kept: if it is lost, delete the key and make another.",
+			"`X-API-Key`. It may do what its scopes name, as far as its user may at that moment. There is no `Idempotency-Key`, " +
+			"because the answer, a secret, is not kept: if it is lost, delete the key and make another.",
 		status: http.StatusCreated, person: true,
 	}
 	secured(s, "", create, s.createAPIKey)

@@ -221,7 +221,8 @@ func (op operation) admits(p *rbac.Principal, permission access.Permission) erro
 	case op.person && !p.IsPerson():
 		return fault.New(fault.Forbidden, "session.required", "This needs a person who has logged in. API keys cannot do it.")
 	case !p.MeantFor(permission) && permission != "":
-		return fault.New(fault.Forbidden, "permission.missing", "This needs the permission %s, which this API key is not meant for.", permission)
+		return fault.New(fault.Forbidden, "permission.missing",
+			"This needs the permission %s, which this API key is not meant for.", permission)
 	case !op.own && !p.Can(permission):
 		return fault.New(fault.Forbidden, "permission.missing",
 			"This needs the permission %s, which your role does not have.", permission)

@@ -40,10 +40,12 @@ type sessionInput struct {
 func (s *Server) sessionOperations() {
 	op := func(id, method, path, summary, about string, errors ...int) operation {
 		return operation{
-			id: id, method: method, path: "/auth/sessions" + path, tag: tagAuth, summary: summary, about: about, errors: errors, person: true,
+			id: id, method: method, path: "/auth/sessions" + path, tag: tagAuth, summary: summary, about: about, errors: errors,
+			person: true,
 		}
 	}
-	secured(s, "", op("list-sessions", http.MethodGet, "", "List one's sessions", "Newest first: the logins that can still be used."), s.listSessions)
+	list := op("list-sessions", http.MethodGet, "", "List one's sessions", "Newest first: the logins that can still be used.")
+	secured(s, "", list, s.listSessions)
 	end := op("delete-session", http.MethodDelete, "/{id}", "End one of one's sessions",
 		"Its access and refresh tokens are no longer good.", http.StatusNotFound)
 	end.status = http.StatusNoContent
