@@ -28,7 +28,7 @@ type Document struct {
 	Description    string     `gorm:"column:description"`
 	DocumentType   string     `gorm:"column:document_type"`
 	FileName       string     `gorm:"column:file_name"`
-	FilePath       string     `gorm:"column:file_path"` // the key in the blob store
+	FilePath       string     `gorm:"column:file_path" audit:"-"` // the key in the blob store
 	FileSize       int64      `gorm:"column:file_size"` // bytes
 	MIMEType       string     `gorm:"column:mime_type"`
 	// Content is the extracted text. Lists leave it empty.
