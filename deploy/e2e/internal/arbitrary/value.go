@@ -46,6 +46,9 @@ func (g *Generator) value(s openapi.Schema, name string, depth int) any {
 		return g.value(pick(g.Rand, options), name, depth)
 	}
 	examples := s.Examples()
+	if name == "email" || name == "username" || name == "domain" {
+		examples = nil // there can be one of each, and is after the first
+	}
 	switch g.kind(s) {
 	case "object":
 		return g.object(s, depth)
@@ -196,7 +199,7 @@ func (g *Generator) text(s openapi.Schema, name string, examples []any) any {
 			return fit(text, s)
 		}
 	}
-	if example, ok := g.example(examples, format); ok {
+	if example, ok := g.example(examples); ok {
 		return example
 	}
 	switch format {
@@ -219,9 +222,9 @@ func (g *Generator) text(s openapi.Schema, name string, examples []any) any {
 	}
 }
 
-// example repeats one of the document's examples. One that says who somebody is would be taken already.
-func (g *Generator) example(examples []any, format string) (any, bool) {
-	if len(examples) == 0 || format == "email" || g.Mark != "" || !g.oftenIfPlain() {
+// example repeats one of the document's examples.
+func (g *Generator) example(examples []any) (any, bool) {
+	if len(examples) == 0 || g.Mark != "" || !g.oftenIfPlain() {
 		return nil, false
 	}
 	return pick(g.Rand, examples), true

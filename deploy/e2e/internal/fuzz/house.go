@@ -390,9 +390,9 @@ func (h *house) Known(r *rand.Rand, name string) (string, bool) {
 		known := map[string]string{"password": h.admin.password, "refresh_token": h.admin.refresh}
 		return known[name], r.IntN(4) > 0
 	case "username":
-		return h.admin.name, r.IntN(2) == 0
+		return h.admin.name, r.IntN(3) == 0
 	case "email":
-		return h.admin.email, r.IntN(2) == 0
+		return h.admin.email, r.IntN(3) == 0
 	default:
 		return "", false
 	}

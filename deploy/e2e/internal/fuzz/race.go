@@ -115,6 +115,8 @@ func (w *worker) raceForVersion(ctx context.Context, random *rand.Rand, t task) 
 // judgeVersions judges the answers to updates of one version. An update that changes nothing may leave the version as it is, so that
 // the next one succeeds, too: one that answers with the version it had counts as none.
 func (w *worker) judgeVersions(t trial, answers []answer) {
+	// Who may not do it at all has nothing to race for.
+	harmless := []int{http.StatusPreconditionFailed, http.StatusNotFound, http.StatusForbidden, http.StatusTooManyRequests}
 	won := 0
 	statuses := make([]int, 0, len(answers))
 	for _, got := range answers {
@@ -122,8 +124,7 @@ func (w *worker) judgeVersions(t trial, answers []answer) {
 		if got.success() && got.header.Get("ETag") != t.header.Get("If-Match") {
 			won++
 		}
-		lost := got.status == http.StatusPreconditionFailed || got.status == http.StatusNotFound || got.status == http.StatusTooManyRequests
-		if !got.success() && !lost {
+		if !got.success() && !slices.Contains(harmless, got.status) {
 			w.ledger.blame(t, got, []verdict{{kindLost, fmt.Sprintf("status %d, not 412, to an update of an old version", got.status)}})
 		}
 	}

@@ -39,7 +39,7 @@ type Result struct {
 	Failures []Failure
 	// Statuses are how often each was answered.
 	Statuses map[int]int
-	// Unreached are operations that never answered with a success, so that little was tried of them.
+	// Unreached are operations that never answered with a success, so that little was tried of them, and what they answered with.
 	Unreached []string
 }
 
@@ -56,14 +56,19 @@ func (r Result) Write(out io.Writer) error {
 	if len(r.Unreached) > 0 {
 		fmt.Fprintf(&text, "\nnever a success: %s\n", strings.Join(r.Unreached, ", "))
 	}
-	statuses := make([]string, 0, len(r.Statuses))
-	for _, status := range slices.Sorted(maps.Keys(r.Statuses)) {
-		statuses = append(statuses, fmt.Sprintf("%d: %d", status, r.Statuses[status]))
-	}
 	fmt.Fprintf(&text, "\nstatuses: %s\nseed: %d\noperations: %d, cases: %d, failures: %d\n",
-		strings.Join(statuses, ", "), r.Seed, r.Operations, r.Cases, r.Failed)
+		counts(r.Statuses), r.Seed, r.Operations, r.Cases, r.Failed)
 	_, err := io.WriteString(out, text.String())
 	return err
+}
+
+// counts writes how often each status was answered.
+func counts(statuses map[int]int) string {
+	all := make([]string, 0, len(statuses))
+	for _, status := range slices.Sorted(maps.Keys(statuses)) {
+		all = append(all, fmt.Sprintf("%d: %d", status, statuses[status]))
+	}
+	return strings.Join(all, ", ")
 }
 
 // ledger collects what happens, from many goroutines.
@@ -73,11 +78,12 @@ type ledger struct {
 	failed   int
 	failures map[string]*Failure
 	statuses map[int]int
-	reached  map[string]bool
+	// answered are the statuses by operation, of cases that reached theirs.
+	answered map[string]map[int]int
 }
 
 func newLedger() *ledger {
-	return &ledger{failures: map[string]*Failure{}, statuses: map[int]int{}, reached: map[string]bool{}}
+	return &ledger{failures: map[string]*Failure{}, statuses: map[int]int{}, answered: map[string]map[int]int{}}
 }
 
 // enter counts a case and keeps what is wrong with it. A case without an answer has the status zero.
@@ -86,8 +92,11 @@ func (l *ledger) enter(t trial, got answer, wrong []verdict) {
 	defer l.mu.Unlock()
 	l.cases++
 	l.statuses[got.status]++
-	if got.success() && !t.astray {
-		l.reached[t.op.ID] = true
+	if !t.astray {
+		if l.answered[t.op.ID] == nil {
+			l.answered[t.op.ID] = map[int]int{}
+		}
+		l.answered[t.op.ID][got.status]++
 	}
 	l.keep(t, got, wrong)
 }
@@ -113,6 +122,16 @@ func (l *ledger) keep(t trial, got answer, wrong []verdict) {
 			Operation: t.op.ID, Number: t.number, Kind: v.kind, Reason: v.reason, Who: t.who, Odd: t.odd, Curl: curl(t.request), Count: 1,
 		}
 	}
+}
+
+// reached tells whether an operation has answered with a success.
+func (l *ledger) reached(op string) bool {
+	for status := range l.answered[op] {
+		if status/100 == 2 {
+			return true
+		}
+	}
+	return false
 }
 
 // progress is where the run stands.
