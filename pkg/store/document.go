@@ -29,7 +29,7 @@ type Document struct {
 	DocumentType   string     `gorm:"column:document_type"`
 	FileName       string     `gorm:"column:file_name"`
 	FilePath       string     `gorm:"column:file_path" audit:"-"` // the key in the blob store
-	FileSize       int64      `gorm:"column:file_size"` // bytes
+	FileSize       int64      `gorm:"column:file_size"`           // bytes
 	MIMEType       string     `gorm:"column:mime_type"`
 	// Content is the extracted text. Lists leave it empty.
 	Content     string `gorm:"column:content" audit:"-"`
