@@ -29,6 +29,11 @@ func mayCall() map[string]string {
 		"activate-user": "A", "assign-user-role": "A",
 		"list-organizations": "AP", "get-organization": "AP", "create-organization": "*", "update-organization": "A",
 		"put-organization": "A", "delete-organization": "*", "list-organization-members": "AP", "add-organization-member": "A",
+		"create-project": "AP", "list-projects": "APMV", "get-project": "APMV", "update-project": "AP", "put-project": "AP",
+		"delete-project": "AP", "list-project-members": "APMV", "add-project-member": "AP", "remove-project-member": "AP",
+		"create-role": "A", "list-roles": "A", "get-role": "A", "update-role": "A", "put-role": "A", "delete-role": "A",
+		"assign-permission": "A", "revoke-permission": "A", "assign-permissions": "A", "revoke-permissions": "A",
+		"list-permissions": "A", "get-permission": "A",
 		"create-agent-config": "A", "list-agent-configs": "APMV", "get-agent-config": "APMV",
 		"update-agent-config": "A", "put-agent-config": "A", "delete-agent-config": "A", "activate-agent-config": "A",
 		"run-agent":        "APM",
@@ -51,7 +56,9 @@ func mayCall() map[string]string {
 func bodyOf() map[string]string {
 	return map[string]string{
 		"update-user": `{}`, "put-user": `{}`, "assign-user-role": `{"role_id":"` + nothing + `"}`,
-		"update-organization": `{}`, "put-organization": `{}`,
+		"update-organization": `{}`, "put-organization": `{}`, "update-project": `{}`, "put-project": `{}`,
+		"update-role": `{}`, "put-role": `{}`, "assign-permissions": `{"permission_ids":["` + nothing + `"]}`,
+		"revoke-permissions":  `{"permission_ids":["` + nothing + `"]}`,
 		"update-agent-config": `{}`, "put-agent-config": `{}`, "update-document": `{}`, "put-document": `{}`,
 		"add-document-tags": `{"tags":["x"]}`,
 		"run-agent":         `{"user_input":"hello"}`,
@@ -131,8 +138,12 @@ func (g *gateway) populate() belongings {
 	}
 	b := belongings{
 		"agent-configs/{id}": acmeAgent, "agents/{id}": acmeAgent, "users/{id}": adminID, "organizations/{id}": acmeOrg,
-		"organizations/{id}/members/{user_id}": adminID, "projects/{id}": acmeProject,
+		"organizations/{id}/members/{user_id}": adminID, "projects/{id}": acmeProject, "projects/{id}/members/{user_id}": adminID,
+		"roles/permissions/{id}": "01900000-0000-7000-8000-00000000feed", "roles/{id}/permissions/{permission_id}": "01900000-0000-7000-8000-00000000feed",
 	}
+	g.sql("INSERT INTO permissions (id, organization_id, name, resource, action) VALUES ($1, $2, 'moon:fly', 'moon', 'fly')",
+		b["roles/permissions/{id}"], acmeOrg)
+	b["roles/{id}"] = made(admin, "/v1/roles", `{"name":"Ours"}`)
 	b["conversations/{id}"] = made(admin, "/v1/conversations", `{"title":"Ours","agent_config_id":"`+acmeAgent+`"}`)
 	b["conversations/{id}/messages/{message_id}"] = made(admin, "/v1/conversations/"+b["conversations/{id}"]+"/messages", `{"content":"hello","run":false}`)
 	document := g.upload(admin, "secret.md", "text/markdown", "# Ours", map[string]string{"is_public": "true"}).wants(202).job()

@@ -123,6 +123,8 @@ func (s *Server) operations() {
 	s.apiKeyOperations()
 	s.userOperations()
 	s.organizationOperations()
+	s.projectOperations()
+	s.roleOperations()
 	s.agentConfigOperations()
 	s.agentOperations()
 	s.conversationOperations()
@@ -180,6 +182,8 @@ const (
 	tagAuth          = "auth"
 	tagUsers         = "users"
 	tagOrganizations = "organizations"
+	tagProjects      = "projects"
+	tagRoles         = "roles"
 	tagAgentConfigs  = "agent-configs"
 	tagAgents        = "agents"
 	tagConversations = "conversations"
@@ -194,6 +198,8 @@ func tags() []*huma.Tag {
 		{Name: tagAuth, Description: "Accounts and tokens"},
 		{Name: tagUsers, Description: "The people of an organization"},
 		{Name: tagOrganizations, Description: "Organizations, each of which sees only its own"},
+		{Name: tagProjects, Description: "Projects, and who works in them"},
+		{Name: tagRoles, Description: "Roles, and what they may do"},
 		{Name: tagAgentConfigs, Description: "Agents as they are configured"},
 		{Name: tagAgents, Description: "Agents at work"},
 		{Name: tagConversations, Description: "Conversations and their messages"},
