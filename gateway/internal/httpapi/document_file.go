@@ -53,7 +53,7 @@ func (s *Server) documentFileOperations() {
 	secured(s, access.DocumentsRead,
 		document("list-document-chunks", http.MethodGet, "/{id}/chunks", "Read the passages of a document", http.StatusNotFound), s.listChunks)
 	download := document("download-document", http.MethodGet, "/{id}/download", "Download a document's file",
-		http.StatusNotFound, http.StatusRequestedRangeNotSatisfiable)
+		http.StatusNotFound, http.StatusPreconditionFailed, http.StatusRequestedRangeNotSatisfiable)
 	download.long = true
 	download.about = "The file as it was uploaded. A download that breaks off goes on with Range and If-Range."
 	secured(s, access.DocumentsRead, download, s.download)
@@ -131,18 +131,24 @@ type fileWriter struct {
 	refused bool
 }
 
-// WriteHeader implements http.ResponseWriter. A range that is not there becomes a problem like any other.
+// WriteHeader implements http.ResponseWriter. A range that is not there becomes a problem like any other, and so does a condition that
+// does not hold.
 func (w *fileWriter) WriteHeader(status int) {
-	if status != http.StatusRequestedRangeNotSatisfiable {
+	var p *Problem
+	switch status {
+	case http.StatusRequestedRangeNotSatisfiable:
+		p = invalid("header.Range", "expected a part of the file")
+		p.Type, p.Title, p.Status = "urn:copilot:problem:range-not-satisfiable", "Range not satisfiable", status
+		p.Code, p.Detail = "range.not_satisfiable", "The file is shorter than the part that was asked for; Content-Range says how long it is."
+	case http.StatusPreconditionFailed:
+		p = newProblem(fault.Precondition, "precondition.failed", "The file is not the one that If-Match or If-Unmodified-Since names.")
+	default:
 		w.ResponseWriter.WriteHeader(status)
 		return
 	}
 	w.refused = true
 	w.Header().Del("Content-Disposition")
 	w.Header().Del("Content-Type")
-	p := invalid("header.Range", "expected a part of the file")
-	p.Type, p.Title, p.Status = "urn:copilot:problem:range-not-satisfiable", "Range not satisfiable", status
-	p.Code, p.Detail = "range.not_satisfiable", "The file is shorter than the part that was asked for; Content-Range says how long it is."
 	abort(w.request, p)
 }
 

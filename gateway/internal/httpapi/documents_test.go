@@ -130,6 +130,7 @@ func TestAFileIsDownloadedInParts(t *testing.T) {
 	g.call(member, "GET", path, nil, "Range", "bytes=2-7", "If-Range", `"another"`).wants(200)
 	g.call(member, "GET", path, nil, "If-None-Match", whole.header.Get("ETag")).wants(304)
 	g.call(member, "GET", path, nil, "Range", "bytes=100-").wants(416).problem()
+	g.call(member, "GET", path, nil, "If-Match", `"another file"`).wants(412).problem()
 }
 
 func TestThePassagesOfADocumentAreReadInOrder(t *testing.T) {
