@@ -50,7 +50,8 @@ func NewAccess(o AccessOptions) *Access {
 	a := &Access{
 		bus: o.Bus, recent: newMemory(o.Remember), log: o.Log, settle: make(chan struct{}, 1),
 		answered: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "copilot_access_lookups_total", Help: "Look-ups of what a session or an API key allows, by what answered: memory, redis or postgres.",
+			Name: "copilot_access_lookups_total",
+			Help: "Look-ups of what a session or an API key allows, by what answered: memory, redis or postgres.",
 		}, []string{"answered_by"}),
 		changes: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "copilot_access_changes_total",
@@ -62,7 +63,8 @@ func NewAccess(o AccessOptions) *Access {
 	})
 	a.shared = newShared(o.Redis, o.Prefix, o.Log, failures)
 	o.Metrics.MustRegister(a.answered, a.changes, failures, prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-		Name: "copilot_access_untold", Help: "Organizations with a change that Redis has yet to be told of; what it holds of them counts for nothing.",
+		Name: "copilot_access_untold",
+		Help: "Organizations with a change that Redis has yet to be told of; what it holds of them counts for nothing.",
 	}, func() float64 { return float64(a.shared.left()) }))
 	return a
 }

@@ -217,6 +217,9 @@ func TestAccessIsGoneAlthoughTheGatewayThatTookItCannotReachRedis(t *testing.T) 
 	reads := func(g *gateway) answer { return g.call("", "GET", "/v1/auth/me", nil, who.header()...) }
 	reads(near).wants(200)
 	reads(far).wants(200)
+	far.eventually("one gateway uses what another has looked up", func() bool {
+		return strings.Contains(far.metrics(), `copilot_access_lookups_total{answered_by="redis"} 1`)
+	})
 
 	wire.Cut()
 	near.call("", "POST", "/v1/auth/logout", nil, who.header()...).wants(200)
