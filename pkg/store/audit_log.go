@@ -37,7 +37,7 @@ type AuditFilter struct {
 	Page         Page
 }
 
-// List returns one page of the entries, newest first. The key of a position is the entry's number.
+// List returns one page of the entries, newest first. The key of a position is the entry's time and number.
 func (r AuditLog) List(f AuditFilter) (out Listed[AuditEntry], err error) {
 	q := within[AuditEntry](r.tx)
 	for condition, id := range map[string]*uuid.UUID{"actor_id = ?": f.ActorID, "resource_id = ?": f.ResourceID} {
@@ -57,22 +57,31 @@ func (r AuditLog) List(f AuditFilter) (out Listed[AuditEntry], err error) {
 		q = q.Where("created_at < ?", f.Until)
 	}
 	if p := f.Page.After; p != nil {
-		seq, err := strconv.ParseInt(p.Key, 10, 64)
+		at, seq, err := auditPosition(p.Key)
 		if err != nil {
 			return out, fault.Wrap(err, fault.Invalid, "cursor.invalid", "The cursor does not belong to this list.")
 		}
-		q = q.Where("seq < ?", seq)
+		q = q.Where("(created_at, seq) < (?, ?)", at, seq)
 	}
 	limit := f.Page.limit()
-	if err := q.Order("seq DESC").Limit(limit + 1).Find(&out.Rows).Error; err != nil {
+	if err := q.Order("created_at DESC, seq DESC").Limit(limit + 1).Find(&out.Rows).Error; err != nil {
 		return out, explain(err, "list the audit log")
 	}
 	if len(out.Rows) > limit {
 		out.Rows = out.Rows[:limit]
 		last := &out.Rows[limit-1]
-		out.Next = &Position{Key: strconv.FormatInt(last.Seq, 10), ID: last.ID}
+		out.Next = &Position{Key: fmt.Sprintf("%d %d", last.CreatedAt.UnixMicro(), last.Seq), ID: last.ID}
 	}
 	return out, nil
+}
+
+// auditPosition reads the key of a position.
+func auditPosition(key string) (at time.Time, seq int64, err error) {
+	var micros int64
+	if _, err := fmt.Sscanf(key, "%d %d", &micros, &seq); err != nil {
+		return at, 0, fmt.Errorf("read a position: %w", err)
+	}
+	return time.UnixMicro(micros).UTC(), seq, nil
 }
 
 // Verified is what became of checking a chain.

@@ -95,7 +95,7 @@ func (r Documents) Create(d *Document) error {
 // Get returns a document, deleted ones included, or fault.NotFound. It is for work on the document; what a user asks for goes
 // through GetVisible.
 func (r Documents) Get(id uuid.UUID) (*Document, error) {
-	return take[Document](within[Document](r.tx).Where("id = ?", id), "document")
+	return take[Document](within[Document](r.tx).Omit(wordsColumn).Where("id = ?", id), "document")
 }
 
 // GetBrief is Get without what is as large as the document: Content, Draft and VectorIDs.
@@ -105,7 +105,7 @@ func (r Documents) GetBrief(id uuid.UUID) (*Document, error) {
 
 // GetVisible returns a document that the user may see. One that is deleted or hidden is fault.NotFound, as an unknown one is.
 func (r Documents) GetVisible(id uuid.UUID, v Visibility) (*Document, error) {
-	return take[Document](v.narrow(r.tx, within[Document](r.tx).Where("id = ? AND is_active", id)), "document")
+	return take[Document](v.narrow(r.tx, within[Document](r.tx).Omit(wordsColumn).Where("id = ? AND is_active", id)), "document")
 }
 
 // GetVisibleBrief is GetVisible without what is as large as the document.
@@ -125,7 +125,7 @@ type DocumentFilter struct {
 	Tag       string
 	ProjectID *uuid.UUID
 	Public    *bool
-	// Search is looked for in title, description and file name.
+	// Search is for words in title, description and file name.
 	Search  string
 	Visible Visibility
 	Page    Page
@@ -133,7 +133,14 @@ type DocumentFilter struct {
 
 // List returns one page of the documents that are not deleted. What is bulky is left out.
 func (r Documents) List(f DocumentFilter) (Listed[Document], error) {
-	q := f.Visible.narrow(r.tx, within[Document](r.tx).Where("is_active"))
+	q := within[Document](r.tx)
+	switch {
+	case f.Search != "":
+		q = searching[Document](r.tx, f.Search)
+	case f.Tag != "":
+		q = through[Document](r.tx)
+	}
+	q = f.Visible.narrow(r.tx, q.Where("is_active"))
 	if f.Type != "" {
 		q = q.Where("document_type = ?", f.Type)
 	}
@@ -148,10 +155,6 @@ func (r Documents) List(f DocumentFilter) (Listed[Document], error) {
 	}
 	if f.Public != nil {
 		q = q.Where("is_public = ?", *f.Public)
-	}
-	if f.Search != "" {
-		q = q.Where("(title ILIKE @like OR description ILIKE @like OR file_name ILIKE @like)",
-			map[string]any{"like": containing(f.Search)})
 	}
 	return list[Document](q, f.Page, "document", nil, bulky()...)
 }

@@ -151,7 +151,7 @@ func TestIndexesOfTheAPIExist(t *testing.T) {
 			"(organization_id, is_active, id)",
 		},
 		"messages":  {"(organization_id, conversation_id, id)", "(conversation_id, role)"},
-		"documents": {"(organization_id, id)", "(organization_id, document_type)", "(organization_id, is_active)"},
+		"documents": {"(organization_id, id)", "(organization_id, document_type, id)", "(organization_id, is_active, id)"},
 		"jobs": {
 			"(kind, class DESC, priority, id) WHERE ((status = 'queued'::text) AND (dispatched_at IS NULL))",
 			"(lease_expires_at) WHERE (status = 'running'::text)",

@@ -44,6 +44,7 @@ func policiesBeside() map[string]string {
 		"organizations.platform":  "SELECT {copilot_app}",
 		"permissions.shipped":     "SELECT {public}",
 		"conversations.search":    "SELECT {copilot_search}",
+		"documents.search":        "SELECT {copilot_search}",
 		"messages.search":         "SELECT {copilot_search}",
 		"users.search":            "SELECT {copilot_search}",
 	}
