@@ -26,6 +26,8 @@ type Known struct {
 	Project, Agent string
 	// User is the seeded Member.
 	User string
+	// Document is one of the seeded tenant's; an audit entry tells of it.
+	Document string
 	// Since and Until are moments in the middle of the year that the rows are from, in RFC 3339.
 	Since, Until string
 }
@@ -86,7 +88,10 @@ func Load(ctx context.Context, on Database, n int) (k Known, err error) {
 func transaction(ctx context.Context, conn *pgx.Conn, n int, do func(context.Context, pgx.Tx) error) error {
 	return pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
 		for _, setting := range [][2]string{
-			{"bench.rows", strconv.Itoa(n)}, {"synchronous_commit", "off"}, {"maintenance_work_mem", "256MB"}, {"work_mem", "64MB"},
+			{"bench.rows", strconv.Itoa(n)},
+			{"synchronous_commit", "off"},
+			{"maintenance_work_mem", "256MB"},
+			{"work_mem", "64MB"},
 			{"session_replication_role", "replica"},
 		} {
 			if _, err := tx.Exec(ctx, "SELECT set_config($1, $2, true)", setting[0], setting[1]); err != nil {
@@ -151,8 +156,9 @@ func find(ctx context.Context, conn *pgx.Conn) (k Known, err error) {
 			(SELECT project_id::text FROM project_members m JOIN projects p ON p.id = m.project_id
 				WHERE m.user_id = u.id AND p.name LIKE 'Measured%' ORDER BY project_id LIMIT 1),
 			(SELECT id::text FROM agent_configs a WHERE a.organization_id = u.organization_id AND a.name LIKE 'Measured%'
-				ORDER BY id LIMIT 1)
-		FROM users u WHERE u.email = 'member@acme.com'`).Scan(&k.User, &k.Conversation, &k.Project, &k.Agent)
+				ORDER BY id LIMIT 1),
+			(SELECT id::text FROM documents d WHERE d.organization_id = u.organization_id ORDER BY id LIMIT 1)
+		FROM users u WHERE u.email = 'member@acme.com'`).Scan(&k.User, &k.Conversation, &k.Project, &k.Agent, &k.Document)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return k, errors.New("load rows: there are no seeded users")
 	}

@@ -35,7 +35,8 @@ func listings() []listing {
 		{path: conversations, query: "user_id={user}"},
 		{path: conversations, query: "is_archived=true"},
 		{path: conversations, query: "is_archived=false"},
-		{path: conversations, query: "sort=title"},
+		{path: conversations, query: "sort=-updated_at", paged: true},
+		{path: conversations, query: "sort=created_at"},
 		{path: conversations, query: "search={common}"},
 		{path: conversations, query: "search={rare}"},
 		{path: conversations, query: "search={absent}"},
@@ -44,7 +45,6 @@ func listings() []listing {
 		{path: "/conversations/search", query: "query={absent}"},
 		{path: "/conversations/{conversation}/messages", paged: true},
 		{path: "/conversations/{conversation}/messages", query: "role=user"},
-		{path: "/conversations/{conversation}/messages", query: "search={common}"},
 		{path: documents, paged: true},
 		{path: documents, query: "document_type={type}", paged: true},
 		{path: documents, query: "processing_status=failed"},
@@ -52,7 +52,8 @@ func listings() []listing {
 		{path: documents, query: "tag={tag}", paged: true},
 		{path: documents, query: "project_id={project}"},
 		{path: documents, query: "is_public=true"},
-		{path: documents, query: "sort=title"},
+		{path: documents, query: "sort=-updated_at", paged: true},
+		{path: documents, query: "sort=title", paged: true},
 		{path: documents, query: "search={common}", paged: true},
 		{path: documents, query: "search={rare}"},
 		{path: documents, query: "search={absent}"},
@@ -61,9 +62,10 @@ func listings() []listing {
 		{path: auditLogs, query: "actor_id={user}", paged: true},
 		{path: auditLogs, query: "action={action}"},
 		{path: auditLogs, query: "resource_type=document"},
+		{path: auditLogs, query: "resource_type=document&resource_id={document}"},
 		{path: auditLogs, query: "since={since}"},
-		{path: auditLogs, query: "until={until}"},
-		{path: auditLogs, query: "search={common}"},
+		{path: auditLogs, query: "until={until}", paged: true},
+		{path: auditLogs, query: "actor_id={user}&until={until}"},
 	}
 }
 
@@ -79,6 +81,7 @@ func (l listing) name() string {
 func (l listing) url(k rows.Known) string {
 	pairs := []string{
 		"{conversation}", k.Conversation, "{project}", k.Project, "{agent}", k.Agent, "{user}", k.User,
+		"{document}", k.Document,
 		"{common}", rows.Common, "{rare}", rows.Rare, "{absent}", rows.Absent, "{type}", rows.Type, "{tag}", rows.Tag,
 		"{action}", rows.Action, "{since}", url.QueryEscape(k.Since), "{until}", url.QueryEscape(k.Until),
 	}

@@ -39,7 +39,7 @@ type Options struct {
 	Rate int
 	// Few and Many are the numbers of rows in each table in the rows part.
 	Few, Many int
-	// Cost is the bcrypt cost of the passwords in the login part.
+	// Cost is the bcrypt cost of passwords.
 	Cost int
 	// Document is the PDF whose ingest is timed; empty means the bundled one.
 	Document string
@@ -84,7 +84,7 @@ func parse(args []string, out io.Writer) (o Options, err error) {
 		"how long a round lasts (default 5s for submit, 20s for latency, 3s for rest, 10s for login, 200ms for rows)")
 	flags.IntVar(&o.Connections, "connections", 64, "submits or reads under way at once")
 	flags.IntVar(&o.Rate, "rate", 50, "jobs a second in the latency part")
-	flags.IntVar(&o.Cost, "bcrypt-cost", defaultCost, "of the passwords in the login part")
+	flags.IntVar(&o.Cost, "bcrypt-cost", defaultCost, "cost of password hashes, of the gateway and beside it")
 	flags.IntVar(&o.Few, "few", 10_000, "rows in each table of the small database in the rows part")
 	flags.IntVar(&o.Many, "many", 1_000_000, "rows in each table of the large one")
 	flags.StringVar(&o.Document, "pdf", "", "`file` whose ingest is timed (default the bundled one)")

@@ -69,6 +69,7 @@ func Measure(ctx context.Context, o Options, env Environment) (report *Report, e
 	if m.site, err = system.Prepare(ctx, engines, root); err != nil {
 		return nil, err
 	}
+	m.site.BcryptCost = o.Cost
 	defer func() { err = errors.Join(err, m.site.Close(context.WithoutCancel(ctx))) }()
 
 	report = &Report{TakenAt: time.Now().UTC().Truncate(time.Second), Machine: machine(durable)}

@@ -32,6 +32,9 @@ func Programs() []string {
 
 // Site is where systems are started: the programs, built, and a database to copy. Make one with Prepare; it must be closed.
 type Site struct {
+	// BcryptCost is the cost of password hashes in the gateways that are started from now on; zero leaves the gateway's own.
+	BcryptCost int
+
 	engines  Engines
 	dir      string
 	template string

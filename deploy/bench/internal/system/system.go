@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -117,6 +118,9 @@ func (s *System) environment(ctx context.Context, program string) (env []string,
 		}
 		s.Client = &Client{Address: listen, http: s.http}
 		env = append(env, blobs, "JWT_SECRET="+s.secret, "HTTP_ADDR="+listen)
+		if s.site.BcryptCost > 0 {
+			env = append(env, "BCRYPT_COST="+strconv.Itoa(s.site.BcryptCost))
+		}
 		// The limiter is in the way of every request, as it is in production; but nobody is refused.
 		for _, limit := range []string{
 			"LOGINS_PER_ACCOUNT", "LOGINS_PER_ADDRESS", "RATE_LIMIT_USER", "RATE_LIMIT_KEY", "RATE_LIMIT_ORGANIZATION",
