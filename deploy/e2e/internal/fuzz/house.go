@@ -89,12 +89,14 @@ type house struct {
 	mentioned map[string][]string
 	// cursors are the next_cursor of answers, by the operation's id.
 	cursors map[string]string
+	// seen are all ids that answers had.
+	seen map[string]bool
 }
 
 func newHouse(doc *openapi.Document, admin account) *house {
 	h := &house{
 		doc: doc, admin: admin, items: map[string][]string{}, gone: map[string][]string{}, mentioned: map[string][]string{},
-		cursors: map[string]string{},
+		cursors: map[string]string{}, seen: map[string]bool{},
 	}
 	h.mention("user", admin.user)
 	h.mention("organization", admin.organization)
@@ -204,6 +206,7 @@ func (h *house) learn(op *openapi.Operation, r request, got answer) {
 	for _, thing := range append(things, body) {
 		object, _ := thing.(map[string]any)
 		if id, ok := object["id"].(string); ok && isID(id) {
+			h.seen[id] = true
 			h.learnItem(path + "/" + id)
 		}
 	}

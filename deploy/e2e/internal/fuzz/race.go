@@ -115,8 +115,7 @@ func (w *worker) raceForVersion(ctx context.Context, random *rand.Rand, t task) 
 // judgeVersions judges the answers to updates of one version. An update that changes nothing may leave the version as it is, so that
 // the next one succeeds, too: one that answers with the version it had counts as none.
 func (w *worker) judgeVersions(t trial, answers []answer) {
-	// Who may not do it at all has nothing to race for.
-	harmless := []int{http.StatusPreconditionFailed, http.StatusNotFound, http.StatusForbidden, http.StatusTooManyRequests}
+	harmless := []int{http.StatusPreconditionFailed, http.StatusNotFound, http.StatusTooManyRequests}
 	won := 0
 	statuses := make([]int, 0, len(answers))
 	for _, got := range answers {
@@ -124,7 +123,10 @@ func (w *worker) judgeVersions(t trial, answers []answer) {
 		if got.success() && got.header.Get("ETag") != t.header.Get("If-Match") {
 			won++
 		}
-		if !got.success() && !slices.Contains(harmless, got.status) {
+	}
+	for _, got := range answers {
+		// Where nobody has won, there was nothing to race for: it may not be done at all.
+		if won > 0 && !got.success() && !slices.Contains(harmless, got.status) {
 			w.ledger.blame(t, got, []verdict{{kindLost, fmt.Sprintf("status %d, not 412, to an update of an old version", got.status)}})
 		}
 	}

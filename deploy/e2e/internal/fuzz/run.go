@@ -248,6 +248,11 @@ func (r *run) attempt(ctx context.Context, h *house, op *openapi.Operation, mark
 		if _, complete := h.path(rand.New(rand.NewPCG(r.Seed, 0)), op); !complete {
 			return
 		}
+		if most, ok := op.Parameter(openapi.InQuery, "limit"); ok {
+			if limit, ok := most.Schema.Number("maximum"); ok {
+				c.query.Set("limit", strconv.Itoa(int(limit)))
+			}
+		}
 		t := c.done()
 		got, err := r.client.do(ctx, t.request, false, patience)
 		if err != nil {

@@ -216,8 +216,8 @@ func (c *composer) badValue(p openapi.Parameter) arbitrary.Oddity {
 // badCursor tampers with a cursor that an answer had.
 func (c *composer) badCursor() arbitrary.Oddity {
 	cursors := map[string]string{}
-	if h, ok := c.world.(interface{ seen() map[string]string }); ok {
-		cursors = h.seen()
+	if h, ok := c.world.(*house); ok {
+		cursors = h.cursors
 	}
 	own := cursors[c.op.ID]
 	var options []arbitrary.Oddity
@@ -239,8 +239,6 @@ func (c *composer) badCursor() arbitrary.Oddity {
 		arbitrary.Oddity{What: "a cursor of 16 bytes", Text: "AAAAAAAAAAAAAAAAAAAAAA"})
 	return options[c.random.IntN(len(options))]
 }
-
-func (h *house) seen() map[string]string { return h.cursors }
 
 // oddQuery adds to the query what no operation knows.
 func (c *composer) oddQuery() {
