@@ -25,9 +25,11 @@ type taking struct {
 	role string
 	// path is what the person may read.
 	path string
+	// prepare gives the access first, where the role does not; nil means that it does.
+	prepare func(g *gateway, who person)
 	// credential is a header with which the person reads; nil means the token of a login.
 	credential func(g *gateway, who person) []string
-	// take takes the access away, by way of the gateway, and may return the only status that is fine for that.
+	// take takes the access away, by way of the gateway.
 	take func(g *gateway, who person) answer
 	want int
 }
@@ -120,24 +122,33 @@ func takings() map[string]taking {
 				return g.callFrom(g.t, admin, "DELETE", "/v1/users/"+who.id, nil).wants(200)
 			},
 		},
+		"a revoked permission": {
+			role: access.Member, path: "/v1/audit-logs", want: http.StatusForbidden,
+			prepare: func(g *gateway, who person) {
+				var role struct{ ID string }
+				g.callFrom(g.t, admin, "POST", "/v1/roles", map[string]any{
+					"name": "Auditor", "permission_ids": []string{g.permissionID(string(access.AuditRead))},
+				}).wants(201).into(&role)
+				g.callFrom(g.t, admin, "POST", "/v1/users/"+who.id+"/role", map[string]string{"role_id": role.ID}).wants(200)
+			},
+			take: func(g *gateway, _ person) answer {
+				role, permission := g.roleOf("Auditor"), g.permissionID(string(access.AuditRead))
+				return g.callFrom(g.t, admin, "DELETE", "/v1/roles/"+role+"/permissions/"+permission, nil)
+			},
+		},
+		"a removed membership": {
+			role: access.Member, path: "/v1/projects/" + acmeProject, want: http.StatusNotFound,
+			take: func(g *gateway, who person) answer {
+				return g.callFrom(g.t, admin, "DELETE", "/v1/projects/"+acmeProject+"/members/"+who.id, nil).wants(204)
+			},
+		},
 		"another role": {
 			role: access.Admin, path: "/v1/audit-logs", want: http.StatusForbidden,
 			take: func(g *gateway, who person) answer {
-				return g.callFrom(g.t, admin, "POST", "/v1/users/"+who.id+"/role", map[string]string{"role_id": g.roleID(access.Member)}).wants(200)
+				return g.callFrom(g.t, admin, "POST", "/v1/users/"+who.id+"/role", map[string]string{"role_id": g.roleOf(access.Member)}).wants(200)
 			},
 		},
 	}
-}
-
-// roleID finds a role of Acme's.
-func (g *gateway) roleID(name string) (id string) {
-	g.t.Helper()
-	err := g.db.Conn(g.t, g.db.OwnerURL).QueryRow(g.t.Context(),
-		"SELECT id::text FROM roles WHERE organization_id = $1 AND name = $2", acmeOrg, name).Scan(&id)
-	if err != nil {
-		g.t.Fatal(err)
-	}
-	return id
 }
 
 // on is the gateway for a subtest, whose failures it then tells.
@@ -173,6 +184,9 @@ func TestAccessThatIsTakenAwayIsGoneWithinASecondOnEveryGateway(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			near := near.on(t)
+			if c.prepare != nil {
+				c.prepare(near, who)
+			}
 			header := who.header()
 			if c.credential != nil {
 				header = c.credential(near, who)
@@ -262,5 +276,26 @@ func TestAStreamEndsWithTheAccessItWasOpenedWith(t *testing.T) {
 	}
 	if took := time.Since(taken); took >= goneWithin {
 		t.Errorf("the stream ended after %s, want within %s", took, goneWithin)
+	}
+}
+
+func TestADeactivatedOrganizationIsOutOnEveryGateway(t *testing.T) {
+	t.Parallel()
+	near := start(t, "ACCOUNT_CACHE_TTL", "750ms")
+	far := near.beside("ACCOUNT_CACHE_TTL", "750ms")
+	root := near.person("root", access.Admin)
+	near.sql("UPDATE users SET is_superuser = true WHERE email = $1", root)
+	read := func(g *gateway) answer { return g.call(stranger, "GET", "/v1/auth/me", nil) }
+	var me struct {
+		Organization string `json:"organization_id"`
+	}
+	read(near).wants(200).into(&me)
+	read(far).wants(200)
+	near.call(root, "DELETE", "/v1/organizations/"+me.Organization, nil).wants(200)
+	taken := time.Now()
+	read(near).wants(401).has("account.inactive")
+	far.eventually("the organization is out", func() bool { return read(far).status == http.StatusUnauthorized })
+	if took := time.Since(taken); took >= goneWithin {
+		t.Errorf("gone after %s, want within %s", took, goneWithin)
 	}
 }
