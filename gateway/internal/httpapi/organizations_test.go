@@ -75,7 +75,7 @@ func TestSuperusersRunThePlatform(t *testing.T) {
 	g.call(root, "DELETE", organizations+"/"+acmeOrg, nil).wants(403).has("organization.own")
 }
 
-func TestAdminsRunTheirOwnOrganization(t *testing.T) {
+func TestAdminsRunTheirOwnOrganization(t *testing.T) { //nolint:tparallel // what follows the refusals changes what they are about
 	t.Parallel()
 	g := start(t)
 	manager, root := g.person("pam", "Project Manager"), g.superuser("root")

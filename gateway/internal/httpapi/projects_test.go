@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-func TestProjectsBelongToTheirMembers(t *testing.T) {
+func TestProjectsBelongToTheirMembers(t *testing.T) { //nolint:tparallel // what follows the refusals changes what they are about
 	t.Parallel()
 	g := start(t)
 	manager, viewer := g.person("pam", "Project Manager"), g.person("viola", "Viewer")

@@ -113,7 +113,7 @@ func TestRolesAndPermissionsAreListed(t *testing.T) {
 	g.call(admin, "GET", "/v1/roles/permissions/"+nothing, nil).wants(404).has("permission.not_found")
 }
 
-func TestNobodyGrantsMoreThanHeHas(t *testing.T) {
+func TestNobodyGrantsMoreThanHeHas(t *testing.T) { //nolint:tparallel // what follows the refusals changes what they are about
 	t.Parallel()
 	g := start(t)
 	manager, root := g.person("pam", "Project Manager"), g.superuser("root")

@@ -169,7 +169,7 @@ func TestPeopleAreListed(t *testing.T) {
 	}
 }
 
-func TestWhoMayDoWhatToWhom(t *testing.T) {
+func TestWhoMayDoWhatToWhom(t *testing.T) { //nolint:tparallel // what follows the refusals changes what they are about
 	t.Parallel()
 	g := start(t)
 	manager, viewer, root := g.person("pam", "Project Manager"), g.person("viola", "Viewer"), g.superuser("root")
