@@ -64,7 +64,7 @@ func edit[T any](tx *Tx, noun, verb string, id uuid.UUID, match Match, change fu
 		return nil, err
 	}
 	value, ctx := reflect.ValueOf(row).Elem(), tx.db.Statement.Context
-	stamp := table.LookUpField("updated_at")
+	stamp := table.LookUpField(columnUpdatedAt)
 	last, _ := stamp.ValueOf(ctx, value)
 	updated, ok := last.(time.Time)
 	if !ok {
@@ -91,7 +91,7 @@ func edit[T any](tx *Tx, noun, verb string, id uuid.UUID, match Match, change fu
 	if err := stamp.Set(ctx, value, tx.later(updated)); err != nil {
 		return nil, fmt.Errorf("store: stamp %s: %w", noun, err)
 	}
-	write := within[T](tx).Where("id = ?", id).Select(append(changed, "updated_at")).UpdateColumns(row)
+	write := within[T](tx).Where("id = ?", id).Select(append(changed, columnUpdatedAt)).UpdateColumns(row)
 	if err := touched(write, verb+" "+wordsOf(noun), noun); err != nil {
 		return nil, err
 	}
@@ -140,7 +140,7 @@ func snapshot(db *gorm.DB, row any) (columns, error) {
 func (c columns) differing(other columns) []string {
 	var names []string
 	for _, name := range c.table.DBNames {
-		if name != "updated_at" && string(c.values[name]) != string(other.values[name]) {
+		if name != columnUpdatedAt && string(c.values[name]) != string(other.values[name]) {
 			names = append(names, name)
 		}
 	}
@@ -149,7 +149,7 @@ func (c columns) differing(other columns) []string {
 
 // silent are columns that the audit log does not repeat: the times, which the entry has itself.
 func silent(name string) bool {
-	return name == "created_at" || name == "updated_at" || name == "organization_id"
+	return name == columnCreatedAt || name == columnUpdatedAt || name == "organization_id"
 }
 
 // told is what the audit log keeps of the named columns, or of all that say something when none are named. A column whose field

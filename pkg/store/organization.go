@@ -94,7 +94,7 @@ type OrganizationFilter struct {
 
 // OrganizationSorts are the columns that organizations can be sorted by.
 func OrganizationSorts() []string {
-	return []string{"name", "created_at", "updated_at", "subscription_plan"}
+	return []string{columnName, columnCreatedAt, columnUpdatedAt, "subscription_plan"}
 }
 
 // List returns the organization, if the filter keeps it.
@@ -114,9 +114,7 @@ func (f OrganizationFilter) list(q *gorm.DB) (Listed[Organization], error) {
 	if f.ID != nil {
 		q = q.Where("id = ?", *f.ID)
 	}
-	if f.Search != "" {
-		q = q.Where("(name ILIKE @like OR domain ILIKE @like OR description ILIKE @like)", map[string]any{"like": containing(f.Search)})
-	}
+	q = holding(q, f.Search, columnName, "domain", columnDescription)
 	if f.Plan != "" {
 		q = q.Where("subscription_plan = ?", f.Plan)
 	}

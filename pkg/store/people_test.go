@@ -138,7 +138,7 @@ func TestTheSurveySeesOrganizationsAndOnlyForItself(t *testing.T) {
 		})
 	}
 	for name, f := range map[string]store.OrganizationFilter{
-		"plan": {Plan: store.PlanEnterprise}, "words": {Search: "ACME"}, "id": {ID: ref(w.acme.UUID())},
+		"plan": {Plan: store.PlanEnterprise}, "words": {Search: "ACME"}, "id": {ID: new(w.acme.UUID())},
 	} {
 		if found, err := w.Organizations(t.Context(), f); err != nil || len(found.Rows) != 1 || found.Rows[0].ID != w.acme.UUID() {
 			t.Errorf("%s: got %+v, %v", name, found.Rows, err)
@@ -152,8 +152,6 @@ func only(seen int64) error {
 	}
 	return nil
 }
-
-func ref[T any](v T) *T { return &v }
 
 func TestAPersonIsFoundByIdWithoutATenant(t *testing.T) {
 	t.Parallel()

@@ -31,7 +31,8 @@ type Permissions struct{ tx *Tx }
 func (tx *Tx) Permissions() Permissions { return Permissions{tx} }
 
 func (r Permissions) scoped() *gorm.DB {
-	return r.tx.db.Model(&Permission{}).Where("(permissions.organization_id IS NULL OR permissions.organization_id = ?)", r.tx.tenant.UUID())
+	return r.tx.db.Model(&Permission{}).
+		Where("(permissions.organization_id IS NULL OR permissions.organization_id = ?)", r.tx.tenant.UUID())
 }
 
 const nounPermission = "permission"
@@ -60,7 +61,7 @@ type PermissionFilter struct {
 }
 
 // PermissionSorts are the columns that permissions can be sorted by.
-func PermissionSorts() []string { return []string{"name", "resource", "action", "created_at"} }
+func PermissionSorts() []string { return []string{columnName, "resource", "action", columnCreatedAt} }
 
 // List returns one page of the permissions.
 func (r Permissions) List(f PermissionFilter) (Listed[Permission], error) {
@@ -71,8 +72,6 @@ func (r Permissions) List(f PermissionFilter) (Listed[Permission], error) {
 	if f.Action != "" {
 		q = q.Where("action = ?", f.Action)
 	}
-	if f.Search != "" {
-		q = q.Where("(name ILIKE @like OR description ILIKE @like)", map[string]any{"like": containing(f.Search)})
-	}
+	q = holding(q, f.Search, columnName, columnDescription)
 	return list[Permission](q, f.Page, nounPermission, PermissionSorts())
 }

@@ -69,7 +69,7 @@ type ProjectFilter struct {
 }
 
 // ProjectSorts are the columns that projects can be sorted by.
-func ProjectSorts() []string { return []string{"name", "created_at", "updated_at"} }
+func ProjectSorts() []string { return []string{columnName, columnCreatedAt, columnUpdatedAt} }
 
 // List returns one page of the projects.
 func (r Projects) List(f ProjectFilter) (Listed[Project], error) {
@@ -77,9 +77,7 @@ func (r Projects) List(f ProjectFilter) (Listed[Project], error) {
 	if f.MemberID != nil {
 		q = q.Where("id IN (?)", within[ProjectMember](r.tx).Select("project_id").Where("user_id = ?", *f.MemberID))
 	}
-	if f.Search != "" {
-		q = q.Where("(name ILIKE @like OR description ILIKE @like)", map[string]any{"like": containing(f.Search)})
-	}
+	q = holding(q, f.Search, columnName, columnDescription)
 	if f.Active != nil {
 		q = q.Where("is_active = ?", *f.Active)
 	}

@@ -10,6 +10,14 @@ import (
 	"gorm.io/gorm/schema"
 )
 
+// The columns that most tables have, by which most lists can be sorted.
+const (
+	columnName        = "name"
+	columnDescription = "description"
+	columnCreatedAt   = "created_at"
+	columnUpdatedAt   = "updated_at"
+)
+
 // within narrows a query on T to the transaction's tenant. An organization is its own tenant.
 func within[T any](tx *Tx) *gorm.DB {
 	column := "organization_id"
@@ -33,6 +41,15 @@ func columnsOf[T any](tx *Tx, alias string) (string, error) {
 func qualified(table *schema.Schema, alias string, omit ...string) string {
 	names := slices.DeleteFunc(slices.Clone(table.DBNames), func(name string) bool { return slices.Contains(omit, name) })
 	return alias + "." + strings.Join(names, ", "+alias+".")
+}
+
+// holding narrows to the rows that hold the text in one of the columns, in either case. It looks at every row that is left: it is for
+// tables that stay small.
+func holding(q *gorm.DB, text string, columns ...string) *gorm.DB {
+	if text == "" {
+		return q
+	}
+	return q.Where("("+strings.Join(columns, " ILIKE @text OR ")+" ILIKE @text)", map[string]any{"text": containing(text)})
 }
 
 // own makes a new row the tenant's, and gives it an id where it has none.

@@ -109,14 +109,12 @@ type RoleFilter struct {
 }
 
 // RoleSorts are the columns that roles can be sorted by.
-func RoleSorts() []string { return []string{"name", "created_at", "updated_at"} }
+func RoleSorts() []string { return []string{columnName, columnCreatedAt, columnUpdatedAt} }
 
 // List returns one page of the roles.
 func (r Roles) List(f RoleFilter) (Listed[Role], error) {
 	q := within[Role](r.tx)
-	if f.Search != "" {
-		q = q.Where("(name ILIKE @like OR description ILIKE @like)", map[string]any{"like": containing(f.Search)})
-	}
+	q = holding(q, f.Search, columnName, columnDescription)
 	if f.System != nil {
 		q = q.Where("is_system = ?", *f.System)
 	}
@@ -232,7 +230,8 @@ func (r Roles) regrant(id uuid.UUID, match Match, verb string, permissions []Per
 		return nil, nil, explain(err, verb+" permissions")
 	}
 	role.UpdatedAt = r.tx.later(role.UpdatedAt)
-	if err := touched(within[Role](r.tx).Where("id = ?", id).UpdateColumn("updated_at", role.UpdatedAt), "stamp role", nounRole); err != nil {
+	if err := touched(within[Role](r.tx).Where("id = ?", id).UpdateColumn(columnUpdatedAt, role.UpdatedAt),
+		"stamp role", nounRole); err != nil {
 		return nil, nil, err
 	}
 	r.tx.accessChanged = true

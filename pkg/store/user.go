@@ -200,7 +200,7 @@ type UserFilter struct {
 }
 
 // UserSorts are the columns that users can be sorted by.
-func UserSorts() []string { return []string{"username", "email", "full_name", "created_at"} }
+func UserSorts() []string { return []string{"username", "email", "full_name", columnCreatedAt} }
 
 // List returns one page of the users, without their password hashes.
 func (r Users) List(f UserFilter) (Listed[User], error) {

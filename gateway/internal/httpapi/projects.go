@@ -151,7 +151,8 @@ func (s *Server) projectOperations() {
 		http.StatusNotFound, http.StatusConflict)
 	add.status = http.StatusCreated
 	secured(s, access.ProjectsMembers, add, s.addProjectMember)
-	leave := op("remove-project-member", http.MethodDelete, "/{id}/members/{user_id}", "Remove a member from a project", http.StatusNotFound)
+	leave := op("remove-project-member", http.MethodDelete, "/{id}/members/{user_id}", "Remove a member from a project",
+		http.StatusNotFound)
 	leave.status = http.StatusNoContent
 	leave.about = "Counts at once: what the project has is out of the user's reach."
 	secured(s, access.ProjectsMembers, leave, s.removeProjectMember)

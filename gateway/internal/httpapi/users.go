@@ -307,7 +307,11 @@ func makeUser(tx *store.Tx, row *store.User, active bool) (*made[User], error) {
 	}
 	if !active {
 		var err error
-		if row, err = tx.Users().Update(row.ID, "deactivate", nil, func(u *store.User) error { u.IsActive = false; return nil }); err != nil {
+		row, err = tx.Users().Update(row.ID, "deactivate", nil, func(u *store.User) error {
+			u.IsActive = false
+			return nil
+		})
+		if err != nil {
 			return nil, err
 		}
 	}

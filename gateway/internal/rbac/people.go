@@ -57,7 +57,8 @@ func (p *Principal) VisibleProjects() Reach {
 func (p *Principal) Grants(permissions []access.Permission) error {
 	for _, permission := range permissions {
 		if !p.reaches(permission) {
-			return fault.New(fault.Forbidden, "permission.beyond_own", "This gives the permission %s, which you do not have yourself.", permission)
+			return fault.New(fault.Forbidden, "permission.beyond_own",
+				"This gives the permission %s, which you do not have yourself.", permission)
 		}
 	}
 	return nil
