@@ -70,12 +70,10 @@ func ConversationSorts() []string { return []string{"updated_at"} }
 
 // List returns one page of the active conversations.
 func (r Conversations) List(f ConversationFilter) (Listed[Conversation], error) {
-	var q *gorm.DB
-	if f.Search == "" {
-		q = within[Conversation](r.tx)
-	} else {
-		q = searching[Conversation](r.tx, f.Search)
-	}
+	return find[Conversation](r.tx, f.Search, f.narrow, f.Page, nounConversation, ConversationSorts())
+}
+
+func (f ConversationFilter) narrow(q *gorm.DB) *gorm.DB {
 	q = q.Where("is_active")
 	if f.UserID != nil {
 		q = q.Where("user_id = ?", *f.UserID)
@@ -92,5 +90,5 @@ func (r Conversations) List(f ConversationFilter) (Listed[Conversation], error) 
 	} else if f.Archived != nil {
 		q = q.Where("NOT is_archived")
 	}
-	return list[Conversation](q, f.Page, nounConversation, ConversationSorts())
+	return q
 }

@@ -61,6 +61,14 @@ type Listed[T any] struct {
 	Total *int64
 }
 
+// count returns where the total is kept, from here on.
+func (l *Listed[T]) count() *int64 {
+	if l.Total == nil {
+		l.Total = new(int64)
+	}
+	return l.Total
+}
+
 // counted is a row beside the number of all rows.
 type counted[T any] struct {
 	Row   T `gorm:"embedded"`
@@ -143,11 +151,13 @@ func (k sortKey) id() string { return k.table.Table + ".id" }
 
 func (k sortKey) column() string { return k.table.Table + "." + k.field.DBName }
 
-func (k sortKey) order(q *gorm.DB) *gorm.DB {
+func (k sortKey) order(q *gorm.DB) *gorm.DB { return q.Order(k.orderBy()) }
+
+func (k sortKey) orderBy() string {
 	if k.field == nil {
-		return q.Order(k.id() + k.direction)
+		return k.id() + k.direction
 	}
-	return q.Order(k.column() + k.direction + ", " + k.id() + k.direction)
+	return k.column() + k.direction + ", " + k.id() + k.direction
 }
 
 // after narrows to the rows that follow a position.

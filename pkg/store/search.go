@@ -1,21 +1,179 @@
 package store
 
 import (
+	"strconv"
+
 	"gorm.io/gorm"
 	"gorm.io/gorm/schema"
 )
 
 // Row-level security lets an index answer only what cannot leak a row to somebody who may not see it. Postgres knows that of
-// comparisons of ids and times, and of no search in text: such a condition would be tried on every row of the tenant. So a table
-// that can be searched has a view of its rows beside it, whose condition on the tenant is an ordinary one that the planner combines
-// with the others as it likes. Decision 0010 argues it.
+// comparisons of ids and times, and of no search in text: such a condition is tried on one row of the tenant after the other. So a
+// table that can be searched has a view of its rows beside it, whose condition on the tenant is an ordinary one, and an
+// index of its words that may be used through the view. Decision 0010 argues it.
 //
-// To make a table searchable, do what migration 00010 says, and narrow its list by
+// To make a table searchable, do what migration 00015 says, and list it by
 //
-//	q := searching[Thing](tx, f.Search)
+//	return find[Thing](tx, f.Search, f.narrow, f.Page, nounThing, ThingSorts())
 //
-// where it says within[Thing](tx) otherwise. Everything else stays as it is: filters, order, cursor, the call of list. Where rows are
-// read without list, leave out wordsColumn, which no model has: within[Thing](tx).Omit(wordsColumn).
+// where narrow applies the other filters. A short table does with what migration 00010 says, and with searching[Thing](tx, f.Search)
+// instead of within[Thing](tx) for what it lists. Where rows are read otherwise, leave out wordsColumn, which no model has:
+// within[Thing](tx).Omit(wordsColumn).
+
+// wordsColumn holds the words of a row.
+const wordsColumn = "words"
+
+// Conditions on a row's words. An index answers the second one, through the view.
+const (
+	hasWords = wordsColumn + " @@ search_query(?)"
+	hasTerms = "search_terms(organization_id, " + wordsColumn + ") @@ search_query(?::uuid, ?)"
+)
+
+// look is one way of looking for the first rows with given words in the order of a list. A walk goes through the rows in that order
+// and tries each: it soon has a page of what is frequent. The index gathers what matches before it knows which comes first: it
+// soon has all of what is rare. The planner would choose by what it believes, and where it is wrong, walk through everything;
+// so each look is bounded, and another one follows where it was not enough.
+type look struct {
+	walk bool
+	// most is how many rows are walked through or gathered; 0 is all.
+	most int
+}
+
+// looks are made one after the other. What the walks do not find is rare enough to be gathered, as long as it is spread evenly; if
+// it is not, the last look takes its time. A row that is gathered costs some ten times as much as one that is walked past.
+func looks() []look {
+	return []look{{walk: true, most: 2000}, {most: 1000}, {walk: true, most: 20000}, {}}
+}
+
+func (l look) limit() string {
+	if l.most == 0 {
+		return ""
+	}
+	return " LIMIT " + strconv.Itoa(l.most)
+}
+
+// find reads one page of the tenant's rows that narrow admits and that hold all words of the text, in any order and in either case. The
+// last word may be the beginning of one if it has at least three letters. A text without words finds nothing; an empty one is
+// no search, and find is list then. The omitted columns are not read, and narrow must not need them.
+func find[T any](
+	tx *Tx, text string, narrow func(*gorm.DB) *gorm.DB, page Page, noun string, sortable []string, omit ...string,
+) (out Listed[T], err error) {
+	if text == "" {
+		return list[T](narrow(within[T](tx)), page, noun, sortable, omit...)
+	}
+	s := search[T]{tx: tx.searching(), text: storable(text), narrow: narrow, page: page}
+	if s.table, err = tableOf(tx.db, new(T)); err != nil {
+		return out, err
+	}
+	if s.key, err = keyOf(s.table, page.Sort, sortable); err != nil {
+		return out, err
+	}
+	s.columns = qualified(s.table, s.table.Table, omit...)
+	ways := looks()
+	if page.Skip > 0 {
+		ways = ways[len(ways)-1:]
+	}
+	doing := "search " + wordsOf(noun) + "s"
+	for _, l := range ways {
+		var enough bool
+		if out, enough, err = s.look(l); err != nil {
+			return out, explain(err, doing)
+		}
+		if enough {
+			break
+		}
+	}
+	if page.Count && out.Total == nil {
+		rows := s.indexed().Where(hasTerms, tx.tenant.String(), s.text)
+		return out, explain(s.narrow(rows).Count(out.count()).Error, doing)
+	}
+	return out, nil
+}
+
+// search is what find looks for.
+type search[T any] struct {
+	tx      *Tx
+	text    string
+	narrow  func(*gorm.DB) *gorm.DB
+	page    Page
+	table   *schema.Schema
+	key     sortKey
+	columns string // to read
+}
+
+// indexed are the tenant's rows by way of the view.
+func (s search[T]) indexed() *gorm.DB {
+	return within[T](s.tx).Table("searchable_" + s.table.Table + " AS " + s.table.Table)
+}
+
+// tried is a row that a look came upon. A row without Hit only says whether there may be more than was looked at.
+type tried[T any] struct {
+	Row       T `gorm:"embedded"`
+	Hit, More bool
+}
+
+// look returns what one look finds, and whether another one would find no other.
+func (s search[T]) look(l look) (out Listed[T], enough bool, err error) {
+	var found []tried[T]
+	if l.walk {
+		found, err = s.walk(l)
+	} else {
+		found, err = s.gather(l)
+	}
+	if err != nil {
+		return out, false, err
+	}
+	all := true
+	for i := range found {
+		all = all && !found[i].More
+		if found[i].Hit {
+			out.Rows = append(out.Rows, found[i].Row)
+		}
+	}
+	if limit := s.page.limit(); len(out.Rows) > limit {
+		out.Rows = out.Rows[:limit]
+		out.Next, err = s.key.position(s.tx.db, &out.Rows[limit-1])
+		return out, all || l.walk, err
+	}
+	if s.page.After == nil && s.page.Skip == 0 {
+		*out.count() = int64(len(out.Rows))
+	}
+	return out, all, nil
+}
+
+// walk tries the rows one after the other and stops with a full page. The last one that it may try is returned in any case.
+func (s search[T]) walk(l look) (found []tried[T], err error) {
+	rows, err := s.key.after(s.narrow(within[T](s.tx)), s.page.After)
+	if err != nil {
+		return nil, err
+	}
+	rows = s.key.order(rows).Select(s.columns + ", " + wordsColumn)
+	if l.most > 0 {
+		rows = rows.Limit(l.most)
+	}
+	table := s.table.Table
+	q := s.tx.db.Raw(`SELECT `+s.columns+`, `+hasWords+` AS hit, more
+		FROM (SELECT `+table+`.*, row_number() OVER (ORDER BY `+s.key.orderBy()+`) = ? AS more FROM (?) AS `+table+`) AS `+table+`
+		WHERE `+hasWords+` OR more ORDER BY `+s.key.orderBy()+` LIMIT ?`, s.text, l.most, rows, s.text, s.page.limit()+1)
+	return found, q.Find(&found).Error
+}
+
+// gather reads what matches by way of the index, narrows and sorts it. There is at least one row, without a hit if nothing was found.
+func (s search[T]) gather(l look) (found []tried[T], err error) {
+	rows, err := s.key.after(s.indexed(), s.page.After)
+	if err != nil {
+		return nil, err
+	}
+	table := s.table.Table
+	page := s.narrow(s.tx.db.Session(&gorm.Session{NewDB: true}).Table("gathered AS " + table).Select(s.columns + ", true AS hit"))
+	page = s.key.order(page).Offset(s.page.Skip).Limit(s.page.limit() + 1)
+	rows = rows.Where(hasTerms, s.tx.tenant.String(), s.text).Select(s.columns)
+	// What is materialized is planned for all its rows: the planner must not hope to be done early.
+	q := s.tx.db.Raw(`WITH matching AS MATERIALIZED (?), gathered AS MATERIALIZED (SELECT * FROM matching`+l.limit()+`)
+		SELECT `+table+`.*, seen.more FROM (SELECT coalesce(count(*) = NULLIF(?, 0), false) AS more FROM gathered) AS seen LEFT JOIN (?) AS `+table+` ON true
+		ORDER BY `+s.key.orderBy(), rows, l.most, page)
+	return found, q.Find(&found).Error
+}
 
 // tabler is a pointer to a row that says where it is stored.
 type tabler[T any] interface {
@@ -23,15 +181,10 @@ type tabler[T any] interface {
 	schema.Tabler
 }
 
-// wordsColumn holds the words of a row for the index.
-const wordsColumn = "words"
-
-// searching narrows a query on T to the tenant's rows that hold all words of the text, in any order and in either case. The last
-// word may be the beginning of one if it has at least three letters. A text without words finds nothing. The rows can be read
-// and neither locked nor changed.
+// searching narrows a query on T to the tenant's rows that hold all words of the text, as find does, and leaves it to the planner how. The
+// rows can be read and neither locked nor changed.
 func searching[T any, P tabler[T]](tx *Tx, text string) *gorm.DB {
-	table := P(new(T)).TableName()
-	return through[T, P](tx).Where(table+"."+wordsColumn+" @@ search_query(?)", storable(text))
+	return through[T, P](tx).Where(P(new(T)).TableName()+"."+hasWords, storable(text))
 }
 
 // through narrows a query on T to the tenant's rows as the view shows them, for conditions that row-level security keeps from the
@@ -41,8 +194,7 @@ func through[T any, P tabler[T]](tx *Tx) *gorm.DB {
 	return within[T](tx.searching()).Table("searchable_" + table + " AS " + table)
 }
 
-// searching returns the transaction for statements that search. In a View each is planned for its arguments, because what serves a
-// rare word is ruinous for a frequent one, and the other way round.
+// searching returns the transaction for statements that search. In a View they are planned for their arguments.
 func (tx *Tx) searching() *Tx {
 	v, ok := tx.db.Statement.ConnPool.(*viewed)
 	if !ok {
