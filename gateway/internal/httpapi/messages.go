@@ -60,8 +60,9 @@ type createMessageInput struct {
 type createMessageOutput struct {
 	Status     int
 	Location   string `header:"Location" doc:"Where the job or the message is"`
+	ETag       string `header:"ETag" doc:"Of a message: tells this state of it from others"`
 	RetryAfter string `header:"Retry-After" doc:"When to ask again, in seconds"`
-	Replayed   string `header:"Idempotency-Replayed" doc:"true when an earlier request with the same key made it"`
+	Replayed   string `header:"Idempotency-Replayed" doc:"true when an earlier request with the same key made the job or the message"`
 	Applied    string `header:"Preference-Applied" doc:"The preference that was honored"`
 	Body       any
 }
@@ -72,21 +73,21 @@ type listMessagesInput struct {
 }
 
 func (s *Server) messageOperations() {
-	secured(s, access.ConversationsRead, operation{
-		id: "list-messages", method: http.MethodGet, path: "/conversations/{id}/messages", tag: tagConversations,
-		summary: "Read the messages of a conversation", about: "Oldest first.", errors: []int{http.StatusNotFound},
-	}, s.listMessages)
-	secured(s, access.ConversationsRead, operation{
-		id: "get-message", method: http.MethodGet, path: "/conversations/{id}/messages/{message_id}", tag: tagConversations,
-		summary: "Read a message", errors: []int{http.StatusNotFound},
-	}, s.getMessage)
-	secured(s, access.ConversationsCreate, operation{
-		id: "create-message", method: http.MethodPost, path: "/conversations/{id}/messages", tag: tagConversations, accepts: true,
-		summary: "Write a message",
-		about: "A user message starts a run of the conversation's agent: 202 with the job. With run=false, and for a system message, " +
-			"the message is only kept: 201 with the message.",
-		errors: []int{http.StatusNotFound},
-	}, s.createMessage)
+	list := conversation("list-messages", http.MethodGet, "/{id}/messages", "Read the messages of a conversation", http.StatusNotFound)
+	list.about = "Oldest first."
+	secured(s, access.ConversationsRead, list, s.listMessages)
+	secured(s, access.ConversationsRead,
+		conversation("get-message", http.MethodGet, "/{id}/messages/{message_id}", "Read a message", http.StatusNotFound), s.getMessage)
+	create := conversation("create-message", http.MethodPost, "/{id}/messages", "Write a message", http.StatusNotFound)
+	create.accepts = true
+	create.about = "A user message starts a run of the conversation's agent: 202 with the job. With run=false, and for a system message, " +
+		"the message is only kept: 201 with the message."
+	secured(s, access.ConversationsCreate, create, s.createMessage)
+	remove := conversation("delete-message", http.MethodDelete, "/{id}/messages/{message_id}", "Delete a message",
+		http.StatusNotFound, http.StatusConflict, http.StatusPreconditionFailed)
+	remove.status = http.StatusNoContent
+	remove.about = "It is gone for good. A message that is being answered is not deleted before its job has ended."
+	secured(s, access.ConversationsDelete, remove, s.deleteMessage)
 	registry, responses := s.api.OpenAPI().Components.Schemas, s.api.OpenAPI().Paths[base+"/conversations/{id}/messages"].Post.Responses
 	responses["201"] = &huma.Response{
 		Description: "Created: the message, when nothing runs",
@@ -102,7 +103,7 @@ func (s *Server) listMessages(ctx context.Context, p *rbac.Principal, in *listMe
 	}
 	var rows []store.Message
 	var more bool
-	err = s.Store.InTenant(ctx, p.Tenant, func(tx *store.Tx) (err error) {
+	err = s.Store.View(ctx, p.Tenant, func(tx *store.Tx) (err error) {
 		if _, err := readable(tx, p, in.ID); err != nil {
 			return err
 		}
@@ -115,17 +116,26 @@ func (s *Server) listMessages(ctx context.Context, p *rbac.Principal, in *listMe
 	return pageByID(w, rows, more, func(m *store.Message) uuid.UUID { return m.ID }, showMessage), nil
 }
 
-type messageInput struct {
+// MessageInput names a message.
+type MessageInput struct {
 	ConversationInput
 
 	MessageID uuid.UUID `path:"message_id" format:"uuid" doc:"The message's id"`
 }
 
-type messageOutput struct{ Body Message }
+type getMessageInput struct {
+	MessageInput
+	Cached
+}
 
-func (s *Server) getMessage(ctx context.Context, p *rbac.Principal, in *messageInput) (*messageOutput, error) {
+type touchMessageInput struct {
+	MessageInput
+	Conditional
+}
+
+func (s *Server) getMessage(ctx context.Context, p *rbac.Principal, in *getMessageInput) (*one[Message], error) {
 	var row *store.Message
-	err := s.Store.InTenant(ctx, p.Tenant, func(tx *store.Tx) (err error) {
+	err := s.Store.View(ctx, p.Tenant, func(tx *store.Tx) (err error) {
 		if _, err := readable(tx, p, in.ID); err != nil {
 			return err
 		}
@@ -135,7 +145,16 @@ func (s *Server) getMessage(ctx context.Context, p *rbac.Principal, in *messageI
 	if err != nil {
 		return nil, err
 	}
-	return &messageOutput{showMessage(row)}, nil
+	return fresh(in.Cached, row.UpdatedAt, showMessage(row)), nil
+}
+
+func (s *Server) deleteMessage(ctx context.Context, p *rbac.Principal, in *touchMessageInput) (*struct{}, error) {
+	return changed(ctx, s, p, in.Conditional, func(tx *store.Tx, match store.Match) (*struct{}, error) {
+		if _, err := owned(tx, p, in.ID); err != nil {
+			return nil, err
+		}
+		return nil, tx.Messages().Delete(in.ID, in.MessageID, match)
+	})
 }
 
 func (s *Server) createMessage(ctx context.Context, p *rbac.Principal, in *createMessageInput) (*createMessageOutput, error) {
@@ -154,7 +173,9 @@ func (s *Server) createMessage(ctx context.Context, p *rbac.Principal, in *creat
 	if err != nil {
 		return nil, err
 	}
-	return &createMessageOutput{out.Status, out.Location, out.RetryAfter, out.Replayed, out.Applied, out.Body}, nil
+	return &createMessageOutput{
+		Status: out.Status, Location: out.Location, RetryAfter: out.RetryAfter, Replayed: out.Replayed, Applied: out.Applied, Body: out.Body,
+	}, nil
 }
 
 // ask writes the message and builds the run that answers it.
@@ -199,7 +220,7 @@ func (n *NewMessage) row(conversation uuid.UUID) *store.Message {
 func (s *Server) keepMessage(
 	ctx context.Context, p *rbac.Principal, once jobs.Once, in *createMessageInput,
 ) (*createMessageOutput, error) {
-	out, err := makes(ctx, s, p, once, func(tx *store.Tx) (*made[Message], error) {
+	kept, err := makes(ctx, s, p, once, func(tx *store.Tx) (*made[Message], error) {
 		if _, err := writable(tx, p, in.ID); err != nil {
 			return nil, err
 		}
@@ -207,11 +228,13 @@ func (s *Server) keepMessage(
 		if err := tx.Messages().Create(message); err != nil {
 			return nil, err
 		}
-		at := base + "/conversations/" + in.ID.String() + "/messages/" + message.ID.String()
-		return &made[Message]{Location: at, Body: showMessage(message)}, nil
+		location := base + "/conversations/" + in.ID.String() + "/messages/" + message.ID.String()
+		return &made[Message]{Location: location, ETag: etag(message.UpdatedAt), Body: showMessage(message)}, nil
 	})
 	if err != nil {
 		return nil, err
 	}
-	return &createMessageOutput{Status: http.StatusCreated, Location: out.Location, Replayed: out.Replayed, Body: out.Body}, nil
+	return &createMessageOutput{
+		Status: http.StatusCreated, Location: kept.Location, ETag: kept.ETag, Replayed: kept.Replayed, Body: kept.Body,
+	}, nil
 }

@@ -128,6 +128,8 @@ func (s *Server) operations() {
 	s.agentConfigOperations()
 	s.agentOperations()
 	s.conversationOperations()
+	s.conversationSearchOperations()
+	s.conversationExportOperations()
 	s.messageOperations()
 	s.documentOperations()
 	s.documentChangeOperations()
