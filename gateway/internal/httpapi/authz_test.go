@@ -40,7 +40,9 @@ func mayCall() map[string]string {
 		"list-agent-types": "APMV", "list-agent-config-types": "APMV", "get-agent-type": "APMV", "get-agents-health": "APMV",
 		"create-agent": "A", "execute-agent": "APM", "execute-agentic-loop": "APM", "batch-execute-agent": "APM", "stream-agent": "APM",
 		"create-conversation": "APM", "list-conversations": "APMV", "get-conversation": "APMV",
-		"list-messages": "APMV", "get-message": "APMV", "create-message": "APM",
+		"update-conversation": "APM", "put-conversation": "APM", "archive-conversation": "APM", "delete-conversation": "APM",
+		"search-conversations": "APMV", "export-conversation": "APMV",
+		"list-messages": "APMV", "get-message": "APMV", "create-message": "APM", "delete-message": "APM",
 		"list-documents": "APMV", "list-documents-by-type": "APMV", "get-document": "APMV", "list-document-chunks": "APMV",
 		"download-document": "APMV", "upload-document": "AP", "create-document": "AP", "update-document": "AP", "put-document": "AP",
 		"delete-document": "AP", "index-document": "AP", "add-document-tags": "AP", "remove-document-tags": "AP",
@@ -60,14 +62,17 @@ func bodyOf() map[string]string {
 		"update-role": `{}`, "put-role": `{}`, "assign-permissions": `{"permission_ids":["` + nothing + `"]}`,
 		"revoke-permissions":  `{"permission_ids":["` + nothing + `"]}`,
 		"update-agent-config": `{}`, "put-agent-config": `{}`, "update-document": `{}`, "put-document": `{}`,
-		"add-document-tags": `{"tags":["x"]}`,
-		"run-agent":         `{"user_input":"hello"}`,
-		"create-message":    `{"content":"hello","run":false}`,
+		"add-document-tags":   `{"tags":["x"]}`,
+		"run-agent":           `{"user_input":"hello"}`,
+		"create-message":      `{"content":"hello","run":false}`,
+		"update-conversation": `{}`, "put-conversation": `{}`,
 	}
 }
 
 // queryOf is what operations demand in the query.
-func queryOf() map[string]string { return map[string]string{"remove-document-tags": "?tag=x"} }
+func queryOf() map[string]string {
+	return map[string]string{"remove-document-tags": "?tag=x", "search-conversations": "?q=x"}
+}
 
 // described is an operation as the OpenAPI document tells it.
 type described struct {
