@@ -131,8 +131,8 @@ type fileWriter struct {
 	refused bool
 }
 
-// WriteHeader implements http.ResponseWriter. A range that is not there becomes a problem like any other, and so does a condition that
-// does not hold.
+// WriteHeader implements http.ResponseWriter. A range that is not there becomes a problem like any other, and so does a condition
+// that does not hold.
 func (w *fileWriter) WriteHeader(status int) {
 	var p *Problem
 	switch status {
