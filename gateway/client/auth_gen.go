@@ -119,8 +119,8 @@ func (c *Client) logout(ctx context.Context, options ...CallOption) (*Notice, er
 // Needs to be logged in, or an API key.
 //
 //	GET /api/v1/auth/me
-func (c *Client) GetMe(ctx context.Context, options ...CallOption) (*User, error) {
-	return call[User](ctx, c, request{method: "GET", path: "/api/v1/auth/me"}, options)
+func (c *Client) GetMe(ctx context.Context, options ...CallOption) (*Account, error) {
+	return call[Account](ctx, c, request{method: "GET", path: "/api/v1/auth/me"}, options)
 }
 
 // refresh: exchange a refresh token for new tokens.
@@ -229,6 +229,50 @@ type APIKey struct {
 	UpdatedAt time.Time `json:"updated_at"`
 }
 
+// Account is what [Client.GetMe] answers.
+type Account struct {
+	// The user's id.
+	ID string `json:"id"`
+	// Where the person's picture is; empty without one.
+	AvatarURL string `json:"avatar_url"`
+	// What the person says of itself.
+	Bio string `json:"bio"`
+	// The address, which is good for logging in.
+	Email string `json:"email"`
+	// Whether the address was proven to be the person's.
+	EmailVerified bool `json:"email_verified"`
+	// What the person is called.
+	FullName string `json:"full_name"`
+	// Whether the person may log in.
+	IsActive bool `json:"is_active"`
+	// Whether the person runs the platform.
+	IsSuperuser bool `json:"is_superuser"`
+	// Whether an administrator vouches for the account.
+	IsVerified bool `json:"is_verified"`
+	// When the person was last seen.
+	LastActivity *time.Time `json:"last_activity"`
+	// When the person last logged in.
+	LastLogin *time.Time `json:"last_login"`
+	// The organization that the person belongs to.
+	OrganizationID string `json:"organization_id"`
+	// What the role allows.
+	Permissions []string `json:"permissions"`
+	// The projects the user is a member of.
+	ProjectIDs []string `json:"project_ids"`
+	// The role's name; empty without a role.
+	Role string `json:"role"`
+	// The role; null without one.
+	RoleID *string `json:"role_id"`
+	// Whether logging in takes a second factor.
+	TwoFactorEnabled bool `json:"two_factor_enabled"`
+	// The name, which is good for logging in, too.
+	Username string `json:"username"`
+	// When the account was made.
+	CreatedAt time.Time `json:"created_at"`
+	// When it was last changed.
+	UpdatedAt time.Time `json:"updated_at"`
+}
+
 // Credentials is what [Client.login] takes.
 type Credentials struct {
 	// The same; one of the two is needed.
@@ -244,7 +288,7 @@ type LoggedIn struct {
 	// What the next requests need.
 	Tokens Tokens `json:"tokens"`
 	// Who is logged in.
-	User User `json:"user"`
+	User Account `json:"user"`
 }
 
 // MadeAPIKey is what [Client.CreateAPIKey] answers.
@@ -365,48 +409,4 @@ type Tokens struct {
 	RefreshToken string `json:"refresh_token"`
 	// How to send the token.
 	TokenType string `json:"token_type"`
-}
-
-// User is what [Client.GetMe] answers.
-type User struct {
-	// The id; it never changes.
-	ID string `json:"id"`
-	// Where a picture of the user is.
-	AvatarURL string `json:"avatar_url"`
-	// What the user says about himself.
-	Bio string `json:"bio"`
-	// The email address, which is also good for logging in.
-	Email string `json:"email"`
-	// Whether the email address was confirmed.
-	EmailVerified bool `json:"email_verified"`
-	// The name as people say it.
-	FullName string `json:"full_name"`
-	// Whether it is in use; deleting clears it.
-	IsActive bool `json:"is_active"`
-	// Whether the user runs the platform.
-	IsSuperuser bool `json:"is_superuser"`
-	// Whether an Admin has confirmed the account.
-	IsVerified bool `json:"is_verified"`
-	// When the user was last seen; null before the first time.
-	LastActivity *time.Time `json:"last_activity"`
-	// When the user last logged in; null before the first time.
-	LastLogin *time.Time `json:"last_login"`
-	// The organization that it belongs to.
-	OrganizationID string `json:"organization_id"`
-	// What the role allows.
-	Permissions []string `json:"permissions"`
-	// The projects the user is a member of.
-	ProjectIDs []string `json:"project_ids"`
-	// The role's name; empty without a role.
-	Role string `json:"role"`
-	// The role, which holds the permissions.
-	RoleID *string `json:"role_id"`
-	// Whether logging in takes a second factor.
-	TwoFactorEnabled bool `json:"two_factor_enabled"`
-	// The name to log in with.
-	Username string `json:"username"`
-	// When it was made.
-	CreatedAt time.Time `json:"created_at"`
-	// When it last changed.
-	UpdatedAt time.Time `json:"updated_at"`
 }

@@ -275,3 +275,43 @@ func (v *ToolConfig) UnmarshalJSON(data []byte) (err error) {
 	v.Rest, err = decodeOpen(data, (*plainToolConfig)(v), "enabled", "name")
 	return err
 }
+
+// User is what [Client.AddOrganizationMember], [Client.CreateUser], [Client.GetUser] and others answer.
+type User struct {
+	// The user's id.
+	ID string `json:"id"`
+	// Where the person's picture is; empty without one.
+	AvatarURL string `json:"avatar_url"`
+	// What the person says of itself.
+	Bio string `json:"bio"`
+	// The address, which is good for logging in.
+	Email string `json:"email"`
+	// Whether the address was proven to be the person's.
+	EmailVerified bool `json:"email_verified"`
+	// What the person is called.
+	FullName string `json:"full_name"`
+	// Whether the person may log in.
+	IsActive bool `json:"is_active"`
+	// Whether the person runs the platform.
+	IsSuperuser bool `json:"is_superuser"`
+	// Whether an administrator vouches for the account.
+	IsVerified bool `json:"is_verified"`
+	// When the person was last seen.
+	LastActivity *time.Time `json:"last_activity"`
+	// When the person last logged in.
+	LastLogin *time.Time `json:"last_login"`
+	// The organization that the person belongs to.
+	OrganizationID string `json:"organization_id"`
+	// The role's name; empty without a role.
+	Role string `json:"role"`
+	// The role; null without one.
+	RoleID *string `json:"role_id"`
+	// Whether logging in takes a second factor.
+	TwoFactorEnabled bool `json:"two_factor_enabled"`
+	// The name, which is good for logging in, too.
+	Username string `json:"username"`
+	// When the account was made.
+	CreatedAt time.Time `json:"created_at"`
+	// When it was last changed.
+	UpdatedAt time.Time `json:"updated_at"`
+}

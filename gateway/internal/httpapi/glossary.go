@@ -90,7 +90,7 @@ var glossary = map[string]meaning{
 	"proj_metadata":      {"Anything the client wants to keep with the project", nil},
 	"role_metadata":      {"Anything the client wants to keep with the role", nil},
 	"perm_metadata":      {"Anything the client wants to keep with the permission", nil},
-	"before":             {"How the fields that changed were, without secrets; null for something new", map[string]any{"name": "Document Analyzer"}},
+	"before":             {"How the changed fields were, without secrets; null for something new", map[string]any{"name": "Document Analyzer"}},
 	"after":              {"How they became; null for something removed", map[string]any{"name": "Contract Analyzer"}},
 	"hash":               {"SHA-256 over the entry before and this one, in base64", "n4bQgYhMfWWaL+qgxVrQFaO/TxsrC4Is0V1sFbDwCgg="},
 	"ip_address":         {"From where it was done", "203.0.113.7"},
@@ -100,7 +100,7 @@ var glossary = map[string]meaning{
 		"citations": []any{map[string]any{"mark": "[1]", "title": "Travel policy", "page": 4}},
 	}},
 	"output":             {"What it came to", map[string]any{"hits": 5}},
-	"usage":              {"What it cost, in tokens", map[string]any{"model": "gemini-2.5-flash", "input_tokens": 1874, "output_tokens": 62}},
+	"usage":              {"What it cost, in tokens", map[string]any{"input_tokens": 1874, "output_tokens": 62}},
 	"step":               {"Its number, from 0", 2},
 	"waiting_on":         {"Why it does not run right now", "fairness"},
 	"settings":           {"Settings by name; kept for the client", nil},
@@ -186,7 +186,7 @@ func fits(s *huma.Schema, example any) bool {
 	case map[string]any:
 		return s.Type == "" && value != nil // anything at all
 	case []any:
-		return s.Type == huma.TypeArray && len(value) > 0 && s.Items != nil && len(s.Items.Enum) == 0 &&
+		return s.Type == huma.TypeArray && len(value) > 0 && s.Items != nil && s.Items.Ref == "" && len(s.Items.Enum) == 0 &&
 			(s.Items.Type == huma.TypeString || s.Items.Type == "")
 	default:
 		return false
