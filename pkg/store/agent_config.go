@@ -27,18 +27,18 @@ type AgentConfig struct {
 	Description    string     `gorm:"column:description"`
 	AgentType      string     `gorm:"column:agent_type"`
 	// LLMConfig holds model, temperature, max_tokens, top_p and whatever else the client set.
-	LLMConfig Object `gorm:"column:llm_config"`
+	LLMConfig JSON `gorm:"column:llm_config"`
 	// ToolsConfig holds one object per tool, with name, enabled and the tool's own settings.
-	ToolsConfig    List[Object] `gorm:"column:tools_config"`
-	SystemPrompt   string       `gorm:"column:system_prompt"`
-	KnowledgeBases List[any]    `gorm:"column:knowledge_bases"`
-	Parameters     Object       `gorm:"column:parameters"`
-	AgentMetadata  Object       `gorm:"column:agent_metadata"`
-	IsActive       bool         `gorm:"column:is_active"`
-	IsDefault      bool         `gorm:"column:is_default"`
-	Version        int          `gorm:"column:version"` // counts from 1
-	CreatedAt      time.Time    `gorm:"column:created_at"`
-	UpdatedAt      time.Time    `gorm:"column:updated_at"`
+	ToolsConfig    JSON      `gorm:"column:tools_config"`
+	SystemPrompt   string    `gorm:"column:system_prompt"`
+	KnowledgeBases JSON      `gorm:"column:knowledge_bases"`
+	Parameters     JSON      `gorm:"column:parameters"`
+	AgentMetadata  JSON      `gorm:"column:agent_metadata"`
+	IsActive       bool      `gorm:"column:is_active"`
+	IsDefault      bool      `gorm:"column:is_default"`
+	Version        int       `gorm:"column:version"` // counts from 1
+	CreatedAt      time.Time `gorm:"column:created_at"`
+	UpdatedAt      time.Time `gorm:"column:updated_at"`
 }
 
 // TableName implements GORM's Tabler.
@@ -56,6 +56,11 @@ func (r AgentConfigs) Create(a *AgentConfig) error {
 		a.AgentType = AgentCustom
 	}
 	a.Version = max(a.Version, 1)
+	for _, list := range []*JSON{&a.ToolsConfig, &a.KnowledgeBases} {
+		if len(*list) == 0 {
+			*list = JSON("[]")
+		}
+	}
 	a.IsActive = true
 	return create(r.tx, nounAgentConfig, a, &a.ID, &a.OrganizationID)
 }

@@ -129,6 +129,11 @@ func snapshot(db *gorm.DB, row any) (columns, error) {
 	c := columns{table, make(map[string]json.RawMessage, len(table.Fields))}
 	for _, field := range table.Fields {
 		value, _ := field.ValueOf(db.Statement.Context, reflect.ValueOf(row).Elem())
+		if stored, ok := value.(JSON); ok {
+			// The database writes it in its own way: only what it says counts.
+			value = json.RawMessage(nil)
+			_ = json.Unmarshal(stored, &value) // what cannot be read is refused by the column
+		}
 		if c.values[field.DBName], err = json.Marshal(value); err != nil {
 			return columns{}, fmt.Errorf("store: encode %s.%s: %w", table.Table, field.DBName, err)
 		}

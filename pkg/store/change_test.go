@@ -29,7 +29,7 @@ func TestAChangeIsToldWithItsActorAndWhatBecameDifferent(t *testing.T) {
 		err = w.InTenant(ctx, w.acme, func(tx *store.Tx) error {
 			agent, err = tx.AgentConfigs().Update(analyzer, match, func(a *store.AgentConfig) error {
 				a.Name = name
-				a.Parameters = store.Object{"api_key": "hush", "max_tokens": 5.0}
+				a.Parameters = store.JSON(`{"max_tokens":5,"api_key":"hush"}`)
 				return nil
 			})
 			return err

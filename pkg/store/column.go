@@ -1,6 +1,7 @@
 package store
 
 import (
+	"bytes"
 	"database/sql/driver"
 	"encoding/json"
 	"errors"
@@ -52,6 +53,54 @@ func decode(src, into any) error {
 	if err := json.Unmarshal([]byte(text), into); err != nil {
 		return fmt.Errorf("store: decode jsonb: %w", err)
 	}
+	return nil
+}
+
+// JSON is a jsonb column that is passed on as it is, for rows that are read more often than looked into. An empty JSON is stored
+// as {}.
+type JSON []byte //nolint:recvcheck // a Valuer works on the value, a Scanner on a pointer
+
+// EncodeJSON is the JSON of a value that can be encoded.
+func EncodeJSON(v any) (JSON, error) {
+	text, err := json.Marshal(v)
+	if err != nil {
+		return nil, fmt.Errorf("store: encode jsonb: %w", err)
+	}
+	return text, nil
+}
+
+// Value implements driver.Valuer.
+func (j JSON) Value() (driver.Value, error) {
+	if len(j) == 0 {
+		return "{}", nil
+	}
+	return string(j), nil
+}
+
+// Scan implements sql.Scanner.
+func (j *JSON) Scan(src any) error {
+	switch v := src.(type) {
+	case []byte:
+		*j = bytes.Clone(v)
+	case string:
+		*j = JSON(v)
+	default:
+		return fmt.Errorf("store: cannot read a column from %T", src)
+	}
+	return nil
+}
+
+// MarshalJSON implements json.Marshaler.
+func (j JSON) MarshalJSON() ([]byte, error) {
+	if len(j) == 0 {
+		return []byte("{}"), nil
+	}
+	return j, nil
+}
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (j *JSON) UnmarshalJSON(data []byte) error {
+	*j = bytes.Clone(data)
 	return nil
 }
 

@@ -18,9 +18,9 @@ func TestAgentConfigsKeepEveryField(t *testing.T) {
 	w := newWorld(t, 2)
 	made := store.AgentConfig{
 		ProjectID: &acmeProject, Name: "Analyst", Description: "Reads", AgentType: store.AgentFinance,
-		LLMConfig:    store.Object{"model": "m", "temperature": 0.25},
-		ToolsConfig:  store.List[store.Object]{{"name": "search_documents", "enabled": true}},
-		SystemPrompt: "Be brief.", KnowledgeBases: store.List[any]{"kb"}, Parameters: store.Object{"p": "\"quoted\""}, IsDefault: true,
+		LLMConfig:    store.JSON(`{"model": "m", "temperature": 0.25}`),
+		ToolsConfig:  store.JSON(`[{"name": "search_documents", "enabled": true}]`),
+		SystemPrompt: "Be brief.", KnowledgeBases: store.JSON(`["kb"]`), Parameters: store.JSON(`{"p": "\"quoted\""}`), IsDefault: true,
 	}
 	w.in(w.acme, func(tx *store.Tx) error { return tx.AgentConfigs().Create(&made) })
 	w.in(w.acme, func(tx *store.Tx) error {
@@ -28,8 +28,8 @@ func TestAgentConfigsKeepEveryField(t *testing.T) {
 		if err != nil {
 			return err
 		}
-		if got.LLMConfig["temperature"] != 0.25 || got.ToolsConfig[0]["name"] != "search_documents" || got.KnowledgeBases[0] != "kb" ||
-			got.Parameters["p"] != `"quoted"` || got.AgentMetadata == nil || got.Version != 1 || !got.IsActive || !got.IsDefault ||
+		if string(got.LLMConfig) != `{"model": "m", "temperature": 0.25}` || string(got.ToolsConfig) != `[{"name": "search_documents", "enabled": true}]` ||
+			string(got.KnowledgeBases) != `["kb"]` || string(got.Parameters) != `{"p": "\"quoted\""}` || string(got.AgentMetadata) != "{}" || got.Version != 1 || !got.IsActive || !got.IsDefault ||
 			*got.ProjectID != acmeProject || !got.CreatedAt.Equal(made.CreatedAt) {
 			t.Errorf("read back %+v", got)
 		}

@@ -9,6 +9,7 @@ import (
 	"io"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgtype"
@@ -79,12 +80,22 @@ func newSurvey(db *sql.DB) *viewed { return &viewed{db, entry{statement: survey}
 
 // QueryContext implements gorm.ConnPool.
 func (v *viewed) QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
-	return v.DB.QueryContext(context.WithValue(ctx, viewedKey{}, v.entry), query, args...)
+	return v.DB.QueryContext(context.WithValue(ctx, viewedKey{}, v.entry), query, plain(args)...)
 }
 
 // QueryRowContext implements gorm.ConnPool.
 func (v *viewed) QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row {
-	return v.DB.QueryRowContext(context.WithValue(ctx, viewedKey{}, v.entry), query, args...)
+	return v.DB.QueryRowContext(context.WithValue(ctx, viewedKey{}, v.entry), query, plain(args)...)
+}
+
+// plain has ids travel as the sixteen bytes they are, which the protocol takes, instead of as text.
+func plain(args []any) []any {
+	for i, arg := range args {
+		if id, ok := arg.(uuid.UUID); ok {
+			args[i] = [16]byte(id)
+		}
+	}
+	return args
 }
 
 var errViewOnly = errors.New("store: a View reads; changes need InTenant")

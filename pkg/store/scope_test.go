@@ -15,9 +15,9 @@ import (
 func full() store.AgentConfig {
 	return store.AgentConfig{
 		Name: "Full ☂", Description: "of everything", ProjectID: &acmeProject, AgentType: store.AgentHR,
-		LLMConfig:      store.Object{"model": "m", "temperature": 0.5, "deep": map[string]any{"a": []any{"b", nil}}},
-		ToolsConfig:    store.List[store.Object]{{"name": "search_documents", "enabled": true}},
-		KnowledgeBases: store.List[any]{"one", "two"}, IsDefault: true, Version: 3,
+		LLMConfig:      store.JSON(`{"model": "m", "temperature": 0.5, "deep": {"a": ["b", null]}}`),
+		ToolsConfig:    store.JSON(`[{"name": "search_documents", "enabled": true}]`),
+		KnowledgeBases: store.JSON(`["one", "two"]`), IsDefault: true, Version: 3,
 	}
 }
 

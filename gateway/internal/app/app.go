@@ -45,6 +45,7 @@ func Run(ctx context.Context, args []string, environ map[string]string, s Stream
 	if done, err := start.Configure(&cfg, args, environ); done || err != nil {
 		return err
 	}
+	debug.SetGCPercent(cfg.GCPercent)
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", cfg.HTTPAddr)
 	if err != nil {
 		return fmt.Errorf("gateway: listen for the API: %w", err)

@@ -32,6 +32,8 @@ type Config struct {
 	CORSOrigins    []string      `env:"CORS_ORIGINS"                                   desc:"Origins of web pages that may call the API, separated by commas; * allows all, empty none."`
 	TrustedProxies []string      `env:"TRUSTED_PROXIES"                                desc:"Addresses and networks whose X-Forwarded-For is believed, separated by commas."`
 
+	GCPercent int `env:"GOGC" envDefault:"400" desc:"How much the heap may grow between garbage collections, in percent; more is faster and takes more memory."`
+
 	EgressAllowed []netip.Prefix `env:"EGRESS_ALLOWED_NETWORKS" desc:"Networks that addresses of documents may lead to although they are not public, separated by commas; nobody's by default."`
 
 	RequireMatch bool `env:"REQUIRE_IF_MATCH" envDefault:"false" desc:"Whether changes without an If-Match header are refused, with 428."`

@@ -301,3 +301,29 @@ func TestTokenVerifiesOnTheRealClock(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+func TestARememberedTokenStillEnds(t *testing.T) {
+	t.Parallel()
+	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	tokens, err := auth.NewTokens(auth.TokenOptions{
+		Keys: keyring(t, newSecret), Issuer: "i", Audience: "a", TTL: time.Minute, Now: func() time.Time { return now },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	token, _, err := tokens.Issue(auth.Subject{UserID: uuid.New(), Tenant: tenant.FromUUID(uuid.New()), SessionID: uuid.New()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	first, err := tokens.Verify(token)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if again, err := tokens.Verify(token); err != nil || again != first {
+		t.Errorf("got %+v, %v", again, err)
+	}
+	now = now.Add(2 * time.Minute)
+	if _, err := tokens.Verify(token); fault.Of(err).Code != "token.expired" {
+		t.Errorf("got %v", err)
+	}
+}

@@ -2,6 +2,7 @@ package httpapi
 
 import (
 	"context"
+	"encoding/json"
 	"net/http"
 	"slices"
 	"time"
@@ -25,6 +26,8 @@ type LLMConfig struct {
 	MaxTokens   int      `json:"max_tokens,omitempty" minimum:"1" maximum:"1000000" example:"2048" doc:"How long an answer may be"`
 
 	rest map[string]any
+	// kept is the whole as it stands in the record, for what is only shown.
+	kept store.JSON
 }
 
 type plainLLMConfig LLMConfig
@@ -36,7 +39,12 @@ func (c *LLMConfig) UnmarshalJSON(data []byte) (err error) {
 }
 
 // MarshalJSON implements json.Marshaler.
-func (c LLMConfig) MarshalJSON() ([]byte, error) { return encodeOpen(plainLLMConfig(c), c.rest) }
+func (c LLMConfig) MarshalJSON() ([]byte, error) {
+	if c.kept != nil {
+		return c.kept, nil
+	}
+	return encodeOpen(plainLLMConfig(c), c.rest)
+}
 
 // ToolConfig says whether an agent may use a tool. Fields that are not named here are the tool's own settings.
 type ToolConfig struct {
@@ -46,6 +54,7 @@ type ToolConfig struct {
 	Enabled *bool  `json:"enabled,omitempty" nullable:"true" default:"true" doc:"Whether the agent may use it"`
 
 	rest map[string]any
+	kept store.JSON
 }
 
 type plainToolConfig ToolConfig
@@ -57,40 +66,45 @@ func (c *ToolConfig) UnmarshalJSON(data []byte) (err error) {
 }
 
 // MarshalJSON implements json.Marshaler.
-func (c ToolConfig) MarshalJSON() ([]byte, error) { return encodeOpen(plainToolConfig(c), c.rest) }
+func (c ToolConfig) MarshalJSON() ([]byte, error) {
+	if c.kept != nil {
+		return c.kept, nil
+	}
+	return encodeOpen(plainToolConfig(c), c.rest)
+}
 
 func (c ToolConfig) on() bool { return c.Enabled == nil || *c.Enabled }
 
 // AgentConfig is an agent as it is configured.
 type AgentConfig struct {
-	ID             uuid.UUID      `json:"id" format:"uuid"`
-	Name           string         `json:"name" example:"Document Analyzer"`
-	Description    string         `json:"description"`
-	OrganizationID uuid.UUID      `json:"organization_id" format:"uuid"`
-	ProjectID      *uuid.UUID     `json:"project_id" format:"uuid" doc:"Null: the agent serves the whole organization"`
-	AgentType      string         `json:"agent_type" enum:"rfp,jira,documentation,hr,finance,document_analyzer,chat_agent,custom"`
-	LLMConfig      LLMConfig      `json:"llm_config"`
-	ToolsConfig    []ToolConfig   `json:"tools_config" nullable:"false"`
-	LLMModel       string         `json:"llm_model" doc:"llm_config.model; empty means the platform's default"`
-	Temperature    *float64       `json:"temperature" doc:"llm_config.temperature"`
-	MaxTokens      *int           `json:"max_tokens" doc:"llm_config.max_tokens"`
-	Tools          []string       `json:"tools" nullable:"false" doc:"The enabled tools of tools_config"`
-	SystemPrompt   string         `json:"system_prompt"`
-	KnowledgeBases []any          `json:"knowledge_bases" nullable:"false"`
-	Parameters     map[string]any `json:"parameters"`
-	AgentMetadata  map[string]any `json:"agent_metadata"`
-	IsActive       bool           `json:"is_active"`
-	IsDefault      bool           `json:"is_default"`
-	Version        int            `json:"version"`
-	CreatedAt      time.Time      `json:"created_at"`
-	UpdatedAt      time.Time      `json:"updated_at"`
+	ID             uuid.UUID    `json:"id" format:"uuid"`
+	Name           string       `json:"name" example:"Document Analyzer"`
+	Description    string       `json:"description"`
+	OrganizationID uuid.UUID    `json:"organization_id" format:"uuid"`
+	ProjectID      *uuid.UUID   `json:"project_id" format:"uuid" doc:"Null: the agent serves the whole organization"`
+	AgentType      string       `json:"agent_type" enum:"rfp,jira,documentation,hr,finance,document_analyzer,chat_agent,custom"`
+	LLMConfig      LLMConfig    `json:"llm_config"`
+	ToolsConfig    []ToolConfig `json:"tools_config" nullable:"false"`
+	LLMModel       string       `json:"llm_model" doc:"llm_config.model; empty means the platform's default"`
+	Temperature    *float64     `json:"temperature" doc:"llm_config.temperature"`
+	MaxTokens      *int         `json:"max_tokens" doc:"llm_config.max_tokens"`
+	Tools          []string     `json:"tools" nullable:"false" doc:"The enabled tools of tools_config"`
+	SystemPrompt   string       `json:"system_prompt"`
+	KnowledgeBases OpenList     `json:"knowledge_bases"`
+	Parameters     OpenObject   `json:"parameters"`
+	AgentMetadata  OpenObject   `json:"agent_metadata"`
+	IsActive       bool         `json:"is_active"`
+	IsDefault      bool         `json:"is_default"`
+	Version        int          `json:"version"`
+	CreatedAt      time.Time    `json:"created_at"`
+	UpdatedAt      time.Time    `json:"updated_at"`
 }
 
 func showAgentConfig(a *store.AgentConfig) AgentConfig {
 	shown := AgentConfig{
 		ID: a.ID, Name: a.Name, Description: a.Description, OrganizationID: a.OrganizationID, ProjectID: a.ProjectID,
-		AgentType: a.AgentType, LLMConfig: llmOf(a), ToolsConfig: toolsOf(a), Tools: []string{}, SystemPrompt: a.SystemPrompt,
-		KnowledgeBases: append([]any{}, a.KnowledgeBases...), Parameters: object(a.Parameters), AgentMetadata: object(a.AgentMetadata),
+		AgentType: a.AgentType, LLMConfig: shownLLM(a), ToolsConfig: shownTools(a), Tools: []string{}, SystemPrompt: a.SystemPrompt,
+		KnowledgeBases: OpenList{a.KnowledgeBases}, Parameters: OpenObject{a.Parameters}, AgentMetadata: OpenObject{a.AgentMetadata},
 		IsActive: a.IsActive, IsDefault: a.IsDefault, Version: a.Version, CreatedAt: a.CreatedAt.UTC(), UpdatedAt: a.UpdatedAt.UTC(),
 	}
 	shown.LLMModel, shown.Temperature = shown.LLMConfig.Model, shown.LLMConfig.Temperature
@@ -109,16 +123,33 @@ func object(o store.Object) map[string]any {
 	return o
 }
 
-func llmOf(a *store.AgentConfig) (c LLMConfig) {
-	fromObject(a.LLMConfig, &c)
+// shownLLM reads the fields that are also shown by themselves, and leaves the whole as it is.
+func shownLLM(a *store.AgentConfig) (c LLMConfig) {
+	fromJSON(a.LLMConfig, (*plainLLMConfig)(&c))
+	c.kept = a.LLMConfig
 	return c
 }
 
-func toolsOf(a *store.AgentConfig) []ToolConfig {
-	tools := make([]ToolConfig, len(a.ToolsConfig))
-	for i, o := range a.ToolsConfig {
-		fromObject(o, &tools[i])
+// shownTools is the same for tools.
+func shownTools(a *store.AgentConfig) []ToolConfig {
+	var each []json.RawMessage
+	fromJSON(a.ToolsConfig, &each)
+	tools := make([]ToolConfig, len(each))
+	for i, text := range each {
+		tools[i].kept = store.JSON(text)
+		fromJSON(tools[i].kept, (*plainToolConfig)(&tools[i]))
 	}
+	return tools
+}
+
+// llmOf reads all fields, to change them.
+func llmOf(a *store.AgentConfig) (c LLMConfig) {
+	fromJSON(a.LLMConfig, &c)
+	return c
+}
+
+func toolsOf(a *store.AgentConfig) (tools []ToolConfig) {
+	fromJSON(a.ToolsConfig, &tools)
 	return tools
 }
 
@@ -166,7 +197,7 @@ func (n *NewAgentConfig) row() (*store.AgentConfig, error) {
 	}
 	row := &store.AgentConfig{
 		Name: n.Name, Description: n.Description, ProjectID: n.ProjectID, AgentType: n.AgentType, SystemPrompt: n.SystemPrompt,
-		KnowledgeBases: n.KnowledgeBases, Parameters: n.Parameters, AgentMetadata: n.AgentMetadata, IsDefault: n.IsDefault,
+		IsDefault: n.IsDefault,
 	}
 	tools := n.ToolsConfig
 	if n.Tools != nil {
@@ -178,14 +209,23 @@ func (n *NewAgentConfig) row() (*store.AgentConfig, error) {
 	if preset := presetOf(n.AgentType); preset != nil {
 		tools = preset.complete(row, &llm, tools)
 	}
-	var err error
-	if row.LLMConfig, err = objectOf(llm); err != nil {
-		return nil, err
-	}
-	if row.ToolsConfig, err = toolRows(tools); err != nil {
+	if err := columnsOf(map[*store.JSON]any{
+		&row.LLMConfig: llm, &row.ToolsConfig: resolved(tools), &row.KnowledgeBases: append([]any{}, n.KnowledgeBases...),
+		&row.Parameters: object(n.Parameters), &row.AgentMetadata: object(n.AgentMetadata),
+	}); err != nil {
 		return nil, err
 	}
 	return row, nil
+}
+
+// columnsOf encodes values into their columns.
+func columnsOf(values map[*store.JSON]any) (err error) {
+	for column, value := range values {
+		if *column, err = store.EncodeJSON(value); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // AgentConfigChange is what becomes different about an agent. Fields that are left out or null stay as they are, only a null
@@ -210,15 +250,12 @@ type AgentConfigChange struct {
 }
 
 // apply makes the change to a record.
-func (c *AgentConfigChange) apply(a *store.AgentConfig) (err error) {
+func (c *AgentConfigChange) apply(a *store.AgentConfig) error {
 	set(&a.Name, c.Name)
 	set(&a.Description, c.Description)
 	c.ProjectID.apply(&a.ProjectID)
 	set(&a.AgentType, c.AgentType)
 	set(&a.SystemPrompt, c.SystemPrompt)
-	set((*[]any)(&a.KnowledgeBases), c.KnowledgeBases)
-	set((*map[string]any)(&a.Parameters), c.Parameters)
-	set((*map[string]any)(&a.AgentMetadata), c.AgentMetadata)
 	set(&a.IsActive, c.IsActive)
 	set(&a.IsDefault, c.IsDefault)
 	llm, tools := llmOf(a), toolsOf(a)
@@ -228,15 +265,21 @@ func (c *AgentConfigChange) apply(a *store.AgentConfig) (err error) {
 		llm.Temperature = c.Temperature
 	}
 	set(&llm.MaxTokens, c.MaxTokens)
-	if a.LLMConfig, err = objectOf(llm); err != nil {
-		return err
-	}
 	set(&tools, c.ToolsConfig)
 	if c.Tools != nil {
 		tools = choose(tools, *c.Tools)
 	}
-	a.ToolsConfig, err = toolRows(tools)
-	return err
+	columns := map[*store.JSON]any{&a.LLMConfig: llm, &a.ToolsConfig: resolved(tools)}
+	if c.KnowledgeBases != nil {
+		columns[&a.KnowledgeBases] = append([]any{}, *c.KnowledgeBases...)
+	}
+	if c.Parameters != nil {
+		columns[&a.Parameters] = object(*c.Parameters)
+	}
+	if c.AgentMetadata != nil {
+		columns[&a.AgentMetadata] = object(*c.AgentMetadata)
+	}
+	return columnsOf(columns)
 }
 
 // choose enables the named tools and disables the others, which keep their settings.
@@ -255,17 +298,15 @@ func choose(tools []ToolConfig, names []string) []ToolConfig {
 	return chosen
 }
 
-func toolRows(tools []ToolConfig) (rows store.List[store.Object], err error) {
-	for _, t := range tools {
+// resolved says of each tool whether it is enabled.
+func resolved(tools []ToolConfig) []ToolConfig {
+	told := make([]ToolConfig, len(tools))
+	for i, t := range tools {
 		on := t.on()
 		t.Enabled = &on
-		o, err := objectOf(t)
-		if err != nil {
-			return nil, err
-		}
-		rows = append(rows, o)
+		told[i] = t
 	}
-	return rows, nil
+	return told
 }
 
 type createAgentConfigInput struct {

@@ -4,6 +4,10 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/tarento/copilot/pkg/store"
 )
 
 // decodeOpen fills known from an object and returns the fields that are not named, which known does not have.
@@ -33,6 +37,22 @@ func encodeOpen(known any, rest map[string]any) ([]byte, error) {
 	return json.Marshal(all)
 }
 
+// OpenObject is an object that goes from the record to the wire as it is.
+type OpenObject struct{ store.JSON }
+
+// Schema implements huma.SchemaProvider.
+func (OpenObject) Schema(huma.Registry) *huma.Schema {
+	return &huma.Schema{Type: huma.TypeObject, AdditionalProperties: true}
+}
+
+// OpenList is an array that goes from the record to the wire as it is.
+type OpenList struct{ store.JSON }
+
+// Schema implements huma.SchemaProvider.
+func (OpenList) Schema(huma.Registry) *huma.Schema {
+	return &huma.Schema{Type: huma.TypeArray, Items: &huma.Schema{}}
+}
+
 // objectOf is the map form of what encodes as an object.
 func objectOf(v any) (map[string]any, error) {
 	text, err := json.Marshal(v)
@@ -46,9 +66,5 @@ func objectOf(v any) (map[string]any, error) {
 	return o, nil
 }
 
-// fromObject fills v from its map form. What does not fit is left out: the record may hold what an earlier release allowed.
-func fromObject(o map[string]any, v any) {
-	if text, err := json.Marshal(o); err == nil {
-		_ = json.Unmarshal(text, v)
-	}
-}
+// fromJSON fills v from a column. What does not fit is left out: the record may hold what an earlier release allowed.
+func fromJSON(column store.JSON, v any) { _ = json.Unmarshal(column, v) }
