@@ -71,7 +71,8 @@ func (r Messages) Create(m *Message) error {
 // count changes the number of messages of a conversation and with it its revision. The conversation stays locked.
 func (r Messages) count(conversation uuid.UUID, by int) error {
 	counted := within[Conversation](r.tx).Where("id = ?", conversation).UpdateColumns(map[string]any{
-		"message_count": gorm.Expr("message_count + ?", by),
+		// Not below zero, where the one that is to be counted off may turn out not to be there.
+		"message_count": gorm.Expr("greatest(message_count + ?, 0)", by),
 		"updated_at":    gorm.Expr("greatest(?, updated_at + interval '1 microsecond')", r.tx.db.NowFunc()),
 	})
 	return touched(counted, "count messages", nounConversation)

@@ -123,6 +123,7 @@ func TestMessagesAreKeptOnceAndDeletedUnlessTheyAreBeingAnswered(t *testing.T) {
 	g.call(member, "POST", "/v1/jobs/"+j.ID+"/cancel", nil).wants(200)
 	g.call(member, "GET", "/v1/conversations/"+c.ID, nil).wants(200).has(`"message_count":1`)
 	g.call(member, "DELETE", question, nil).wants(204)
+	g.call(member, "DELETE", question, nil).wants(404) // also of a conversation that holds none
 	g.call(member, "GET", messages, nil).wants(200).has(`"data":[]`)
 	g.call(admin, "GET", "/v1/audit-logs?action=message.delete", nil).wants(200).has(c.ID, "[not kept]").lacks("Secret note")
 }
