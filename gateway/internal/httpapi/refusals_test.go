@@ -74,6 +74,7 @@ func TestRefusalsSayWhatToDoAndRepeatNothing(t *testing.T) {
 		{name: "a viewer who runs agents", as: viewer, method: "POST", path: runs, body: `{"user_input":"x"}`, status: 403, code: "permission.missing", says: "agents:execute"},
 		{name: "a viewer who starts a conversation", as: viewer, method: "POST", path: "/v1/conversations", body: `{}`, status: 403, code: "permission.missing"},
 		{name: "a form without a file", as: admin, method: "POST", path: "/v1/documents/upload", body: "--b\r\nContent-Disposition: form-data; name=\"title\"\r\n\r\nx\r\n--b--\r\n", media: "multipart/form-data; boundary=b", status: 400, code: "upload.no_file"},
+		{name: "a form whose headers cannot be read", as: admin, method: "POST", path: "/v1/documents/upload", body: "--b\r\nContent-Disposition: form-data; name=\"file\"; filename=\"a\x00.txt\"\r\n\r\nx\r\n--b--\r\n", media: "multipart/form-data; boundary=b", status: 400, code: "upload.malformed", hides: "MIME"},
 		{name: "a form that breaks off", as: admin, method: "POST", path: "/v1/documents/upload", body: "--b\r\nContent-Disposition: form-data; name=\"file\"; filename=\"a.txt\"\r\n\r\nhalf", media: "multipart/form-data; boundary=b", status: 400, code: "upload.malformed"},
 		{name: "an upload that is no form", as: admin, method: "POST", path: "/v1/documents/upload", body: `{}`, status: 415, code: "request.unsupported_media_type"},
 		{name: "an upload of 0 bytes", as: admin, method: "POST", path: "/v1/documents/upload", media: "multipart/form-data; boundary=b", status: 400, code: "upload.malformed"},

@@ -7,6 +7,7 @@ import (
 	"mime"
 	"mime/multipart"
 	"net/http"
+	"net/textproto"
 	"path"
 	"slices"
 	"strconv"
@@ -214,7 +215,8 @@ func (s *Server) readFailure(err error) error {
 	if _, ok := errors.AsType[*Problem](err); ok {
 		return err
 	}
-	if errors.Is(err, io.ErrUnexpectedEOF) || strings.Contains(err.Error(), "multipart: ") {
+	_, badHeader := errors.AsType[textproto.ProtocolError](err)
+	if badHeader || errors.Is(err, io.ErrUnexpectedEOF) || strings.Contains(err.Error(), "multipart: ") {
 		return fault.Wrap(err, fault.Malformed, "upload.malformed", "The form breaks off or cannot be read. Send it again, whole.")
 	}
 	return err
