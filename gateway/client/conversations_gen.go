@@ -4,6 +4,7 @@ package client
 
 import (
 	"context"
+	"io"
 	"iter"
 	"net/url"
 	"time"
@@ -17,7 +18,10 @@ type ListConversationsParams struct {
 	Cursor string
 	// How many items to leave out, instead of a cursor; then total is answered, too.
 	Skip *int
-	// Only conversations with this in title or description.
+	// The order; a dash puts the latest first. Without it newest first. One of created_at, -created_at, updated_at,
+	// -updated_at.
+	Sort string
+	// Only conversations with all these words in title and description; the last one may be the beginning of a word.
 	Search string
 	// Only conversations of this project; who may read those of the project sees everybody's.
 	ProjectID string
@@ -34,6 +38,7 @@ func (p *ListConversationsParams) query() url.Values {
 	q.set("limit", p.Limit)
 	q.set("cursor", p.Cursor)
 	q.set("skip", p.Skip)
+	q.set("sort", p.Sort)
 	q.set("search", p.Search)
 	q.set("project_id", p.ProjectID)
 	q.set("agent_config_id", p.AgentConfigID)
@@ -69,7 +74,47 @@ func (c *Client) AllConversations(ctx context.Context, params ListConversationsP
 //
 //	POST /api/v1/conversations
 func (c *Client) CreateConversation(ctx context.Context, in NewConversation, options ...CallOption) (*Conversation, error) {
-	return call[Conversation](ctx, c, request{method: "POST", path: "/api/v1/conversations", body: in}, options)
+	return call[Conversation](ctx, c, request{method: "POST", path: "/api/v1/conversations", keyed: true, body: in}, options)
+}
+
+// SearchConversationsParams are the parameters of [Client.SearchConversations]. Those with their zero value are not sent.
+type SearchConversationsParams struct {
+	// How many items to answer at most.
+	Limit int
+	// The next_cursor of the page before; the other parameters stay as they were.
+	Cursor string
+	// The words to look for: all of them in one message, or in title and description; the last one may be the beginning of a
+	// word.
+	Q string
+}
+
+func (p *SearchConversationsParams) query() url.Values {
+	q := query{}
+	q.set("limit", p.Limit)
+	q.set("cursor", p.Cursor)
+	q.set("q", p.Q)
+	return url.Values(q)
+}
+
+// SearchConversations: search conversations.
+//
+// Looks through titles, descriptions and messages of all conversations that the caller may read. Newest conversation
+// first.
+//
+// Needs the permission `conversations:read`.
+//
+//	GET /api/v1/conversations/search
+func (c *Client) SearchConversations(ctx context.Context, params SearchConversationsParams, options ...CallOption) (*Page[ConversationHit], error) {
+	return call[Page[ConversationHit]](ctx, c, request{method: "GET", path: "/api/v1/conversations/search", query: params.query()}, options)
+}
+
+// AllSearchConversations yields what [Client.SearchConversations] lists, page after page; params.Limit is the size of a
+// page. An error ends it.
+func (c *Client) AllSearchConversations(ctx context.Context, params SearchConversationsParams, options ...CallOption) iter.Seq2[ConversationHit, error] {
+	return every(position{cursor: params.Cursor}, func(from position) (*Page[ConversationHit], error) {
+		params.Cursor = from.cursor
+		return c.SearchConversations(ctx, params, options...)
+	})
 }
 
 // GetConversation: read a conversation.
@@ -79,6 +124,71 @@ func (c *Client) CreateConversation(ctx context.Context, in NewConversation, opt
 //	GET /api/v1/conversations/{id}
 func (c *Client) GetConversation(ctx context.Context, id string, options ...CallOption) (*Conversation, error) {
 	return call[Conversation](ctx, c, request{method: "GET", path: at("/api/v1/conversations/", id)}, options)
+}
+
+// PutConversation: change a conversation.
+//
+// The same as PATCH: fields that are left out stay as they are.
+//
+// Needs the permission `conversations:update`.
+//
+//	PUT /api/v1/conversations/{id}
+func (c *Client) PutConversation(ctx context.Context, id string, in ConversationChange, options ...CallOption) (*Conversation, error) {
+	return call[Conversation](ctx, c, request{method: "PUT", path: at("/api/v1/conversations/", id), body: in}, options)
+}
+
+// UpdateConversation: change a conversation.
+//
+// Needs the permission `conversations:update`.
+//
+//	PATCH /api/v1/conversations/{id}
+func (c *Client) UpdateConversation(ctx context.Context, id string, in ConversationChange, options ...CallOption) (*Conversation, error) {
+	return call[Conversation](ctx, c, request{method: "PATCH", path: at("/api/v1/conversations/", id), body: in}, options)
+}
+
+// DeleteConversation: delete a conversation.
+//
+// Nobody reads it or its messages from then on.
+//
+// Needs the permission `conversations:delete`.
+//
+//	DELETE /api/v1/conversations/{id}
+func (c *Client) DeleteConversation(ctx context.Context, id string, options ...CallOption) (*Conversation, error) {
+	return call[Conversation](ctx, c, request{method: "DELETE", path: at("/api/v1/conversations/", id)}, options)
+}
+
+// ArchiveConversation: archive a conversation.
+//
+// It can be read on, but takes no new messages. With `archived` false it is brought back.
+//
+// Needs the permission `conversations:update`.
+//
+//	POST /api/v1/conversations/{id}/archive
+func (c *Client) ArchiveConversation(ctx context.Context, id string, in Archiving, options ...CallOption) (*Conversation, error) {
+	return call[Conversation](ctx, c, request{method: "POST", path: at("/api/v1/conversations/", id, "/archive"), body: in}, options)
+}
+
+// ExportConversationParams are the parameters of [Client.ExportConversation]. Those with their zero value are not sent.
+type ExportConversationParams struct {
+	// JSON with all fields, or Markdown to read. One of json, markdown.
+	Format string
+}
+
+func (p *ExportConversationParams) query() url.Values {
+	q := query{}
+	q.set("format", p.Format)
+	return url.Values(q)
+}
+
+// ExportConversation: download a conversation.
+//
+// The whole conversation with all its messages, oldest first, as a file.
+//
+// Needs the permission `conversations:read`.
+//
+//	GET /api/v1/conversations/{id}/export
+func (c *Client) ExportConversation(ctx context.Context, id string, params ExportConversationParams, options ...CallOption) (io.ReadCloser, error) {
+	return c.stream(ctx, request{method: "GET", path: at("/api/v1/conversations/", id, "/export"), query: params.query()}, options)
 }
 
 // ListMessagesParams are the parameters of [Client.ListMessages]. Those with their zero value are not sent.
@@ -159,6 +269,17 @@ func (c *Client) GetMessage(ctx context.Context, id string, messageID string, op
 	return call[Message](ctx, c, request{method: "GET", path: at("/api/v1/conversations/", id, "/messages/", messageID)}, options)
 }
 
+// DeleteMessage: delete a message.
+//
+// It is gone for good. A message that is being answered is not deleted before its job has ended.
+//
+// Needs the permission `conversations:delete`.
+//
+//	DELETE /api/v1/conversations/{id}/messages/{message_id}
+func (c *Client) DeleteMessage(ctx context.Context, id string, messageID string, options ...CallOption) error {
+	return c.do(ctx, request{method: "DELETE", path: at("/api/v1/conversations/", id, "/messages/", messageID)}, options, func(int) any { return nil })
+}
+
 // MessageRole: who says it. Others may come with a later server.
 type MessageRole string
 
@@ -170,25 +291,31 @@ const (
 	MessageRoleTool      MessageRole = "tool"
 )
 
-// Conversation is what [Client.CreateConversation] and [Client.GetConversation] answer.
+// Archiving is what [Client.ArchiveConversation] takes.
+type Archiving struct {
+	// False brings it back.
+	Archived *bool `json:"archived,omitzero"`
+}
+
+// Conversation is what [Client.CreateConversation], [Client.GetConversation], [Client.PutConversation] and others answer.
 type Conversation struct {
 	// The id; it never changes.
 	ID string `json:"id"`
-	// The agent that answers.
+	// The agent that answers; null: messages are only kept.
 	AgentConfigID *string `json:"agent_config_id"`
 	// What the agent should know about the conversation; kept for the client.
 	Context map[string]any `json:"context"`
 	// Anything the client wants to keep with the conversation.
 	ConvMetadata map[string]any `json:"conv_metadata"`
-	// What it is for, in words.
+	// What it is about.
 	Description string `json:"description"`
-	// Whether it is in use; deleting clears it.
+	// False once it is deleted.
 	IsActive bool `json:"is_active"`
-	// Whether it was put away.
+	// Whether it was put away: it takes no new messages.
 	IsArchived bool `json:"is_archived"`
 	// How many messages there are.
 	MessageCount int `json:"message_count"`
-	// The project that it belongs to; null for the whole organization.
+	// The project whose members may read it; null: only its owner and who reads all.
 	ProjectID *string `json:"project_id"`
 	// What it is called.
 	Title string `json:"title"`
@@ -196,8 +323,68 @@ type Conversation struct {
 	UserID string `json:"user_id"`
 	// When it was made.
 	CreatedAt time.Time `json:"created_at"`
-	// When it last changed.
+	// When it last changed, with a message, too.
 	UpdatedAt time.Time `json:"updated_at"`
+}
+
+// ConversationChange is what [Client.PutConversation] and [Client.UpdateConversation] take.
+type ConversationChange struct {
+	// The agent that answers from now on; null: messages are only kept.
+	AgentConfigID Nullable[string] `json:"agent_config_id,omitzero"`
+	// Replaces the whole.
+	Context map[string]any `json:"context,omitzero"`
+	// Replaces the whole.
+	ConvMetadata map[string]any `json:"conv_metadata,omitzero"`
+	// What it is about.
+	Description *string `json:"description,omitzero"`
+	// Puts it away or brings it back.
+	IsArchived *bool `json:"is_archived,omitzero"`
+	// The project whose members may read it; null: no project's.
+	ProjectID Nullable[string] `json:"project_id,omitzero"`
+	// What it is called.
+	Title *string `json:"title,omitzero"`
+}
+
+// ConversationExport is what [Client.ExportConversation] answers.
+type ConversationExport struct {
+	// The id; it never changes.
+	ID string `json:"id"`
+	// The agent that answers; null: messages are only kept.
+	AgentConfigID *string `json:"agent_config_id"`
+	// What the agent should know about the conversation; kept for the client.
+	Context map[string]any `json:"context"`
+	// Anything the client wants to keep with the conversation.
+	ConvMetadata map[string]any `json:"conv_metadata"`
+	// What it is about.
+	Description string `json:"description"`
+	// False once it is deleted.
+	IsActive bool `json:"is_active"`
+	// Whether it was put away: it takes no new messages.
+	IsArchived bool `json:"is_archived"`
+	// How many messages there are.
+	MessageCount int `json:"message_count"`
+	// All messages, oldest first.
+	Messages []Message `json:"messages"`
+	// The project whose members may read it; null: only its owner and who reads all.
+	ProjectID *string `json:"project_id"`
+	// What it is called.
+	Title string `json:"title"`
+	// Whose it is.
+	UserID string `json:"user_id"`
+	// When it was made.
+	CreatedAt time.Time `json:"created_at"`
+	// When it last changed, with a message, too.
+	UpdatedAt time.Time `json:"updated_at"`
+}
+
+// ConversationHit is a part of [Page].
+type ConversationHit struct {
+	// The conversation.
+	Conversation Conversation `json:"conversation"`
+	// The newest message with the words; null where only title or description have them.
+	MessageID *string `json:"message_id"`
+	// The text around the first of the words, without markup.
+	Snippet string `json:"snippet"`
 }
 
 // Message is what [Client.CreateMessage] and [Client.GetMessage] answer.
@@ -230,7 +417,7 @@ type NewConversation struct {
 	Context map[string]any `json:"context,omitzero"`
 	// Anything the client wants to keep with the conversation.
 	ConvMetadata map[string]any `json:"conv_metadata,omitzero"`
-	// What it is for, in words.
+	// What it is about.
 	Description string `json:"description,omitzero"`
 	// The agent's project when it is left out.
 	ProjectID *string `json:"project_id,omitzero"`

@@ -48,7 +48,7 @@ func (s *Server) conversationExportOperations() {
 		Description: "The file",
 		Headers:     map[string]*huma.Param{"Content-Disposition": {Description: "The name for the file", Schema: &huma.Schema{Type: huma.TypeString}}},
 		Content: map[string]*huma.MediaType{
-			"application/json": {Schema: huma.SchemaFromType(registry, reflect.TypeFor[ConversationExport]())},
+			"application/json": {Schema: registry.Schema(reflect.TypeFor[ConversationExport](), true, "")},
 			"text/markdown":    {Schema: &huma.Schema{Type: huma.TypeString}},
 		},
 	}

@@ -198,6 +198,11 @@ func TestEveryOperationDocumentsItsAnswers(t *testing.T) {
 		}
 		succeeds := false
 		for status, response := range op.Responses {
+			for media, content := range response.Content {
+				if content.Schema != nil && len(content.Schema.Properties) > 0 {
+					t.Errorf("%s: the answer %s as %s has a schema without a name; refer to one", name, status, media)
+				}
+			}
 			succeeds = succeeds || strings.HasPrefix(status, "2")
 			if response.Description == "" {
 				t.Errorf("%s: the answer %s has no description", name, status)

@@ -40,7 +40,7 @@ const music = `{
           {"name": "Last-Event-ID", "in": "header", "schema": {"type": "string"}}, {"name": "last_event_id", "in": "query", "schema": {"type": "string"}}],
         "responses": {"200": {"content": {"text/event-stream": {"schema": {"type": "string"}}}}}}},
     "/songs/{id}/score": {
-      "get": {"operationId": "download-score", "tags": ["scores"], "summary": "Download", "responses": {"200": {"content": {"application/pdf": {}}}},
+      "get": {"operationId": "download-score", "tags": ["scores"], "summary": "Download", "responses": {"200": {"content": {"application/pdf": {}, "application/json": {"schema": {"type": "object", "properties": {"a": {}}}}}}},
         "parameters": [{"name": "id", "in": "path", "required": true, "schema": {"type": "string"}}]},
       "put": {"operationId": "upload-score", "tags": ["scores"], "summary": "Upload",
         "parameters": [{"name": "id", "in": "path", "required": true, "schema": {"type": "string"}}],

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net/http"
 	"slices"
 	"strconv"
 	"strings"
@@ -345,19 +346,19 @@ const download = "io.ReadCloser"
 
 func (g *generator) results(op *operation) (results, error) {
 	r := results{statuses: map[string][]int{}}
-	for _, a := range op.answers() {
-		goType := download
-		switch a.media {
-		case "":
-			goType = ""
-		case mediaStream:
-			goType = mediaStream
-		case mediaJSON:
+	answers := op.answers()
+	// One that can be had in a form that is no JSON is for the caller to read.
+	if slices.ContainsFunc(answers, func(a answer) bool { return a.media != "" && a.media != mediaJSON && a.media != mediaStream }) {
+		r.types, r.statuses[download] = []string{download}, []int{http.StatusOK}
+		return r, nil
+	}
+	for _, a := range answers {
+		goType := a.media
+		if a.media == mediaJSON {
 			var err error
 			if goType, err = g.goType(a.schema, op.ID); err != nil {
 				return r, err
 			}
-		default:
 		}
 		if r.statuses[goType] == nil {
 			r.types = append(r.types, goType)
