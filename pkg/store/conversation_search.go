@@ -97,9 +97,11 @@ func (s conversationSearch) look(l look) (hits []hit, enough bool, err error) {
 // walk is the statement that tries one conversation after the other.
 func (s conversationSearch) walk(l look) string {
 	// Each part of the reach is walked in the order of an index of its own, and the parts are merged.
-	reaches := []string{""}
-	if !s.All {
-		reaches = []string{" AND user_id = @user"}
+	reaches := make([]string, 0, 1+len(s.Projects))
+	if s.All {
+		reaches = append(reaches, "")
+	} else {
+		reaches = append(reaches, " AND user_id = @user")
 		for i := range s.Projects {
 			reaches = append(reaches, " AND project_id = @project"+strconv.Itoa(i)+" AND user_id <> @user")
 		}
@@ -110,7 +112,7 @@ func (s conversationSearch) walk(l look) string {
 	}
 	return `SELECT c.id, m.id AS message_id, c.words @@ search_query(@text) OR m.id IS NOT NULL AS hit, c.more
 		FROM (SELECT walked.*, row_number() OVER (ORDER BY id DESC) = @most AS more FROM (
-				SELECT * FROM (` + strings.Join(reaches, " UNION ALL ") + `) AS reached ORDER BY id DESC` + l.limit() + `) AS walked) AS c
+				SELECT id, words FROM (` + strings.Join(reaches, " UNION ALL ") + `) AS reached ORDER BY id DESC` + l.limit() + `) AS walked) AS c
 			LEFT JOIN LATERAL (
 				SELECT id FROM messages WHERE organization_id = @org AND conversation_id = c.id AND words @@ search_query(@text)
 				ORDER BY id DESC LIMIT 1) AS m ON true
@@ -133,16 +135,17 @@ func (s conversationSearch) gather(l look) string {
 	return `WITH titles AS MATERIALIZED (
 			SELECT id FROM searchable_conversations WHERE organization_id = @org AND ` + terms + s.earlier("id") + `),
 		contents AS MATERIALIZED (
-			SELECT conversation_id, id FROM searchable_messages WHERE organization_id = @org AND ` + terms + s.earlier("conversation_id") + `),
+			SELECT conversation_id, id FROM searchable_messages
+			WHERE organization_id = @org AND ` + terms + s.earlier("conversation_id") + `),
 		titled AS MATERIALIZED (SELECT id FROM titles` + l.limit() + `),
 		said AS MATERIALIZED (SELECT conversation_id, id FROM contents` + l.limit() + `),
 		newest AS (
 			SELECT DISTINCT ON (id) id, message_id FROM (
 				SELECT id, NULL::uuid AS message_id FROM titled UNION ALL SELECT conversation_id, id FROM said) AS matching
-			ORDER BY id DESC, message_id DESC NULLS LAST)
-		SELECT hit.id, hit.message_id, hit.id IS NOT NULL AS hit, seen.more
-		FROM (SELECT coalesce(greatest((SELECT count(*) FROM titled), (SELECT count(*) FROM said)) = NULLIF(@most, 0), false) AS more) AS seen
-		LEFT JOIN (
+			ORDER BY id DESC, message_id DESC NULLS LAST),
+		seen AS (SELECT greatest((SELECT count(*) FROM titled), (SELECT count(*) FROM said)) AS rows)
+		SELECT hit.id, hit.message_id, hit.id IS NOT NULL AS hit, coalesce(seen.rows = NULLIF(@most, 0), false) AS more
+		FROM seen LEFT JOIN (
 			SELECT n.id, n.message_id FROM newest n CROSS JOIN LATERAL (
 				SELECT FROM conversations WHERE organization_id = @org AND id = n.id AND is_active` + reach + ` OFFSET 0) AS reached
 			ORDER BY n.id DESC LIMIT @limit) AS hit ON true
@@ -163,7 +166,7 @@ func (r Conversations) found(hits []hit, f ConversationSearch) (out Listed[Found
 		hits = hits[:limit]
 		out.Next = &Position{ID: hits[limit-1].ID}
 	}
-	var ids, messages []uuid.UUID
+	ids, messages := make([]uuid.UUID, 0, len(hits)), make([]uuid.UUID, 0, len(hits))
 	for _, h := range hits {
 		ids = append(ids, h.ID)
 		if h.MessageID != nil {

@@ -133,14 +133,15 @@ type DocumentFilter struct {
 
 // List returns one page of the documents that are not deleted. What is bulky is left out.
 func (r Documents) List(f DocumentFilter) (Listed[Document], error) {
-	q := within[Document](r.tx)
-	switch {
-	case f.Search != "":
-		q = searching[Document](r.tx, f.Search)
-	case f.Tag != "":
-		q = through[Document](r.tx)
+	narrow := func(q *gorm.DB) *gorm.DB { return f.narrow(r.tx, q) }
+	if f.Search == "" && f.Tag != "" {
+		return list[Document](narrow(through[Document](r.tx)), f.Page, "document", nil, bulky()...)
 	}
-	q = f.Visible.narrow(r.tx, q.Where("is_active"))
+	return find[Document](r.tx, f.Search, narrow, f.Page, "document", nil, bulky()...)
+}
+
+func (f DocumentFilter) narrow(tx *Tx, q *gorm.DB) *gorm.DB {
+	q = f.Visible.narrow(tx, q.Where("is_active"))
 	if f.Type != "" {
 		q = q.Where("document_type = ?", f.Type)
 	}
@@ -156,7 +157,7 @@ func (r Documents) List(f DocumentFilter) (Listed[Document], error) {
 	if f.Public != nil {
 		q = q.Where("is_public = ?", *f.Public)
 	}
-	return list[Document](q, f.Page, "document", nil, bulky()...)
+	return q
 }
 
 // WithFiles returns which of these documents exist and have a file, deleted ones whose file was not removed yet included.

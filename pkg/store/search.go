@@ -169,8 +169,9 @@ func (s search[T]) gather(l look) (found []tried[T], err error) {
 	page = s.key.order(page).Offset(s.page.Skip).Limit(s.page.limit() + 1)
 	rows = rows.Where(hasTerms, s.tx.tenant.String(), s.text).Select(s.columns)
 	// What is materialized is planned for all its rows: the planner must not hope to be done early.
-	q := s.tx.db.Raw(`WITH matching AS MATERIALIZED (?), gathered AS MATERIALIZED (SELECT * FROM matching`+l.limit()+`)
-		SELECT `+table+`.*, seen.more FROM (SELECT coalesce(count(*) = NULLIF(?, 0), false) AS more FROM gathered) AS seen LEFT JOIN (?) AS `+table+` ON true
+	q := s.tx.db.Raw(`WITH matching AS MATERIALIZED (?), gathered AS MATERIALIZED (TABLE matching`+l.limit()+`),
+		seen AS (SELECT coalesce(count(*) = NULLIF(?, 0), false) AS more FROM gathered)
+		SELECT `+table+`.*, seen.more FROM seen LEFT JOIN (?) AS `+table+` ON true
 		ORDER BY `+s.key.orderBy(), rows, l.most, page)
 	return found, q.Find(&found).Error
 }
