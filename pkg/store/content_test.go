@@ -184,6 +184,33 @@ func TestParallelMessagesAreCountedAndOrdered(t *testing.T) {
 	})
 }
 
+func TestAMessageFollowsTheLastOneWhateverTheClockSays(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 2)
+	ahead := uuid.MustParse("ffffffff-ffff-7fff-bfff-ffffffffffff")
+	talk := store.Conversation{UserID: memberAcme}
+	w.in(w.acme, func(tx *store.Tx) error {
+		if err := tx.Conversations().Create(&talk); err != nil {
+			return err
+		}
+		ahead[0], ahead[15] = 0xfe, 0xfe
+		for _, id := range []uuid.UUID{ahead, uuid.Nil, uuid.Nil} {
+			if err := tx.Messages().Create(&store.Message{ID: id, ConversationID: talk.ID, Role: store.RoleUser}); err != nil {
+				return err
+			}
+		}
+		got, _, err := tx.Messages().ListAfter(talk.ID, nil, 0)
+		if err == nil && (len(got) != 3 || got[0].ID != ahead || got[2].ID.Version() != 7) {
+			t.Errorf("%d messages in the order of %v, want the clock's that was ahead first", len(got), got)
+		}
+		return err
+	})
+	next, err := store.NewIDAfter(ahead)
+	if err != nil || next.String() <= ahead.String() || next.Version() != 7 || next.Variant() != uuid.RFC4122 {
+		t.Errorf("%s follows %s (%v)", next, ahead, err)
+	}
+}
+
 func TestConversationListNarrows(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, 2)

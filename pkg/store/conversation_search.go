@@ -37,7 +37,7 @@ func (f ConversationSearch) looks() []look {
 	if f.All {
 		return []look{{walk: true, most: 500}, {most: 1000}, {walk: true, most: 8000}, {}}
 	}
-	return []look{{walk: true, most: 100}, {most: 1000}, {walk: true}}
+	return []look{{walk: true, most: 300}, {most: 1000}, {walk: true, most: 1500}, {walk: true}}
 }
 
 // Search returns one page of the active conversations that hold all words of a text, newest first. See find for what words are.

@@ -2,6 +2,7 @@ package store
 
 import (
 	"bytes"
+	"fmt"
 	"slices"
 	"time"
 
@@ -62,8 +63,8 @@ func (r Messages) Create(m *Message) error {
 	if err := r.tx.own(&m.ID, &m.OrganizationID); err != nil {
 		return err
 	}
-	if len(last) > 0 && bytes.Compare(m.ID[:], last[0][:]) <= 0 {
-		m.ID = following(last[0])
+	if len(last) > 0 {
+		m.ID = idAfter(last[0], m.ID)
 	}
 	return explain(r.tx.db.Create(m).Error, "create message")
 }
@@ -78,17 +79,29 @@ func (r Messages) count(conversation uuid.UUID, by int) error {
 	return touched(counted, "count messages", nounConversation)
 }
 
-// following returns the smallest id of its time that is larger.
-func following(id uuid.UUID) uuid.UUID {
-	for i := len(id) - 1; i >= 0; i-- {
+// NewIDAfter makes an id for now that sorts after another one, even if that was made by a clock ahead of this one.
+func NewIDAfter(last uuid.UUID) (uuid.UUID, error) {
+	made, err := uuid.NewV7()
+	if err != nil {
+		return uuid.Nil, fmt.Errorf("store: make an id: %w", err)
+	}
+	return idAfter(last, made), nil
+}
+
+// idAfter returns the id if it sorts after the last one, and otherwise the next id that does.
+func idAfter(last, id uuid.UUID) uuid.UUID {
+	if bytes.Compare(id[:], last[:]) > 0 {
+		return id
+	}
+	for i := len(last) - 1; i >= 0; i-- {
 		if i == 8 || i == 6 { // variant and version
 			continue
 		}
-		if id[i]++; id[i] != 0 {
+		if last[i]++; last[i] != 0 {
 			break
 		}
 	}
-	return id
+	return last
 }
 
 // Delete removes a message and counts it off. One that is being answered is fault.Conflict "message.in_use", one at another revision

@@ -46,7 +46,9 @@ func (s *Server) conversationExportOperations() {
 	registry, op := s.api.OpenAPI().Components.Schemas, s.api.OpenAPI().Paths[base+"/conversations/{id}/export"].Get
 	op.Responses["200"] = &huma.Response{
 		Description: "The file",
-		Headers:     map[string]*huma.Param{"Content-Disposition": {Description: "The name for the file", Schema: &huma.Schema{Type: huma.TypeString}}},
+		Headers: map[string]*huma.Param{
+			"Content-Disposition": {Description: "The name for the file", Schema: &huma.Schema{Type: huma.TypeString}},
+		},
 		Content: map[string]*huma.MediaType{
 			"application/json": {Schema: registry.Schema(reflect.TypeFor[ConversationExport](), true, "")},
 			"text/markdown":    {Schema: &huma.Schema{Type: huma.TypeString}},
@@ -72,7 +74,8 @@ func (s *Server) exportConversation(
 	return &huma.StreamResponse{Body: func(hc huma.Context) {
 		c := humagin.Unwrap(hc)
 		c.Header("Content-Type", media)
-		c.Header("Content-Disposition", mime.FormatMediaType("attachment", map[string]string{"filename": fileNameOf(row.Title) + extension}))
+		name := map[string]string{"filename": fileNameOf(row.Title) + extension}
+		c.Header("Content-Disposition", mime.FormatMediaType("attachment", name))
 		out := bufio.NewWriter(&fileWriter{ResponseWriter: c.Writer, request: c, control: http.NewResponseController(c.Writer)})
 		err := write(out, row, func(each func(*store.Message) error) error { return s.eachMessage(ctx, p, row.ID, each) })
 		if err == nil {

@@ -30,7 +30,8 @@ type searchConversationsInput struct {
 
 func (s *Server) conversationSearchOperations() {
 	search := conversation("search-conversations", http.MethodGet, "/search", "Search conversations")
-	search.about = "Looks through titles, descriptions and messages of all conversations that the caller may read. Newest conversation first."
+	search.about = "Looks through titles, descriptions and messages of all conversations that the caller may read. " +
+		"Newest conversation first."
 	secured(s, access.ConversationsRead, search, s.searchConversations)
 }
 

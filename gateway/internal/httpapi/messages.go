@@ -174,7 +174,8 @@ func (s *Server) createMessage(ctx context.Context, p *rbac.Principal, in *creat
 		return nil, err
 	}
 	return &createMessageOutput{
-		Status: out.Status, Location: out.Location, RetryAfter: out.RetryAfter, Replayed: out.Replayed, Applied: out.Applied, Body: out.Body,
+		Status: out.Status, Location: out.Location, RetryAfter: out.RetryAfter, Replayed: out.Replayed, Applied: out.Applied,
+		Body: out.Body,
 	}, nil
 }
 

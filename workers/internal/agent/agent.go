@@ -199,7 +199,12 @@ func (c *conversation) outcome(answer *gemini.Response, took time.Duration) (run
 	if err != nil {
 		return runner.Outcome{}, fault.Wrap(err, fault.Invalid, "job.input", "The conversation's id is malformed.")
 	}
-	id, err := uuid.NewV7()
+	question, err := uuid.Parse(c.in.MessageID)
+	if err != nil {
+		return runner.Outcome{}, fault.Wrap(err, fault.Invalid, "job.input", "The message's id is malformed.")
+	}
+	// The answer comes after its question, whatever the clocks of this worker and of the gateway say.
+	id, err := store.NewIDAfter(question)
 	if err != nil {
 		return runner.Outcome{}, fmt.Errorf("agent: make message id: %w", err)
 	}
