@@ -61,7 +61,9 @@ var insides = map[string][]string{
 		`SQLSTATE`, `\bERROR: `, `pq: `, `violates (foreign|unique|check|not-null)`, `duplicate key value`, `row-level security`,
 		`\b(SELECT|INSERT INTO|DELETE FROM)\s.+\s(FROM|VALUES|WHERE)\b`, `\bUPDATE \w+ SET\b`, `invalid byte sequence`,
 	},
-	"a path of the server":  {`(^|["' :])/(root|home|usr|var|tmp|build|work|opt|go)/\w`, `github\.com/`, `"file_path":"[^\[]`, `\.devstack`},
+	"a path of the server": {
+		`(^|["' :])/(root|home|usr|var|tmp|build|work|opt|go)/\w`, `github\.com/`, `"file_path":"[^\[]`, `\.devstack`,
+	},
 	"a hash of a password":  {`\$2[aby]\$\d\d\$`, `password_hash":"[^\[]`},
 	"an address of memory":  {`0xc0[0-9a-f]{8}`},
 	"a name of our engines": {`(?i:postgres(ql)?://|redis://|nats://)`, `copilot_(app|engine|auth)\b`},
