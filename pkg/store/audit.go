@@ -40,7 +40,7 @@ type AuditEntry struct {
 }
 
 // TableName implements GORM's Tabler.
-func (AuditEntry) TableName() string { return "audit_logs" }
+func (*AuditEntry) TableName() string { return "audit_logs" }
 
 // AuditHead is the newest link of an organization's chain.
 type AuditHead struct {

@@ -1,6 +1,7 @@
 package store_test
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/json"
@@ -86,7 +87,7 @@ func TestTheChainOfTheAuditLogHolds(t *testing.T) {
 	var last []byte
 	for i, e := range w.audited() {
 		link := sha256.Sum256(append(last, e.Digest()...))
-		if e.Seq != int64(i+1) || string(link[:]) != string(e.Hash) {
+		if e.Seq != int64(i+1) || !bytes.Equal(link[:], e.Hash) {
 			t.Fatalf("entry %d: seq %d, the chain breaks", i, e.Seq)
 		}
 		last = e.Hash

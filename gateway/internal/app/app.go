@@ -40,7 +40,8 @@ type Streams struct{ Out, Err io.Writer }
 func Run(ctx context.Context, args []string, environ map[string]string, s Streams) error {
 	var cfg Config
 	start := config.Program{
-		Name: name, About: "serves the API, dispatches jobs and streams their events.", Out: s.Out, Err: s.Err, Commands: commands(ctx, environ),
+		Name: name, About: "serves the API, dispatches jobs and streams their events.", Out: s.Out, Err: s.Err,
+		Commands: commands(ctx, environ),
 	}
 	if done, err := start.Configure(&cfg, args, environ); done || err != nil {
 		return err
@@ -143,9 +144,11 @@ func (p *platform) build(listener net.Listener) ([]lifecycle.Service, error) {
 	api, err := httpapi.New(httpapi.Config{
 		Version: version(), MaxUpload: p.cfg.MaxUpload, BodyWithin: p.cfg.BodyTimeout, DefaultModel: p.cfg.DefaultModel,
 		AnswerWithin:   p.cfg.Limits.AnswerTimeout,
-		TrustedProxies: p.cfg.TrustedProxies, CursorKey: []byte(p.cfg.Auth.Secret.Reveal()), RequireMatch: p.cfg.RequireMatch, CORS: httpapi.CORS{Origins: p.cfg.CORSOrigins},
+		TrustedProxies: p.cfg.TrustedProxies, CursorKey: []byte(p.cfg.Auth.Secret.Reveal()), RequireMatch: p.cfg.RequireMatch,
+		CORS: httpapi.CORS{Origins: p.cfg.CORSOrigins},
 	}, httpapi.Parts{
-		Store: p.store, Bus: p.bus, Blobs: p.blobs, Egress: egress.New(egress.Options{Allowed: p.cfg.EgressAllowed}), Hub: hub, Jobs: jobs.New(p.store, hub, p.bus), Accounts: accounts,
+		Store: p.store, Bus: p.bus, Blobs: p.blobs, Egress: egress.New(egress.Options{Allowed: p.cfg.EgressAllowed}),
+		Hub: hub, Jobs: jobs.New(p.store, hub, p.bus), Accounts: accounts,
 		Guard: httpapi.NewGuard(limiter, httpapi.GuardRates{
 			LoginsPerAccount: p.cfg.Auth.PerAccount, LoginsPerAddress: p.cfg.Auth.PerAddress, RegistrationsPerAddress: p.cfg.Auth.Registers,
 			FailClosed: p.cfg.Limits.loginsClosed(),

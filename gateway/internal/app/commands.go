@@ -21,7 +21,7 @@ func commands(ctx context.Context, environ map[string]string) []config.Command {
 		{Name: "openapi --yaml", About: "print the OpenAPI document as YAML", Run: func(out io.Writer) error {
 			return printOpenAPI(out, func(d httpapi.OpenAPI) []byte { return d.YAML })
 		}},
-		{Name: "verify-audit", About: "follow every organization's audit log and tell where its chain breaks", Run: func(out io.Writer) error {
+		{Name: "verify-audit", About: "follow every organization's audit log to where its chain breaks", Run: func(out io.Writer) error {
 			return verifyAudit(ctx, out, environ)
 		}},
 	}

@@ -79,7 +79,7 @@ func (o Options) judge(address string) error {
 }
 
 // special are the networks of the IANA special-purpose registries that net/netip has no word for.
-var special = []netip.Prefix{ //nolint:gochecknoglobals // constant
+var special = []netip.Prefix{
 	netip.MustParsePrefix("0.0.0.0/8"), netip.MustParsePrefix("100.64.0.0/10"), netip.MustParsePrefix("192.0.0.0/24"),
 	netip.MustParsePrefix("192.0.2.0/24"), netip.MustParsePrefix("192.88.99.0/24"), netip.MustParsePrefix("198.18.0.0/15"),
 	netip.MustParsePrefix("198.51.100.0/24"), netip.MustParsePrefix("203.0.113.0/24"), netip.MustParsePrefix("240.0.0.0/4"),

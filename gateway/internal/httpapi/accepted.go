@@ -39,6 +39,9 @@ type acceptedOutput struct {
 	Body       Job
 }
 
+// yes is how headers and query parameters say so.
+const yes = "true"
+
 // pollAfter is what Retry-After says of a job that was just accepted.
 const pollAfter = time.Second
 
@@ -49,7 +52,7 @@ const maxWait = 30 * time.Second
 func (s *Server) accept(ctx context.Context, p *rbac.Principal, sub jobs.Submission, prefer string) (*acceptedOutput, error) {
 	out := &acceptedOutput{Status: http.StatusAccepted, Location: jobPath(sub.Job.ID)}
 	if sub.Replayed {
-		out.Replayed = "true"
+		out.Replayed = yes
 	}
 	job := sub.Job
 	if wait := preferredWait(prefer); wait > 0 {
@@ -153,7 +156,7 @@ type keptHeaders struct{ Location, ETag string }
 
 // repeated is the answer that was kept.
 func repeated[T any](first *store.First) (*made[T], error) {
-	out := &made[T]{Replayed: "true"}
+	out := &made[T]{Replayed: yes}
 	var headers keptHeaders
 	if err := json.Unmarshal(first.Headers, &headers); err != nil {
 		return nil, fmt.Errorf("httpapi: read a kept answer: %w", err)

@@ -358,11 +358,13 @@ func (s *Server) agentConfigOperations() {
 	secured(s, access.AgentsRead, op("list-agent-configs", http.MethodGet, "", "List agents"), s.listAgentConfigs)
 	secured(s, access.AgentsRead, op("get-agent-config", http.MethodGet, "/{id}", "Read an agent", http.StatusNotFound), s.getAgentConfig)
 	changes(s, access.AgentsManage, op("update-agent-config", "", "/{id}", "Change an agent"), s.changeAgentConfig)
-	remove := op("delete-agent-config", http.MethodDelete, "/{id}", "Deactivate an agent", http.StatusNotFound, http.StatusPreconditionFailed)
+	remove := op("delete-agent-config", http.MethodDelete, "/{id}", "Deactivate an agent",
+		http.StatusNotFound, http.StatusPreconditionFailed)
 	remove.about = "The agent can be read on, but not run. POST .../activate brings it back."
 	secured(s, access.AgentsManage, remove, s.deleteAgentConfig)
 	secured(s, access.AgentsManage,
-		op("activate-agent-config", http.MethodPost, "/{id}/activate", "Activate an agent", http.StatusNotFound, http.StatusPreconditionFailed),
+		op("activate-agent-config", http.MethodPost, "/{id}/activate", "Activate an agent",
+			http.StatusNotFound, http.StatusPreconditionFailed),
 		s.activateAgentConfig)
 }
 

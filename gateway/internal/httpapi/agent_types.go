@@ -115,7 +115,7 @@ func (s presetSchemas) fill(kind string, run *NewRun) error {
 	if len(found.Errors) > 0 {
 		p := newProblem(fault.Invalid, codeInvalid, detailInvalid)
 		for _, err := range found.Errors {
-			if d, ok := err.(huma.ErrorDetailer); ok { //nolint:errorlint // huma's own, not wrapped
+			if d, ok := err.(huma.ErrorDetailer); ok {
 				p.Errors = append(p.Errors, FieldError{Location: d.ErrorDetail().Location, Message: d.ErrorDetail().Message})
 			}
 		}

@@ -9,6 +9,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/tarento/copilot/events"
+	"github.com/tarento/copilot/gateway/internal/jobs"
 	"github.com/tarento/copilot/gateway/internal/rbac"
 	"github.com/tarento/copilot/pkg/access"
 	"github.com/tarento/copilot/pkg/fault"
@@ -101,8 +102,8 @@ func (s *Server) earlierAgentOperations() {
 
 	streamed := earlier("stream-agent", "/stream", "Run an agent and follow it", runs, http.StatusNotFound, http.StatusConflict)
 	streamed.long, streamed.deprecated = true, false
-	streamed.about = "Submits a run and streams its events as GET /jobs/{id}/events does. Location names the job: a client that is cut off goes on " +
-		"there with Last-Event-ID."
+	streamed.about = "Submits a run and streams its events as GET /jobs/{id}/events does. Location names the job: a client that is cut " +
+		"off goes on there with Last-Event-ID."
 	secured(s, access.AgentsExecute, streamed, s.streamAgent)
 	followed := s.api.OpenAPI().Paths[base+"/agents/stream"].Post.Responses["200"]
 	followed.Content = map[string]*huma.MediaType{"text/event-stream": {Schema: &huma.Schema{Type: huma.TypeString}}}
@@ -114,12 +115,18 @@ func (s *Server) earlierAgentOperations() {
 
 func (s *Server) executes(operation string) func(context.Context, *rbac.Principal, *executeInput) (*acceptedOutput, error) {
 	return func(ctx context.Context, p *rbac.Principal, in *executeInput) (*acceptedOutput, error) {
-		sub, err := s.submitRun(ctx, p, in.Repeatable, operation+" "+in.Body.AgentID.String(), in.Body.AgentID, in.Body.ProjectID, in.Body.NewRun)
+		sub, err := s.submitExecution(ctx, p, in.Repeatable, operation, in.Body)
 		if err != nil {
 			return nil, err
 		}
 		return s.accept(ctx, p, sub, in.Prefer)
 	}
+}
+
+func (s *Server) submitExecution(
+	ctx context.Context, p *rbac.Principal, h Repeatable, operation string, e Execution,
+) (jobs.Submission, error) {
+	return s.submitRun(ctx, p, h, operation+" "+e.AgentID.String(), e.AgentID, e.ProjectID, e.NewRun)
 }
 
 func (s *Server) batchExecute(ctx context.Context, p *rbac.Principal, in *batchInput) (*batchOutput, error) {
@@ -140,7 +147,7 @@ func (s *Server) batchExecute(ctx context.Context, p *rbac.Principal, in *batchI
 	}
 	out := &batchOutput{Status: http.StatusAccepted, RetryAfter: seconds(pollAfter), Body: Jobs{Total: len(made)}}
 	if replayed {
-		out.Replayed = "true"
+		out.Replayed = yes
 	}
 	out.Body.Data = shown(made, func(j **store.Job) Job { return showJob(*j) })
 	return out, nil
@@ -155,7 +162,7 @@ type streamOutput struct {
 }
 
 func (s *Server) streamAgent(ctx context.Context, p *rbac.Principal, in *streamInput) (*streamOutput, error) {
-	sub, err := s.submitRun(ctx, p, in.Repeatable, "POST /agents/stream "+in.Body.AgentID.String(), in.Body.AgentID, in.Body.ProjectID, in.Body.NewRun)
+	sub, err := s.submitExecution(ctx, p, in.Repeatable, "POST /agents/stream", in.Body)
 	if err != nil {
 		return nil, err
 	}
@@ -165,7 +172,7 @@ func (s *Server) streamAgent(ctx context.Context, p *rbac.Principal, in *streamI
 	}
 	out := &streamOutput{Body: followed.Body, Location: jobPath(sub.Job.ID)}
 	if sub.Replayed {
-		out.Replayed = "true"
+		out.Replayed = yes
 	}
 	return out, nil
 }

@@ -57,15 +57,16 @@ func (s *Server) matching(in Conditional) (store.Match, error) {
 	if in.IfMatch == "" {
 		if s.cfg.RequireMatch {
 			p := invalid("header.If-Match", "expected the ETag of the resource as you read it")
-			p.Type, p.Title, p.Status = "urn:copilot:problem:precondition-required", "Precondition required", http.StatusPreconditionRequired
-			p.Code, p.Detail = "precondition.required", "A change needs an If-Match header here, so that nobody overwrites what he has not seen."
+			p.Type, p.Title = "urn:copilot:problem:precondition-required", "Precondition required"
+			p.Status, p.Code = http.StatusPreconditionRequired, "precondition.required"
+			p.Detail = "A change needs an If-Match header here, so that nobody overwrites what he has not seen."
 			return nil, p
 		}
-		return nil, nil //nolint:nilnil // no condition admits every state
+		return nil, nil // no condition admits every state
 	}
 	tags, star := entityTags(in.IfMatch)
 	if star {
-		return nil, nil //nolint:nilnil // likewise
+		return nil, nil
 	}
 	match := store.Match{}
 	for _, t := range tags {

@@ -77,7 +77,8 @@ const (
 func (s *Server) documentChangeOperations() {
 	changes(s, access.DocumentsUpdate, document("update-document", "", "/{id}", "Change a document"), s.changeDocument)
 	secured(s, access.DocumentsUpdate,
-		document("add-document-tags", http.MethodPost, "/{id}/tags", "Add tags to a document", http.StatusNotFound, http.StatusPreconditionFailed),
+		document("add-document-tags", http.MethodPost, "/{id}/tags", "Add tags to a document",
+			http.StatusNotFound, http.StatusPreconditionFailed),
 		func(ctx context.Context, p *rbac.Principal, in *addTagsInput) (*one[Document], error) {
 			return s.editDocument(ctx, p, in.ID, in.Conditional, func(d *store.Document) {
 				for _, tag := range in.Body.Tags {
@@ -88,18 +89,21 @@ func (s *Server) documentChangeOperations() {
 			})
 		})
 	secured(s, access.DocumentsUpdate,
-		document("remove-document-tags", http.MethodDelete, "/{id}/tags", "Remove tags from a document", http.StatusNotFound, http.StatusPreconditionFailed),
+		document("remove-document-tags", http.MethodDelete, "/{id}/tags", "Remove tags from a document",
+			http.StatusNotFound, http.StatusPreconditionFailed),
 		func(ctx context.Context, p *rbac.Principal, in *removeTagsInput) (*one[Document], error) {
 			return s.editDocument(ctx, p, in.ID, in.Conditional, func(d *store.Document) {
 				d.Tags = slices.DeleteFunc(slices.Clone(d.Tags), func(tag string) bool { return slices.Contains(in.Tags, tag) })
 			})
 		})
-	remove := document("delete-document", http.MethodDelete, "/{id}", "Delete a document", http.StatusNotFound, http.StatusPreconditionFailed)
+	remove := document("delete-document", http.MethodDelete, "/{id}", "Delete a document",
+		http.StatusNotFound, http.StatusPreconditionFailed)
 	remove.accepts = true
-	remove.about = "From the answer on nobody finds or reads it. The job removes its file, passages and vectors, and ends when a count has shown " +
-		"that none is left."
+	remove.about = "From the answer on nobody finds or reads it. The job removes its file, passages and vectors, and ends when a count " +
+		"has shown that none is left."
 	secured(s, access.DocumentsDelete, remove, s.deleteDocument)
-	index := document("index-document", http.MethodPost, "/{id}/index", "Index a document again", http.StatusNotFound, http.StatusPreconditionFailed)
+	index := document("index-document", http.MethodPost, "/{id}/index", "Index a document again",
+		http.StatusNotFound, http.StatusPreconditionFailed)
 	index.accepts = true
 	index.about = "Reads the file anew, as after an upload. Search finds the passages of the last time until the new ones are ready."
 	secured(s, access.DocumentsUpdate, index, s.indexDocument)
@@ -158,7 +162,8 @@ func changeable(tx *store.Tx, p *rbac.Principal, id uuid.UUID) (*store.Document,
 		return nil, err
 	}
 	if !p.ChangesDocument(d.ProjectID) {
-		return nil, fault.New(fault.Forbidden, "project.not_member", "You are not a member of this document's project. Ask to be added to it.")
+		return nil, fault.New(fault.Forbidden, "project.not_member",
+			"You are not a member of this document's project. Ask to be added to it.")
 	}
 	return d, nil
 }

@@ -34,7 +34,8 @@ type Chunk struct {
 func showChunk(c *store.Chunk) Chunk {
 	return Chunk{
 		ID: c.ID, DocumentID: c.DocumentID, ChunkIndex: c.ChunkIndex, Text: c.Text, Tokens: c.Tokens, IsEmbedded: c.EmbeddedAt != nil,
-		Location: Location{Page: c.Page, EndPage: c.EndPage, Heading: strings.Join(c.Headings, " > "), Start: c.StartOffset, End: c.EndOffset},
+		Location: Location{Page: c.Page, EndPage: c.EndPage, Heading: strings.Join(c.Headings, " > "),
+			Start: c.StartOffset, End: c.EndOffset},
 	}
 }
 
@@ -51,7 +52,8 @@ type downloadInput struct {
 
 func (s *Server) documentFileOperations() {
 	secured(s, access.DocumentsRead,
-		document("list-document-chunks", http.MethodGet, "/{id}/chunks", "Read the passages of a document", http.StatusNotFound), s.listChunks)
+		document("list-document-chunks", http.MethodGet, "/{id}/chunks", "Read the passages of a document", http.StatusNotFound),
+		s.listChunks)
 	download := document("download-document", http.MethodGet, "/{id}/download", "Download a document's file",
 		http.StatusNotFound, http.StatusPreconditionFailed, http.StatusRequestedRangeNotSatisfiable)
 	download.long = true
@@ -139,7 +141,8 @@ func (w *fileWriter) WriteHeader(status int) {
 	case http.StatusRequestedRangeNotSatisfiable:
 		p = invalid("header.Range", "expected a part of the file")
 		p.Type, p.Title, p.Status = "urn:copilot:problem:range-not-satisfiable", "Range not satisfiable", status
-		p.Code, p.Detail = "range.not_satisfiable", "The file is shorter than the part that was asked for; Content-Range says how long it is."
+		p.Code = "range.not_satisfiable"
+		p.Detail = "The file is shorter than the part that was asked for; Content-Range says how long it is."
 	case http.StatusPreconditionFailed:
 		p = newProblem(fault.Precondition, "precondition.failed", "The file is not the one that If-Match or If-Unmodified-Since names.")
 	default:

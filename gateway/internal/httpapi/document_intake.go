@@ -69,7 +69,7 @@ func (s *Server) createDocument(ctx context.Context, p *rbac.Principal, in *crea
 }
 
 // extensions are the ends of names of files that were sent as text.
-var extensions = map[string]string{typeMarkdown: ".md", typeText: ".txt", typeHTML: ".html"} //nolint:gochecknoglobals // constant
+var extensions = map[string]string{typeMarkdown: ".md", typeText: ".txt", typeHTML: ".html"}
 
 // fetch stores what lies at an address.
 func (s *Server) fetch(ctx context.Context, address string, u *uploaded) error {

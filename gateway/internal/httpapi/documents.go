@@ -94,9 +94,10 @@ func document(id, method, path, summary string, errors ...int) operation {
 func (s *Server) documentOperations() {
 	list := document("list-documents", http.MethodGet, "", "List documents")
 	list.about = "Newest first: public ones, those without a project and those of one's projects, or all, as the role allows."
-	secured(s, access.DocumentsRead, list, func(ctx context.Context, p *rbac.Principal, in *listDocumentsInput) (*pageOutput[Document], error) {
-		return s.listDocuments(ctx, p, in.Listing, in.DocumentType, in.DocumentFilter)
-	})
+	secured(s, access.DocumentsRead, list,
+		func(ctx context.Context, p *rbac.Principal, in *listDocumentsInput) (*pageOutput[Document], error) {
+			return s.listDocuments(ctx, p, in.Listing, in.DocumentType, in.DocumentFilter)
+		})
 	secured(s, access.DocumentsRead, document("list-documents-by-type", http.MethodGet, "/by-type/{type}", "List documents of a type"),
 		func(ctx context.Context, p *rbac.Principal, in *documentsByTypeInput) (*pageOutput[Document], error) {
 			return s.listDocuments(ctx, p, in.Listing, in.DocumentType, in.DocumentFilter)

@@ -90,7 +90,7 @@ var glossary = map[string]meaning{
 	"proj_metadata":      {"Anything the client wants to keep with the project", nil},
 	"role_metadata":      {"Anything the client wants to keep with the role", nil},
 	"perm_metadata":      {"Anything the client wants to keep with the permission", nil},
-	"before":             {"How the changed fields were, without secrets; null for something new", map[string]any{"name": "Document Analyzer"}},
+	"before":             {"How what changed was, without secrets; null for something new", map[string]any{"name": "Document Analyzer"}},
 	"after":              {"How they became; null for something removed", map[string]any{"name": "Contract Analyzer"}},
 	"hash":               {"SHA-256 over the entry before and this one, in base64", "n4bQgYhMfWWaL+qgxVrQFaO/TxsrC4Is0V1sFbDwCgg="},
 	"ip_address":         {"From where it was done", "203.0.113.7"},

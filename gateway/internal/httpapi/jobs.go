@@ -187,7 +187,7 @@ func (s *Server) listJobs(ctx context.Context, p *rbac.Principal, in *listJobsIn
 		Before: w.following(), Limit: in.Limit,
 	}
 	if in.Dead != "" {
-		dead := in.Dead == "true"
+		dead := in.Dead == yes
 		filter.Dead = &dead
 	}
 	list, more, err := s.Jobs.List(ctx, p, filter)

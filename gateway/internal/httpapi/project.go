@@ -28,6 +28,6 @@ func givenBool(text string) *bool {
 	if text == "" {
 		return nil
 	}
-	value := text == "true"
+	value := text == yes
 	return &value
 }

@@ -46,7 +46,8 @@ func All() []Preset {
 		},
 		{
 			Type: store.AgentDocumentation, Name: "Documentation", Temperature: 0.3, MaxTokens: 8192, Tools: search,
-			Input: reflect.TypeFor[Documentation](), Description: "Writes pages of documentation for a given reader, from the organization's sources",
+			Input:       reflect.TypeFor[Documentation](),
+			Description: "Writes pages of documentation for a given reader, from the organization's sources",
 		},
 		{
 			Type: store.AgentHR, Name: "HR assistant", Temperature: 0.1, MaxTokens: 2048, Tools: search, Input: reflect.TypeFor[HR](),
@@ -56,7 +57,7 @@ func All() []Preset {
 			Type: store.AgentFinance, Name: "Finance analyst", Temperature: 0.1, MaxTokens: 4096, Tools: search,
 			Input: reflect.TypeFor[Finance](), Description: "Reads figures out of reports, compares them and says how it computed",
 		},
-		{Type: store.AgentDocumentAnalyzer, Name: "Document analyzer", Description: "Answers questions from documents; its maker writes the prompt"},
+		{Type: store.AgentDocumentAnalyzer, Name: "Document analyzer", Description: "Answers from documents; its maker writes the prompt"},
 		{Type: store.AgentChat, Name: "Chat", Description: "Talks with people; its maker writes the prompt"},
 		{Type: store.AgentCustom, Name: "Custom", Description: "Whatever its maker makes of it"},
 	}
