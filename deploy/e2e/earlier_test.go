@@ -40,7 +40,7 @@ func (f *flow) call(method, path, body string, status int, keep ...string) map[s
 }
 
 // has fails the test unless the answer's fields, by their paths, are these.
-func (f *flow) has(answer map[string]any, wanted map[string]any) {
+func (f *flow) has(answer, wanted map[string]any) {
 	f.t.Helper()
 	for path, want := range wanted {
 		if got := field(f.t, answer, path); fmt.Sprint(got) != fmt.Sprint(want) {
@@ -206,7 +206,8 @@ func (f *flow) documents() {
 		f.t.Errorf("the deletion ended as %+v", done)
 	}
 	f.call("GET", "/documents/{document}", "", http.StatusNotFound)
-	if found := f.call("POST", "/documents/search", `{"query":"escalation"}`, http.StatusOK); len(found["data"].([]any)) != 0 { //nolint:forcetypeassert // has failed otherwise
+	found := f.call("POST", "/documents/search", `{"query":"escalation"}`, http.StatusOK)
+	if hits, ok := found["data"].([]any); !ok || len(hits) != 0 {
 		f.t.Errorf("a deleted document is found: %v", found)
 	}
 }

@@ -50,8 +50,8 @@ func (s *Server) conversationExportOperations() {
 			"Content-Disposition": {Description: "The name for the file", Schema: &huma.Schema{Type: huma.TypeString}},
 		},
 		Content: map[string]*huma.MediaType{
-			"application/json": {Schema: registry.Schema(reflect.TypeFor[ConversationExport](), true, "")},
-			"text/markdown":    {Schema: &huma.Schema{Type: huma.TypeString}},
+			mediaJSON:       {Schema: registry.Schema(reflect.TypeFor[ConversationExport](), true, "")},
+			"text/markdown": {Schema: &huma.Schema{Type: huma.TypeString}},
 		},
 	}
 }
@@ -67,7 +67,7 @@ func (s *Server) exportConversation(
 	if err != nil {
 		return nil, err
 	}
-	write, media, extension := exportJSON, "application/json", ".json"
+	write, media, extension := exportJSON, mediaJSON, ".json"
 	if in.Format == "markdown" {
 		write, media, extension = exportMarkdown, "text/markdown; charset=utf-8", ".md"
 	}

@@ -50,7 +50,7 @@ func (s *Server) docs() error {
 	if err != nil {
 		return err
 	}
-	s.serveGet("/openapi.json", newAsset("application/json", described.JSON).serve)
+	s.serveGet("/openapi.json", newAsset(mediaJSON, described.JSON).serve)
 	s.serveGet("/openapi.yaml", newAsset("application/yaml", described.YAML).serve)
 
 	files, err := explorer.ReadDir("explorer")

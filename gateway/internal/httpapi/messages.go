@@ -91,7 +91,7 @@ func (s *Server) messageOperations() {
 	registry, responses := s.api.OpenAPI().Components.Schemas, s.api.OpenAPI().Paths[base+"/conversations/{id}/messages"].Post.Responses
 	responses["201"] = &huma.Response{
 		Description: "Created: the message, when nothing runs",
-		Content:     map[string]*huma.MediaType{"application/json": {Schema: registry.Schema(reflect.TypeFor[Message](), true, "")}},
+		Content:     map[string]*huma.MediaType{mediaJSON: {Schema: registry.Schema(reflect.TypeFor[Message](), true, "")}},
 	}
 	responses["202"].Content = responses["200"].Content
 }

@@ -100,7 +100,7 @@ func secured[I, O any](
 		h.Errors = append(h.Errors, http.StatusConflict)
 		h.Responses = map[string]*huma.Response{"200": {
 			Description: "The job has ended while the caller waited for it",
-			Content: map[string]*huma.MediaType{"application/json": {
+			Content: map[string]*huma.MediaType{mediaJSON: {
 				Schema: s.api.OpenAPI().Components.Schemas.Schema(reflect.TypeFor[Job](), true, ""),
 			}},
 		}}

@@ -24,6 +24,9 @@ import (
 	"github.com/tarento/copilot/pkg/telemetry"
 )
 
+// mediaJSON is the media type of every body that says nothing else.
+const mediaJSON = "application/json"
+
 // Config is what can be set about the API.
 type Config struct {
 	// Version is the release that answers say they come from.
@@ -173,8 +176,8 @@ func (s *Server) describe() huma.Config {
 				},
 			},
 		},
-		Formats:       map[string]huma.Format{"application/json": huma.DefaultJSONFormat, "json": huma.DefaultJSONFormat},
-		DefaultFormat: "application/json",
+		Formats:       map[string]huma.Format{mediaJSON: huma.DefaultJSONFormat, "json": huma.DefaultJSONFormat},
+		DefaultFormat: mediaJSON,
 		Transformers:  []huma.Transformer{completeProblem},
 	}
 }
