@@ -107,7 +107,7 @@ func TestADispatchWithoutAStreamIsRefused(t *testing.T) {
 
 func TestRequestsAreSharedAmongResponders(t *testing.T) {
 	t.Parallel()
-	namespace := bustest.Namespace()
+	namespace := bustest.Namespace(t)
 	client := bustest.Join(t, namespace)
 	ctx, cancel := context.WithCancel(t.Context())
 	stopped := make(chan error, 2)
@@ -144,7 +144,7 @@ func TestRequestsAreSharedAmongResponders(t *testing.T) {
 
 func TestAResponderThatStopsAnswersWhatItHolds(t *testing.T) {
 	t.Parallel()
-	namespace := bustest.Namespace()
+	namespace := bustest.Namespace(t)
 	client := bustest.Join(t, namespace)
 	server := bustest.Join(t, namespace)
 	serving, stop := context.WithCancel(t.Context())

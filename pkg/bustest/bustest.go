@@ -3,13 +3,20 @@
 package bustest
 
 import (
+	"context"
+	"errors"
+	"fmt"
 	"log/slog"
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/uuid"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/tarento/copilot/events"
 	"github.com/tarento/copilot/pkg/bus"
 )
 
@@ -23,13 +30,48 @@ func URL(tb testing.TB) string {
 	return url
 }
 
-// Namespace returns a namespace that nobody else uses.
-func Namespace() string { return "t" + strings.ReplaceAll(uuid.NewString(), "-", "") }
+// Namespace returns a namespace that nobody else uses. Its streams are deleted with the test: each reserves room on the server,
+// which would run out of it.
+func Namespace(tb testing.TB) string {
+	tb.Helper()
+	namespace := "t" + strings.ReplaceAll(uuid.NewString(), "-", "")
+	ctx, url := context.WithoutCancel(tb.Context()), URL(tb)
+	tb.Cleanup(func() {
+		if err := sweep(ctx, url, namespace); err != nil {
+			tb.Error(err)
+		}
+	})
+	return namespace
+}
+
+// sweep deletes the streams of a namespace.
+func sweep(ctx context.Context, url, namespace string) error {
+	ctx, cancel := context.WithTimeout(ctx, sweepTimeout)
+	defer cancel()
+	conn, err := nats.Connect(url)
+	if err != nil {
+		return fmt.Errorf("delete the test's streams: %w", err)
+	}
+	defer conn.Close()
+	js, err := jetstream.New(conn)
+	if err != nil {
+		return fmt.Errorf("delete the test's streams: %w", err)
+	}
+	subjects := events.NewSubjects(namespace)
+	for _, stream := range []string{subjects.JobsStream(), subjects.EventsStream()} {
+		if err := js.DeleteStream(ctx, stream); err != nil && !errors.Is(err, jetstream.ErrStreamNotFound) {
+			return fmt.Errorf("delete the test's stream %s: %w", stream, err)
+		}
+	}
+	return nil
+}
+
+const sweepTimeout = 10 * time.Second
 
 // Connect opens a bus in a new namespace. It is closed with the test.
 func Connect(tb testing.TB) *bus.Bus {
 	tb.Helper()
-	return Join(tb, Namespace())
+	return Join(tb, Namespace(tb))
 }
 
 // Join opens another bus in a namespace. It is closed with the test.

@@ -111,8 +111,9 @@ func (s conversationSearch) walk(l look) string {
 			" ORDER BY id DESC" + l.limit() + ")"
 	}
 	return `SELECT c.id, m.id AS message_id, c.words @@ search_query(@text) OR m.id IS NOT NULL AS hit, c.more
-		FROM (SELECT walked.*, row_number() OVER (ORDER BY id DESC) = @most AS more FROM (
-				SELECT id, words FROM (` + strings.Join(reaches, " UNION ALL ") + `) AS reached ORDER BY id DESC` + l.limit() + `) AS walked) AS c
+		FROM (SELECT walked.id, walked.words, row_number() OVER (ORDER BY id DESC) = @most AS more FROM (
+				SELECT id, words FROM (` + strings.Join(reaches, " UNION ALL ") + `) AS reached
+				ORDER BY id DESC` + l.limit() + `) AS walked) AS c
 			LEFT JOIN LATERAL (
 				SELECT id FROM messages WHERE organization_id = @org AND conversation_id = c.id AND words @@ search_query(@text)
 				ORDER BY id DESC LIMIT 1) AS m ON true

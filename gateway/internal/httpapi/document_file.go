@@ -34,8 +34,9 @@ type Chunk struct {
 func showChunk(c *store.Chunk) Chunk {
 	return Chunk{
 		ID: c.ID, DocumentID: c.DocumentID, ChunkIndex: c.ChunkIndex, Text: c.Text, Tokens: c.Tokens, IsEmbedded: c.EmbeddedAt != nil,
-		Location: Location{Page: c.Page, EndPage: c.EndPage, Heading: strings.Join(c.Headings, " > "),
-			Start: c.StartOffset, End: c.EndOffset},
+		Location: Location{
+			Page: c.Page, EndPage: c.EndPage, Heading: strings.Join(c.Headings, " > "), Start: c.StartOffset, End: c.EndOffset,
+		},
 	}
 }
 

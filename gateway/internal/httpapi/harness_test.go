@@ -89,7 +89,7 @@ func start(t *testing.T, settings ...string) *gateway {
 		t: t, db: storetest.NewSeeded(t), blobs: t.TempDir(), log: &logBuffer{}, tokens: map[string]string{},
 		http: &http.Client{Transport: &http.Transport{}, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }},
 	}
-	namespace := bustest.Namespace()
+	namespace := bustest.Namespace(t)
 	g.environ = map[string]string{
 		"ENVIRONMENT": "test", "DATABASE_URL": g.db.AppURL, "ENGINE_DATABASE_URL": g.db.EngineURL,
 		"DATABASE_MAX_CONNS": "5", "NATS_URL": bustest.URL(t), "NATS_NAMESPACE": namespace,

@@ -55,7 +55,7 @@ func TestEveryWorkerExplainsItselfAndNamesWhatIsWrong(t *testing.T) {
 // A document that nobody has is enough to see that a job of each kind is taken, ends and stays ended.
 func TestWorkersTakeEveryKindOfJob(t *testing.T) {
 	t.Parallel()
-	db, namespace := storetest.NewSeeded(t), bustest.Namespace()
+	db, namespace := storetest.NewSeeded(t), bustest.Namespace(t)
 	prefix := "t" + strings.ReplaceAll(uuid.NewString(), "-", "")
 	messages := bustest.Join(t, namespace)
 	records, err := store.Open(t.Context(), store.Config{URL: db.AppURL})
