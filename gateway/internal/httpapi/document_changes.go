@@ -124,19 +124,21 @@ func (s *Server) editDocument(
 	ctx context.Context, p *rbac.Principal, id uuid.UUID, c Conditional, change func(*store.Document),
 ) (*one[Document], error) {
 	row, err := changed(ctx, s, p, c, func(tx *store.Tx, match store.Match) (*store.Document, error) {
-		before, err := changeable(tx, p, id)
-		if err != nil {
+		if err := changeable(tx, p, id); err != nil {
 			return nil, err
 		}
+		var before store.Document
 		var refused error
 		row, err := tx.Documents().Update(id, match, func(d *store.Document) {
+			// Only what was read under the lock is what the vector store was last told.
+			before = *d
 			change(d)
 			refused = checkTags(d.Tags)
 		})
 		if refused != nil {
 			err = refused
 		}
-		if err != nil || !isSynced(before, row) {
+		if err != nil || !isSynced(&before, row) {
 			return row, err
 		}
 		_, err = tx.Jobs().Submit(row.Sync(&p.UserID))
@@ -155,17 +157,17 @@ func isSynced(before, after *store.Document) bool {
 	return !same
 }
 
-// changeable returns a document that the caller sees and may change.
-func changeable(tx *store.Tx, p *rbac.Principal, id uuid.UUID) (*store.Document, error) {
+// changeable refuses a document that the caller does not see or may not change.
+func changeable(tx *store.Tx, p *rbac.Principal, id uuid.UUID) error {
 	d, err := tx.Documents().GetVisibleBrief(id, visible(p))
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if !p.ChangesDocument(d.ProjectID) {
-		return nil, fault.New(fault.Forbidden, "project.not_member",
+		return fault.New(fault.Forbidden, "project.not_member",
 			"You are not a member of this document's project. Ask to be added to it.")
 	}
-	return d, nil
+	return nil
 }
 
 func checkTags(tags []string) error {
@@ -198,7 +200,7 @@ func (s *Server) onDocument(
 	}
 	var stopped []uuid.UUID
 	sub, err := s.Jobs.Submit(ctx, p, once, func(tx *store.Tx) (job store.NewJob, err error) {
-		if _, err := changeable(tx, p, in.ID); err != nil {
+		if err := changeable(tx, p, in.ID); err != nil {
 			return job, err
 		}
 		job, stopped, err = prepare(tx, match)
