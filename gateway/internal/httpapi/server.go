@@ -14,11 +14,11 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/tarento/copilot/gateway/internal/account"
-	"github.com/tarento/copilot/gateway/internal/egress"
 	"github.com/tarento/copilot/gateway/internal/jobs"
 	"github.com/tarento/copilot/gateway/internal/stream"
 	"github.com/tarento/copilot/pkg/blob"
 	"github.com/tarento/copilot/pkg/bus"
+	"github.com/tarento/copilot/pkg/egress"
 	"github.com/tarento/copilot/pkg/fault"
 	"github.com/tarento/copilot/pkg/store"
 	"github.com/tarento/copilot/pkg/telemetry"

@@ -10,9 +10,9 @@ import (
 
 	"github.com/tarento/copilot/events"
 	"github.com/tarento/copilot/pkg/fault"
+	"github.com/tarento/copilot/pkg/runner"
 	"github.com/tarento/copilot/pkg/store"
 	"github.com/tarento/copilot/workers/internal/gemini"
-	"github.com/tarento/copilot/workers/internal/runner"
 )
 
 // Model is what the agent needs of a model provider. onText is called with each piece of text as it arrives.

@@ -13,8 +13,8 @@ import (
 	"github.com/tarento/copilot/events"
 	"github.com/tarento/copilot/pkg/bus"
 	"github.com/tarento/copilot/pkg/fault"
+	"github.com/tarento/copilot/pkg/runner"
 	"github.com/tarento/copilot/workers/internal/gemini"
-	"github.com/tarento/copilot/workers/internal/runner"
 )
 
 // citationRule is added to the system prompt of every agent that may search.

@@ -14,9 +14,9 @@ import (
 	"github.com/tarento/copilot/pkg/bus"
 	"github.com/tarento/copilot/pkg/config"
 	"github.com/tarento/copilot/pkg/lifecycle"
+	"github.com/tarento/copilot/pkg/runner"
 	"github.com/tarento/copilot/pkg/store"
 	"github.com/tarento/copilot/pkg/telemetry"
-	"github.com/tarento/copilot/workers/internal/runner"
 )
 
 // Streams are where a program writes.

@@ -11,8 +11,8 @@ import (
 
 	"github.com/tarento/copilot/events"
 	"github.com/tarento/copilot/pkg/fault"
+	"github.com/tarento/copilot/pkg/runner"
 	"github.com/tarento/copilot/pkg/store"
-	"github.com/tarento/copilot/workers/internal/runner"
 	"github.com/tarento/copilot/workers/internal/vector"
 )
 

@@ -9,8 +9,8 @@ import (
 	"github.com/tarento/copilot/events"
 	"github.com/tarento/copilot/pkg/blob"
 	"github.com/tarento/copilot/pkg/fault"
+	"github.com/tarento/copilot/pkg/runner"
 	"github.com/tarento/copilot/pkg/store"
-	"github.com/tarento/copilot/workers/internal/runner"
 )
 
 // Deleter runs document.delete jobs: it removes the file and the text of a document that was marked as deleted, and waits for the

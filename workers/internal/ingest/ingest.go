@@ -10,10 +10,10 @@ import (
 	"github.com/tarento/copilot/events"
 	"github.com/tarento/copilot/pkg/blob"
 	"github.com/tarento/copilot/pkg/fault"
+	"github.com/tarento/copilot/pkg/runner"
 	"github.com/tarento/copilot/pkg/store"
 	"github.com/tarento/copilot/workers/internal/ingest/chunk"
 	"github.com/tarento/copilot/workers/internal/ingest/parse"
-	"github.com/tarento/copilot/workers/internal/runner"
 )
 
 // Stages of the job's progress before its children take over.

@@ -16,14 +16,14 @@ import (
 	"github.com/tarento/copilot/events"
 	"github.com/tarento/copilot/pkg/blob"
 	"github.com/tarento/copilot/pkg/fault"
+	"github.com/tarento/copilot/pkg/runner"
+	"github.com/tarento/copilot/pkg/runnertest"
 	"github.com/tarento/copilot/pkg/store"
 	"github.com/tarento/copilot/workers/internal/embedding"
 	"github.com/tarento/copilot/workers/internal/gemini"
 	"github.com/tarento/copilot/workers/internal/ingest"
 	"github.com/tarento/copilot/workers/internal/ingest/chunk"
 	"github.com/tarento/copilot/workers/internal/ingest/parse"
-	"github.com/tarento/copilot/workers/internal/runner"
-	"github.com/tarento/copilot/workers/internal/runnertest"
 	"github.com/tarento/copilot/workers/internal/vector"
 )
 

@@ -13,9 +13,9 @@ import (
 
 	"github.com/tarento/copilot/events"
 	"github.com/tarento/copilot/pkg/fault"
+	"github.com/tarento/copilot/pkg/runner"
+	"github.com/tarento/copilot/pkg/runnertest"
 	"github.com/tarento/copilot/pkg/store"
-	"github.com/tarento/copilot/workers/internal/runner"
-	"github.com/tarento/copilot/workers/internal/runnertest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }

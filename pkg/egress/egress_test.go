@@ -8,7 +8,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/tarento/copilot/gateway/internal/egress"
+	"github.com/tarento/copilot/pkg/egress"
 	"github.com/tarento/copilot/pkg/fault"
 )
 

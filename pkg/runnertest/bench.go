@@ -15,10 +15,10 @@ import (
 	"github.com/tarento/copilot/events"
 	"github.com/tarento/copilot/pkg/bus"
 	"github.com/tarento/copilot/pkg/bustest"
+	"github.com/tarento/copilot/pkg/runner"
 	"github.com/tarento/copilot/pkg/store"
 	"github.com/tarento/copilot/pkg/storetest"
 	"github.com/tarento/copilot/pkg/tenant"
-	"github.com/tarento/copilot/workers/internal/runner"
 )
 
 // Patience bounds every wait; none should take nearly as long.

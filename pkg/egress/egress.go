@@ -1,5 +1,5 @@
-// Package egress makes the gateway's calls to addresses that users name. Such a call must not become a way into the network that the
-// gateway stands in (server-side request forgery): an address is judged after its name was resolved, at the moment of each
+// Package egress makes calls to addresses that users name. Such a call must not become a way into the network that the
+// caller stands in (server-side request forgery): an address is judged after its name was resolved, at the moment of each
 // connection, so that neither a redirect nor a name that changes its address gets around it.
 package egress
 
