@@ -100,6 +100,8 @@ type AgentConfig struct {
 	UpdatedAt      time.Time    `json:"updated_at"`
 }
 
+func (a AgentConfig) changedAt() time.Time { return a.UpdatedAt }
+
 func showAgentConfig(a *store.AgentConfig) AgentConfig {
 	shown := AgentConfig{
 		ID: a.ID, Name: a.Name, Description: a.Description, OrganizationID: a.OrganizationID, ProjectID: a.ProjectID,
@@ -395,37 +397,19 @@ func (s *Server) createAgentConfig(
 func (s *Server) listAgentConfigs(
 	ctx context.Context, p *rbac.Principal, in *listAgentConfigsInput,
 ) (*pageOutput[AgentConfig], error) {
-	w, err := s.window(p, "agent-configs", in.Listing, in.Sort)
-	if err != nil {
-		return nil, err
-	}
-	// There are never many agents, so that counting them costs nothing.
-	w.Count = true
-	reach := p.Agents()
-	var rows store.Listed[store.AgentConfig]
-	err = s.Store.View(ctx, p.Tenant, func(tx *store.Tx) (err error) {
-		rows, err = tx.AgentConfigs().List(store.AgentConfigFilter{
+	c, reach := collection{name: "agent-configs", listing: in.Listing, sort: in.Sort, counted: true}, p.Agents()
+	return listed(ctx, s, p, c, showAgentConfig, func(tx *store.Tx, page store.Page) (store.Listed[store.AgentConfig], error) {
+		return tx.AgentConfigs().List(store.AgentConfigFilter{
 			Search: in.Search, Type: in.AgentType, ProjectID: given(in.ProjectID), Active: givenBool(in.IsActive),
-			Default: givenBool(in.IsDefault), Narrowed: !reach.All, Projects: reach.Projects, Page: w.Page,
+			Default: givenBool(in.IsDefault), Narrowed: !reach.All, Projects: reach.Projects, Page: page,
 		})
-		return err
 	})
-	if err != nil {
-		return nil, err
-	}
-	return page(w, rows, showAgentConfig), nil
 }
 
 func (s *Server) getAgentConfig(ctx context.Context, p *rbac.Principal, in *getAgentConfigInput) (*one[AgentConfig], error) {
-	var row *store.AgentConfig
-	err := s.Store.View(ctx, p.Tenant, func(tx *store.Tx) (err error) {
-		row, err = visibleAgent(tx, p, in.ID)
-		return err
+	return viewed(ctx, s, p, in.Cached, showAgentConfig, func(tx *store.Tx) (*store.AgentConfig, error) {
+		return visibleAgent(tx, p, in.ID)
 	})
-	if err != nil {
-		return nil, err
-	}
-	return fresh(in.Cached, row.UpdatedAt, showAgentConfig(row)), nil
 }
 
 func (s *Server) changeAgentConfig(ctx context.Context, p *rbac.Principal, in *changeAgentConfigInput) (*one[AgentConfig], error) {
@@ -472,7 +456,7 @@ func (s *Server) withAgentConfig(
 	if err != nil {
 		return nil, err
 	}
-	return show(row.UpdatedAt, showAgentConfig(row)), nil
+	return show(showAgentConfig(row)), nil
 }
 
 // llm is the model of a run: what the agent says, and the platform's default model where it names none.

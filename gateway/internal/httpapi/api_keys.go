@@ -29,6 +29,8 @@ type APIKey struct {
 	UpdatedAt      time.Time  `json:"updated_at" doc:"When it was last changed"`
 }
 
+func (k APIKey) changedAt() time.Time { return k.UpdatedAt }
+
 func showAPIKey(k *store.APIKey) APIKey {
 	return APIKey{
 		ID: k.ID, OrganizationID: k.OrganizationID, UserID: k.UserID, Name: k.Name, Prefix: k.Prefix,
@@ -125,32 +127,16 @@ func (s *Server) listAPIKeys(ctx context.Context, p *rbac.Principal, in *listAPI
 		return nil, fault.New(fault.Forbidden, "permission.missing",
 			"The keys of others need the permission %s, which your role does not have.", access.APIKeysManage)
 	}
-	w, err := s.window(p, "api-keys", in.Listing, in.Sort)
-	if err != nil {
-		return nil, err
-	}
-	w.Count = true
-	var rows store.Listed[store.APIKey]
-	err = s.Store.View(ctx, p.Tenant, func(tx *store.Tx) (err error) {
-		rows, err = tx.APIKeys().List(store.APIKeyFilter{UserID: &user, Page: w.Page})
-		return err
+	c := collection{name: "api-keys", listing: in.Listing, sort: in.Sort, counted: true}
+	return listed(ctx, s, p, c, showAPIKey, func(tx *store.Tx, page store.Page) (store.Listed[store.APIKey], error) {
+		return tx.APIKeys().List(store.APIKeyFilter{UserID: &user, Page: page})
 	})
-	if err != nil {
-		return nil, err
-	}
-	return page(w, rows, showAPIKey), nil
 }
 
 func (s *Server) getAPIKey(ctx context.Context, p *rbac.Principal, in *getAPIKeyInput) (*one[APIKey], error) {
-	var row *store.APIKey
-	err := s.Store.View(ctx, p.Tenant, func(tx *store.Tx) (err error) {
-		row, err = seenAPIKey(tx, p, in.ID)
-		return err
+	return viewed(ctx, s, p, in.Cached, showAPIKey, func(tx *store.Tx) (*store.APIKey, error) {
+		return seenAPIKey(tx, p, in.ID)
 	})
-	if err != nil {
-		return nil, err
-	}
-	return fresh(in.Cached, row.UpdatedAt, showAPIKey(row)), nil
 }
 
 func (s *Server) deleteAPIKey(ctx context.Context, p *rbac.Principal, in *deleteAPIKeyInput) (*struct{}, error) {

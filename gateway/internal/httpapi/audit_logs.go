@@ -31,6 +31,8 @@ type AuditLog struct {
 	CreatedAt    time.Time       `json:"created_at" doc:"When it happened"`
 }
 
+func (a AuditLog) changedAt() time.Time { return a.CreatedAt }
+
 func showAuditLog(e *store.AuditEntry) AuditLog {
 	return AuditLog{
 		ID: e.ID, Seq: e.Seq, ActorID: e.ActorID, APIKeyID: e.KeyID, Action: e.Action, ResourceType: e.ResourceType,
@@ -69,32 +71,17 @@ func (s *Server) auditLogOperations() {
 }
 
 func (s *Server) listAuditLogs(ctx context.Context, p *rbac.Principal, in *listAuditLogsInput) (*pageOutput[AuditLog], error) {
-	w, err := s.window(p, "audit-logs", in.listing(), "")
-	if err != nil {
-		return nil, err
-	}
-	var rows store.Listed[store.AuditEntry]
-	err = s.Store.View(ctx, p.Tenant, func(tx *store.Tx) (err error) {
-		rows, err = tx.AuditLog().List(store.AuditFilter{
+	c := collection{name: "audit-logs", listing: in.listing()}
+	return listed(ctx, s, p, c, showAuditLog, func(tx *store.Tx, page store.Page) (store.Listed[store.AuditEntry], error) {
+		return tx.AuditLog().List(store.AuditFilter{
 			ActorID: given(in.ActorID), Action: in.Action, ResourceType: in.ResourceType, ResourceID: given(in.ResourceID),
-			Since: in.Since, Until: in.Until, Page: w.Page,
+			Since: in.Since, Until: in.Until, Page: page,
 		})
-		return err
 	})
-	if err != nil {
-		return nil, err
-	}
-	return page(w, rows, showAuditLog), nil
 }
 
 func (s *Server) getAuditLog(ctx context.Context, p *rbac.Principal, in *getAuditLogInput) (*one[AuditLog], error) {
-	var row *store.AuditEntry
-	err := s.Store.View(ctx, p.Tenant, func(tx *store.Tx) (err error) {
-		row, err = tx.AuditLog().Get(in.ID)
-		return err
+	return viewed(ctx, s, p, in.Cached, showAuditLog, func(tx *store.Tx) (*store.AuditEntry, error) {
+		return tx.AuditLog().Get(in.ID)
 	})
-	if err != nil {
-		return nil, err
-	}
-	return fresh(in.Cached, row.CreatedAt, showAuditLog(row)), nil
 }

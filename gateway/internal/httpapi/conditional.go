@@ -33,14 +33,20 @@ type one[T any] struct {
 	Body   T
 }
 
-// show answers with a resource that was last changed then.
-func show[T any](updated time.Time, body T) *one[T] {
-	return &one[T]{Status: http.StatusOK, ETag: etag(updated), Body: body}
+// resource is what has an ETag.
+type resource interface {
+	// changedAt is when it was last changed.
+	changedAt() time.Time
+}
+
+// show answers with a resource.
+func show[T resource](body T) *one[T] {
+	return &one[T]{Status: http.StatusOK, ETag: etag(body.changedAt()), Body: body}
 }
 
 // fresh answers with a resource, or with 304 if the client has it as it is.
-func fresh[T any](in Cached, updated time.Time, body T) *one[T] {
-	out := show(updated, body)
+func fresh[T resource](in Cached, body T) *one[T] {
+	out := show(body)
 	if in.IfNoneMatch == "" {
 		return out
 	}
@@ -50,6 +56,26 @@ func fresh[T any](in Cached, updated time.Time, body T) *one[T] {
 		out.Status = http.StatusNotModified
 	}
 	return out
+}
+
+// view reads in one tenant that the caller may reach.
+func view[T any](ctx context.Context, s *Server, t tenant.ID, read func(*store.Tx) (T, error)) (found T, err error) {
+	err = s.Store.View(ctx, t, func(tx *store.Tx) (err error) {
+		found, err = read(tx)
+		return err
+	})
+	return found, err
+}
+
+// viewed answers with a resource of the caller's tenant, or with 304 if the client has it as it is.
+func viewed[R any, T resource](
+	ctx context.Context, s *Server, p *rbac.Principal, c Cached, show func(*R) T, read func(*store.Tx) (*R, error),
+) (*one[T], error) {
+	row, err := view(ctx, s, p.Tenant, read)
+	if err != nil {
+		return nil, err
+	}
+	return fresh(c, show(row)), nil
 }
 
 // matching reads the condition of a change. Where conditions are required, none is a problem of its own.

@@ -59,11 +59,7 @@ func (s *Server) conversationExportOperations() {
 func (s *Server) exportConversation(
 	ctx context.Context, p *rbac.Principal, in *exportConversationInput,
 ) (*huma.StreamResponse, error) {
-	var row *store.Conversation
-	err := s.Store.View(ctx, p.Tenant, func(tx *store.Tx) (err error) {
-		row, err = readable(tx, p, in.ID)
-		return err
-	})
+	row, err := view(ctx, s, p.Tenant, func(tx *store.Tx) (*store.Conversation, error) { return readable(tx, p, in.ID) })
 	if err != nil {
 		return nil, err
 	}

@@ -38,20 +38,10 @@ func (s *Server) conversationSearchOperations() {
 func (s *Server) searchConversations(
 	ctx context.Context, p *rbac.Principal, in *searchConversationsInput,
 ) (*pageOutput[ConversationHit], error) {
-	w, err := s.window(p, "conversations with "+in.Query, in.listing(), "")
-	if err != nil {
-		return nil, err
-	}
-	reach := p.Conversations()
-	var found store.Listed[store.FoundConversation]
-	err = s.Store.View(ctx, p.Tenant, func(tx *store.Tx) (err error) {
-		found, err = tx.Conversations().Search(store.ConversationSearch{
-			Text: in.Query, All: reach.All, UserID: reach.Owner, Projects: reach.Projects, Limit: in.Limit, After: w.After,
+	c, reach := collection{name: "conversations with " + in.Query, listing: in.listing()}, p.Conversations()
+	return listed(ctx, s, p, c, showHit, func(tx *store.Tx, page store.Page) (store.Listed[store.FoundConversation], error) {
+		return tx.Conversations().Search(store.ConversationSearch{
+			Text: in.Query, All: reach.All, UserID: reach.Owner, Projects: reach.Projects, Limit: in.Limit, After: page.After,
 		})
-		return err
 	})
-	if err != nil {
-		return nil, err
-	}
-	return page(w, found, showHit), nil
 }

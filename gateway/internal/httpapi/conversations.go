@@ -30,6 +30,8 @@ type Conversation struct {
 	UpdatedAt     time.Time      `json:"updated_at" doc:"When it last changed, with a message, too"`
 }
 
+func (c Conversation) changedAt() time.Time { return c.UpdatedAt }
+
 func showConversation(c *store.Conversation) Conversation {
 	return Conversation{
 		ID: c.ID, UserID: c.UserID, ProjectID: c.ProjectID, AgentConfigID: c.AgentConfigID, Title: c.Title,
@@ -185,41 +187,27 @@ func (s *Server) createConversation(
 func (s *Server) listConversations(
 	ctx context.Context, p *rbac.Principal, in *listConversationsInput,
 ) (*pageOutput[Conversation], error) {
-	w, err := s.window(p, "conversations", in.Listing, in.Sort)
-	if err != nil {
-		return nil, err
-	}
-	if w.Sort.By == "created_at" {
-		w.Sort.By = "" // ids grow with time
-	}
 	filter := store.ConversationFilter{
 		UserID: given(in.UserID), ProjectID: given(in.ProjectID), AgentConfigID: given(in.AgentConfigID),
-		Archived: givenBool(in.IsArchived), Search: in.Search, Page: w.Page,
+		Archived: givenBool(in.IsArchived), Search: in.Search,
 	}
 	if !p.Conversations().Sees(nil, filter.ProjectID) {
 		filter.UserID = &p.UserID
 	}
-	var rows store.Listed[store.Conversation]
-	err = s.Store.View(ctx, p.Tenant, func(tx *store.Tx) (err error) {
-		rows, err = tx.Conversations().List(filter)
-		return err
+	c := collection{name: "conversations", listing: in.Listing, sort: in.Sort}
+	return listed(ctx, s, p, c, showConversation, func(tx *store.Tx, page store.Page) (store.Listed[store.Conversation], error) {
+		if page.Sort.By == "created_at" {
+			page.Sort.By = "" // ids grow with time
+		}
+		filter.Page = page
+		return tx.Conversations().List(filter)
 	})
-	if err != nil {
-		return nil, err
-	}
-	return page(w, rows, showConversation), nil
 }
 
 func (s *Server) getConversation(ctx context.Context, p *rbac.Principal, in *getConversationInput) (*one[Conversation], error) {
-	var row *store.Conversation
-	err := s.Store.View(ctx, p.Tenant, func(tx *store.Tx) (err error) {
-		row, err = readable(tx, p, in.ID)
-		return err
+	return viewed(ctx, s, p, in.Cached, showConversation, func(tx *store.Tx) (*store.Conversation, error) {
+		return readable(tx, p, in.ID)
 	})
-	if err != nil {
-		return nil, err
-	}
-	return fresh(in.Cached, row.UpdatedAt, showConversation(row)), nil
 }
 
 func (s *Server) changeConversation(
@@ -276,7 +264,7 @@ func (s *Server) editConversation(
 	if err != nil {
 		return nil, err
 	}
-	return show(row.UpdatedAt, showConversation(row)), nil
+	return show(showConversation(row)), nil
 }
 
 // readable returns a conversation within the caller's reach; any other is fault.NotFound.

@@ -147,7 +147,7 @@ func (s *Server) editDocument(
 	if err != nil {
 		return nil, err
 	}
-	return show(row.UpdatedAt, showDocument(row)), nil
+	return show(showDocument(row)), nil
 }
 
 // isSynced reports whether a change is one that the vector store must learn of.

@@ -68,39 +68,29 @@ func (s *Server) documentFileOperations() {
 }
 
 func (s *Server) listChunks(ctx context.Context, p *rbac.Principal, in *listChunksInput) (*pageOutput[Chunk], error) {
-	w, err := s.window(p, "chunks "+in.ID.String(), in.listing(), "")
-	if err != nil {
-		return nil, err
-	}
-	first := 0
-	if w.After != nil {
-		if first, err = strconv.Atoi(w.After.Key); err != nil {
-			return nil, invalid("query.cursor", "expected the next_cursor of an earlier page")
+	c := collection{name: "chunks " + in.ID.String(), listing: in.listing()}
+	return listed(ctx, s, p, c, showChunk, func(tx *store.Tx, page store.Page) (rows store.Listed[store.Chunk], err error) {
+		first := 0
+		if page.After != nil {
+			if first, err = strconv.Atoi(page.After.Key); err != nil {
+				return rows, invalid("query.cursor", "expected the next_cursor of an earlier page")
+			}
 		}
-	}
-	var rows store.Listed[store.Chunk]
-	err = s.Store.View(ctx, p.Tenant, func(tx *store.Tx) (err error) {
 		if _, err := tx.Documents().GetVisibleBrief(in.ID, visible(p)); err != nil {
-			return err
+			return rows, err
 		}
 		rows.Rows, err = tx.Chunks().ListForDocument(in.ID, first, in.Limit+1)
-		return err
+		if len(rows.Rows) > in.Limit {
+			rows.Rows = rows.Rows[:in.Limit]
+			rows.Next = &store.Position{ID: in.ID, Key: strconv.Itoa(first + in.Limit)}
+		}
+		return rows, err
 	})
-	if err != nil {
-		return nil, err
-	}
-	if len(rows.Rows) > in.Limit {
-		rows.Rows = rows.Rows[:in.Limit]
-		rows.Next = &store.Position{ID: in.ID, Key: strconv.Itoa(first + in.Limit)}
-	}
-	return page(w, rows, showChunk), nil
 }
 
 func (s *Server) download(ctx context.Context, p *rbac.Principal, in *downloadInput) (*huma.StreamResponse, error) {
-	var d *store.Document
-	err := s.Store.View(ctx, p.Tenant, func(tx *store.Tx) (err error) {
-		d, err = tx.Documents().GetVisibleBrief(in.ID, visible(p))
-		return err
+	d, err := view(ctx, s, p.Tenant, func(tx *store.Tx) (*store.Document, error) {
+		return tx.Documents().GetVisibleBrief(in.ID, visible(p))
 	})
 	if err != nil {
 		return nil, err

@@ -42,6 +42,8 @@ type Document struct {
 	UpdatedAt        time.Time              `json:"updated_at" doc:"When it last changed"`
 }
 
+func (d Document) changedAt() time.Time { return d.UpdatedAt }
+
 func showDocument(d *store.Document) Document {
 	return Document{
 		ID: d.ID, Title: d.Title, Description: d.Description, OrganizationID: d.OrganizationID, ProjectID: d.ProjectID,
@@ -114,32 +116,17 @@ func visible(p *rbac.Principal) store.Visibility {
 func (s *Server) listDocuments(
 	ctx context.Context, p *rbac.Principal, l Listing, kind string, f DocumentFilter,
 ) (*pageOutput[Document], error) {
-	w, err := s.window(p, "documents", l, "")
-	if err != nil {
-		return nil, err
-	}
-	var rows store.Listed[store.Document]
-	err = s.Store.View(ctx, p.Tenant, func(tx *store.Tx) (err error) {
-		rows, err = tx.Documents().List(store.DocumentFilter{
+	c := collection{name: "documents", listing: l}
+	return listed(ctx, s, p, c, showDocument, func(tx *store.Tx, page store.Page) (store.Listed[store.Document], error) {
+		return tx.Documents().List(store.DocumentFilter{
 			Type: kind, Status: f.ProcessingStatus, Tag: f.Tag, ProjectID: given(f.ProjectID), Public: givenBool(f.IsPublic),
-			Search: f.Search, Visible: visible(p), Page: w.Page,
+			Search: f.Search, Visible: visible(p), Page: page,
 		})
-		return err
 	})
-	if err != nil {
-		return nil, err
-	}
-	return page(w, rows, showDocument), nil
 }
 
 func (s *Server) getDocument(ctx context.Context, p *rbac.Principal, in *getDocumentInput) (*one[Document], error) {
-	var row *store.Document
-	err := s.Store.View(ctx, p.Tenant, func(tx *store.Tx) (err error) {
-		row, err = tx.Documents().GetVisible(in.ID, visible(p))
-		return err
+	return viewed(ctx, s, p, in.Cached, showDocument, func(tx *store.Tx) (*store.Document, error) {
+		return tx.Documents().GetVisible(in.ID, visible(p))
 	})
-	if err != nil {
-		return nil, err
-	}
-	return fresh(in.Cached, row.UpdatedAt, showDocument(row)), nil
 }

@@ -177,14 +177,14 @@ func (s *Server) jobOperations() {
 }
 
 func (s *Server) listJobs(ctx context.Context, p *rbac.Principal, in *listJobsInput) (*pageOutput[Job], error) {
-	w, err := s.window(p, "jobs", in.listing(), "")
+	w, err := s.window(p, collection{name: "jobs", listing: in.listing()})
 	if err != nil {
 		return nil, err
 	}
 	filter := store.JobFilter{
 		Kind: in.Kind, Status: in.Status, ProjectID: given(in.ProjectID), AgentConfigID: given(in.AgentID),
 		DocumentID: given(in.DocumentID), ParentID: given(in.ParentID), TopLevel: in.ParentID == uuid.Nil,
-		Before: w.following(), Limit: in.Limit,
+		Before: following(w.Page), Limit: in.Limit,
 	}
 	if in.Dead != "" {
 		dead := in.Dead == yes
@@ -194,9 +194,8 @@ func (s *Server) listJobs(ctx context.Context, p *rbac.Principal, in *listJobsIn
 	if err != nil {
 		return nil, err
 	}
-	return pageByID(w, list, more,
-		func(j **store.Job) uuid.UUID { return (*j).ID },
-		func(j **store.Job) Job { return showJob(*j) }), nil
+	rows := listedByID(list, more, func(j **store.Job) uuid.UUID { return (*j).ID })
+	return page(w, rows, func(j **store.Job) Job { return showJob(*j) }), nil
 }
 
 func (s *Server) getJob(ctx context.Context, p *rbac.Principal, in *getJobInput) (*jobOutput, error) {

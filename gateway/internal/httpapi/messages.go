@@ -30,6 +30,8 @@ type Message struct {
 	UpdatedAt        time.Time      `json:"updated_at"`
 }
 
+func (m Message) changedAt() time.Time { return m.UpdatedAt }
+
 func showMessage(m *store.Message) Message {
 	return Message{
 		ID: m.ID, ConversationID: m.ConversationID, Role: m.Role, Content: m.Content, TokensUsed: m.TokensUsed,
@@ -97,23 +99,14 @@ func (s *Server) messageOperations() {
 }
 
 func (s *Server) listMessages(ctx context.Context, p *rbac.Principal, in *listMessagesInput) (*pageOutput[Message], error) {
-	w, err := s.window(p, "messages "+in.ID.String(), in.listing(), "")
-	if err != nil {
-		return nil, err
-	}
-	var rows []store.Message
-	var more bool
-	err = s.Store.View(ctx, p.Tenant, func(tx *store.Tx) (err error) {
+	c := collection{name: "messages " + in.ID.String(), listing: in.listing()}
+	return listed(ctx, s, p, c, showMessage, func(tx *store.Tx, page store.Page) (none store.Listed[store.Message], err error) {
 		if _, err := readable(tx, p, in.ID); err != nil {
-			return err
+			return none, err
 		}
-		rows, more, err = tx.Messages().ListAfter(in.ID, w.following(), in.Limit)
-		return err
+		rows, more, err := tx.Messages().ListAfter(in.ID, following(page), in.Limit)
+		return listedByID(rows, more, func(m *store.Message) uuid.UUID { return m.ID }), err
 	})
-	if err != nil {
-		return nil, err
-	}
-	return pageByID(w, rows, more, func(m *store.Message) uuid.UUID { return m.ID }, showMessage), nil
 }
 
 // MessageInput names a message.
@@ -134,18 +127,12 @@ type touchMessageInput struct {
 }
 
 func (s *Server) getMessage(ctx context.Context, p *rbac.Principal, in *getMessageInput) (*one[Message], error) {
-	var row *store.Message
-	err := s.Store.View(ctx, p.Tenant, func(tx *store.Tx) (err error) {
+	return viewed(ctx, s, p, in.Cached, showMessage, func(tx *store.Tx) (*store.Message, error) {
 		if _, err := readable(tx, p, in.ID); err != nil {
-			return err
+			return nil, err
 		}
-		row, err = tx.Messages().Get(in.ID, in.MessageID)
-		return err
+		return tx.Messages().Get(in.ID, in.MessageID)
 	})
-	if err != nil {
-		return nil, err
-	}
-	return fresh(in.Cached, row.UpdatedAt, showMessage(row)), nil
 }
 
 func (s *Server) deleteMessage(ctx context.Context, p *rbac.Principal, in *touchMessageInput) (*struct{}, error) {

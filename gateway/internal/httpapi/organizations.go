@@ -30,6 +30,8 @@ type Organization struct {
 	UpdatedAt              time.Time      `json:"updated_at" doc:"When it was last changed"`
 }
 
+func (o Organization) changedAt() time.Time { return o.UpdatedAt }
+
 func showOrganization(o *store.Organization) Organization {
 	return Organization{
 		ID: o.ID, Name: o.Name, Domain: o.Domain, Description: o.Description, LogoURL: o.LogoURL, SubscriptionPlan: o.SubscriptionPlan,
@@ -225,22 +227,20 @@ func found(tx *store.Tx, n *NewOrganization, hash string) (*made[Organization], 
 func (s *Server) listOrganizations(
 	ctx context.Context, p *rbac.Principal, in *listOrganizationsInput,
 ) (*pageOutput[Organization], error) {
-	w, err := s.window(p, "organizations", in.Listing, in.Sort)
+	filter := store.OrganizationFilter{Search: in.Search, Plan: in.SubscriptionPlan, Active: givenBool(in.IsActive)}
+	c := collection{name: "organizations", listing: in.Listing, sort: in.Sort, counted: true}
+	if !p.Can(rbac.Platform) {
+		return listed(ctx, s, p, c, showOrganization, func(tx *store.Tx, page store.Page) (store.Listed[store.Organization], error) {
+			filter.Page = page
+			return tx.Organizations().List(filter)
+		})
+	}
+	w, err := s.window(p, c)
 	if err != nil {
 		return nil, err
 	}
-	// Few enough to be counted.
-	w.Count = true
-	filter := store.OrganizationFilter{Search: in.Search, Plan: in.SubscriptionPlan, Active: givenBool(in.IsActive), Page: w.Page}
-	var rows store.Listed[store.Organization]
-	if p.Can(rbac.Platform) {
-		rows, err = s.Store.Organizations(ctx, filter)
-	} else {
-		err = s.Store.View(ctx, p.Tenant, func(tx *store.Tx) error {
-			rows, err = tx.Organizations().List(filter)
-			return err
-		})
-	}
+	filter.Page = w.Page
+	rows, err := s.Store.Organizations(ctx, filter)
 	if err != nil {
 		return nil, err
 	}
@@ -252,15 +252,11 @@ func (s *Server) getOrganization(ctx context.Context, p *rbac.Principal, in *get
 	if err != nil {
 		return nil, err
 	}
-	var row *store.Organization
-	err = s.Store.View(ctx, t, func(tx *store.Tx) error {
-		row, err = tx.Organizations().Get(in.ID)
-		return err
-	})
+	row, err := view(ctx, s, t, func(tx *store.Tx) (*store.Organization, error) { return tx.Organizations().Get(in.ID) })
 	if err != nil {
 		return nil, err
 	}
-	return fresh(in.Cached, row.UpdatedAt, showOrganization(row)), nil
+	return fresh(in.Cached, showOrganization(row)), nil
 }
 
 func (s *Server) changeOrganization(
@@ -304,7 +300,7 @@ func (s *Server) withOrganization(
 	if err != nil {
 		return nil, err
 	}
-	return show(row.UpdatedAt, showOrganization(row)), nil
+	return show(showOrganization(row)), nil
 }
 
 func (s *Server) listOrganizationMembers(
@@ -314,19 +310,13 @@ func (s *Server) listOrganizationMembers(
 	if err != nil {
 		return nil, err
 	}
-	w, err := s.window(p, "organizations/"+in.ID.String()+"/members", in.Listing, in.Sort)
-	if err != nil {
-		return nil, err
-	}
-	var out *pageOutput[User]
-	err = s.Store.View(ctx, t, func(tx *store.Tx) error {
-		if _, err := tx.Organizations().Get(in.ID); err != nil {
-			return err
-		}
-		out, err = usersPage(tx, w, in.filter(w))
-		return err
-	})
-	return out, err
+	return listedUsers(ctx, s, p, t, in.collection("organizations/"+in.ID.String()+"/members"),
+		func(tx *store.Tx, page store.Page) (none store.Listed[store.User], err error) {
+			if _, err := tx.Organizations().Get(in.ID); err != nil {
+				return none, err
+			}
+			return tx.Users().List(in.filter(page))
+		})
 }
 
 func (s *Server) addOrganizationMember(ctx context.Context, p *rbac.Principal, in *organizationMemberInput) (*one[User], error) {

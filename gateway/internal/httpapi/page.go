@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"context"
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/base64"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/tarento/copilot/gateway/internal/rbac"
 	"github.com/tarento/copilot/pkg/store"
+	"github.com/tarento/copilot/pkg/tenant"
 )
 
 // Page is how every collection answers.
@@ -57,17 +59,17 @@ type window struct {
 	seal    func(payload string) []byte
 }
 
-// window reads the parameters of a collection. Sort is a column, with a dash before it for the largest first; empty is newest
-// first. A cursor is good only for the collection, order and organization that it was made for.
-func (s *Server) window(p *rbac.Principal, collection string, l Listing, sort string) (*window, error) {
-	w := &window{listing: l, Page: store.Page{Limit: l.Limit, Skip: l.Skip, Count: l.skipped}}
-	if sort != "" {
-		by, descending := strings.CutPrefix(sort, "-")
+// window reads the parameters of a collection. A cursor is good only for the collection, order and organization that it was made for.
+func (s *Server) window(p *rbac.Principal, c collection) (*window, error) {
+	l := c.listing
+	w := &window{listing: l, Page: store.Page{Limit: l.Limit, Skip: l.Skip, Count: c.counted || l.skipped}}
+	if c.sort != "" {
+		by, descending := strings.CutPrefix(c.sort, "-")
 		w.Sort = store.Sort{By: by, Ascending: !descending}
 	}
 	w.seal = func(payload string) []byte {
 		mac := hmac.New(sha256.New, s.cfg.CursorKey)
-		for _, part := range []string{"cursor", collection, sort, p.Tenant.String(), payload} {
+		for _, part := range []string{"cursor", c.name, c.sort, p.Tenant.String(), payload} {
 			mac.Write([]byte(part))
 			mac.Write([]byte{0})
 		}
@@ -82,6 +84,41 @@ func (s *Server) window(p *rbac.Principal, collection string, l Listing, sort st
 	var err error
 	w.After, err = w.open(l.Cursor)
 	return w, err
+}
+
+// collection is a list as a request asks for it.
+type collection struct {
+	// name says where its cursors are good.
+	name    string
+	listing Listing
+	// sort is a column, with a dash before it for the largest first; empty is newest first.
+	sort string
+	// counted is set for collections so small that they are always counted.
+	counted bool
+}
+
+// listed answers with a part of a collection of the caller's tenant.
+func listed[R, T any](
+	ctx context.Context, s *Server, p *rbac.Principal, c collection, show func(*R) T,
+	read func(*store.Tx, store.Page) (store.Listed[R], error),
+) (*pageOutput[T], error) {
+	return listedIn(ctx, s, p, p.Tenant, c, show, read)
+}
+
+// listedIn is listed in a tenant that the caller may reach, which need not be its own.
+func listedIn[R, T any](
+	ctx context.Context, s *Server, p *rbac.Principal, t tenant.ID, c collection, show func(*R) T,
+	read func(*store.Tx, store.Page) (store.Listed[R], error),
+) (*pageOutput[T], error) {
+	w, err := s.window(p, c)
+	if err != nil {
+		return nil, err
+	}
+	rows, err := view(ctx, s, t, func(tx *store.Tx) (store.Listed[R], error) { return read(tx, w.Page) })
+	if err != nil {
+		return nil, err
+	}
+	return page(w, rows, show), nil
 }
 
 // sealLength is how many bytes of the HMAC a cursor carries.
@@ -114,21 +151,21 @@ func page[R, T any](w *window, rows store.Listed[R], show func(*R) T) *pageOutpu
 	return &pageOutput[T]{out}
 }
 
-// pageByID builds the answer of a collection whose rows are in the order of their ids.
-func pageByID[R, T any](w *window, rows []R, more bool, id func(*R) uuid.UUID, show func(*R) T) *pageOutput[T] {
+// listedByID are rows in the order of their ids, and whether more follow.
+func listedByID[R any](rows []R, more bool, id func(*R) uuid.UUID) store.Listed[R] {
 	listed := store.Listed[R]{Rows: rows}
 	if more && len(rows) > 0 {
 		listed.Next = &store.Position{ID: id(&rows[len(rows)-1])}
 	}
-	return page(w, listed, show)
+	return listed
 }
 
 // following is the id that the page comes after; nil at the beginning.
-func (w *window) following() *uuid.UUID {
-	if w.After == nil {
+func following(p store.Page) *uuid.UUID {
+	if p.After == nil {
 		return nil
 	}
-	return &w.After.ID
+	return &p.After.ID
 }
 
 func shown[R, T any](rows []R, show func(*R) T) []T {

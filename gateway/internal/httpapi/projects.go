@@ -27,6 +27,8 @@ type Project struct {
 	UpdatedAt      time.Time      `json:"updated_at" doc:"When it was last changed"`
 }
 
+func (p Project) changedAt() time.Time { return p.UpdatedAt }
+
 func showProject(p *store.Project) Project {
 	return Project{
 		ID: p.ID, Name: p.Name, Description: p.Description, OrganizationID: p.OrganizationID, CreatedBy: p.CreatedBy,
@@ -179,40 +181,24 @@ func (s *Server) createProject(ctx context.Context, p *rbac.Principal, in *creat
 }
 
 func (s *Server) listProjects(ctx context.Context, p *rbac.Principal, in *listProjectsInput) (*pageOutput[Project], error) {
-	w, err := s.window(p, "projects", in.Listing, in.Sort)
-	if err != nil {
-		return nil, err
-	}
-	// Few enough to be counted.
-	w.Count = true
-	filter := store.ProjectFilter{Search: in.Search, Active: givenBool(in.IsActive), Page: w.Page}
+	filter := store.ProjectFilter{Search: in.Search, Active: givenBool(in.IsActive)}
 	if !p.VisibleProjects().All {
 		filter.MemberID = &p.UserID
 	}
-	var rows store.Listed[store.Project]
-	err = s.Store.View(ctx, p.Tenant, func(tx *store.Tx) (err error) {
-		rows, err = tx.Projects().List(filter)
-		return err
+	c := collection{name: "projects", listing: in.Listing, sort: in.Sort, counted: true}
+	return listed(ctx, s, p, c, showProject, func(tx *store.Tx, page store.Page) (store.Listed[store.Project], error) {
+		filter.Page = page
+		return tx.Projects().List(filter)
 	})
-	if err != nil {
-		return nil, err
-	}
-	return page(w, rows, showProject), nil
 }
 
 func (s *Server) getProject(ctx context.Context, p *rbac.Principal, in *getProjectInput) (*one[Project], error) {
 	if err := seesProject(p, in.ID); err != nil {
 		return nil, err
 	}
-	var row *store.Project
-	err := s.Store.View(ctx, p.Tenant, func(tx *store.Tx) (err error) {
-		row, err = tx.Projects().Get(in.ID)
-		return err
+	return viewed(ctx, s, p, in.Cached, showProject, func(tx *store.Tx) (*store.Project, error) {
+		return tx.Projects().Get(in.ID)
 	})
-	if err != nil {
-		return nil, err
-	}
-	return fresh(in.Cached, row.UpdatedAt, showProject(row)), nil
 }
 
 // seesProject refuses a project that the caller may not see as one that does not exist.
@@ -247,7 +233,7 @@ func (s *Server) withProject(
 	if err != nil {
 		return nil, err
 	}
-	return show(row.UpdatedAt, showProject(row)), nil
+	return show(showProject(row)), nil
 }
 
 func (s *Server) listProjectMembers(
@@ -256,25 +242,15 @@ func (s *Server) listProjectMembers(
 	if err := seesProject(p, in.ID); err != nil {
 		return nil, err
 	}
-	w, err := s.window(p, "projects/"+in.ID.String()+"/members", in.Listing, in.Sort)
-	if err != nil {
-		return nil, err
-	}
-	w.Count = true
-	var rows store.Listed[store.User]
-	err = s.Store.View(ctx, p.Tenant, func(tx *store.Tx) error {
+	c := collection{name: "projects/" + in.ID.String() + "/members", listing: in.Listing, sort: in.Sort, counted: true}
+	return listed(ctx, s, p, c, showProjectMember, func(tx *store.Tx, page store.Page) (none store.Listed[store.User], err error) {
 		if _, err := tx.Projects().Get(in.ID); err != nil {
-			return err
+			return none, err
 		}
-		rows, err = tx.Users().List(store.UserFilter{
-			Search: in.Search, ProjectID: &in.ID, Active: givenBool(in.IsActive), Page: w.Page,
+		return tx.Users().List(store.UserFilter{
+			Search: in.Search, ProjectID: &in.ID, Active: givenBool(in.IsActive), Page: page,
 		})
-		return err
 	})
-	if err != nil {
-		return nil, err
-	}
-	return page(w, rows, showProjectMember), nil
 }
 
 func (s *Server) addProjectMember(ctx context.Context, p *rbac.Principal, in *projectMemberInput) (*projectMemberOutput, error) {

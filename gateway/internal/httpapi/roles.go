@@ -29,6 +29,8 @@ type Permission struct {
 	UpdatedAt      time.Time      `json:"updated_at" doc:"When it was last changed"`
 }
 
+func (p Permission) changedAt() time.Time { return p.UpdatedAt }
+
 func showPermission(p *store.Permission) Permission {
 	return Permission{
 		ID: p.ID, Name: p.Name, Resource: p.Resource, Action: p.Action, Description: p.Description, IsSystem: p.IsSystem,
@@ -48,6 +50,8 @@ type Role struct {
 	CreatedAt      time.Time      `json:"created_at" doc:"When it was made"`
 	UpdatedAt      time.Time      `json:"updated_at" doc:"When it or what it allows was last changed"`
 }
+
+func (r Role) changedAt() time.Time { return r.UpdatedAt }
 
 func showRole(r *store.Role, permissions []store.Permission) Role {
 	return Role{
@@ -238,42 +242,31 @@ func roleOf(tx *store.Tx, row *store.Role) (Role, error) {
 }
 
 func (s *Server) listRoles(ctx context.Context, p *rbac.Principal, in *listRolesInput) (*pageOutput[Role], error) {
-	w, err := s.window(p, "roles", in.Listing, in.Sort)
-	if err != nil {
-		return nil, err
-	}
-	// Few enough to be counted.
-	w.Count = true
-	var rows store.Listed[store.Role]
+	c := collection{name: "roles", listing: in.Listing, sort: in.Sort, counted: true}
 	var granted map[uuid.UUID][]store.Permission
-	err = s.Store.View(ctx, p.Tenant, func(tx *store.Tx) (err error) {
-		rows, err = tx.Roles().List(store.RoleFilter{Search: in.Search, System: givenBool(in.IsSystem), Page: w.Page})
+	show := func(r *store.Role) Role { return showRole(r, granted[r.ID]) }
+	return listed(ctx, s, p, c, show, func(tx *store.Tx, page store.Page) (rows store.Listed[store.Role], err error) {
+		rows, err = tx.Roles().List(store.RoleFilter{Search: in.Search, System: givenBool(in.IsSystem), Page: page})
 		if err != nil {
-			return err
+			return rows, err
 		}
 		granted, err = tx.Roles().PermissionsOf(shown(rows.Rows, func(r *store.Role) uuid.UUID { return r.ID })...)
-		return err
+		return rows, err
 	})
-	if err != nil {
-		return nil, err
-	}
-	return page(w, rows, func(r *store.Role) Role { return showRole(r, granted[r.ID]) }), nil
 }
 
 func (s *Server) getRole(ctx context.Context, p *rbac.Principal, in *getRoleInput) (*one[Role], error) {
-	var role Role
-	err := s.Store.View(ctx, p.Tenant, func(tx *store.Tx) error {
+	role, err := view(ctx, s, p.Tenant, func(tx *store.Tx) (role Role, err error) {
 		row, err := tx.Roles().Get(in.ID)
 		if err != nil {
-			return err
+			return role, err
 		}
-		role, err = roleOf(tx, row)
-		return err
+		return roleOf(tx, row)
 	})
 	if err != nil {
 		return nil, err
 	}
-	return fresh(in.Cached, role.UpdatedAt, role), nil
+	return fresh(in.Cached, role), nil
 }
 
 func (s *Server) changeRole(ctx context.Context, p *rbac.Principal, in *changeRoleInput) (*one[Role], error) {
@@ -366,38 +359,22 @@ func (s *Server) withRole(
 	if err != nil {
 		return nil, err
 	}
-	return show(role.UpdatedAt, role), nil
+	return show(role), nil
 }
 
 func (s *Server) listPermissions(
 	ctx context.Context, p *rbac.Principal, in *listPermissionsInput,
 ) (*pageOutput[Permission], error) {
-	w, err := s.window(p, "permissions", in.Listing, in.Sort)
-	if err != nil {
-		return nil, err
-	}
-	w.Count = true
-	var rows store.Listed[store.Permission]
-	err = s.Store.View(ctx, p.Tenant, func(tx *store.Tx) (err error) {
-		rows, err = tx.Permissions().List(store.PermissionFilter{
-			Resource: in.Resource, Action: in.Action, Search: in.Search, Page: w.Page,
+	c := collection{name: "permissions", listing: in.Listing, sort: in.Sort, counted: true}
+	return listed(ctx, s, p, c, showPermission, func(tx *store.Tx, page store.Page) (store.Listed[store.Permission], error) {
+		return tx.Permissions().List(store.PermissionFilter{
+			Resource: in.Resource, Action: in.Action, Search: in.Search, Page: page,
 		})
-		return err
 	})
-	if err != nil {
-		return nil, err
-	}
-	return page(w, rows, showPermission), nil
 }
 
 func (s *Server) getPermission(ctx context.Context, p *rbac.Principal, in *getPermissionInput) (*one[Permission], error) {
-	var row *store.Permission
-	err := s.Store.View(ctx, p.Tenant, func(tx *store.Tx) (err error) {
-		row, err = tx.Permissions().Get(in.ID)
-		return err
+	return viewed(ctx, s, p, in.Cached, showPermission, func(tx *store.Tx) (*store.Permission, error) {
+		return tx.Permissions().Get(in.ID)
 	})
-	if err != nil {
-		return nil, err
-	}
-	return fresh(in.Cached, row.UpdatedAt, showPermission(row)), nil
 }

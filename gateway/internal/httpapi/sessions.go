@@ -57,20 +57,10 @@ func (s *Server) sessionOperations() {
 }
 
 func (s *Server) listSessions(ctx context.Context, p *rbac.Principal, in *listSessionsInput) (*pageOutput[Session], error) {
-	w, err := s.window(p, "sessions", in.Listing, "")
-	if err != nil {
-		return nil, err
-	}
-	w.Count = true
-	var rows store.Listed[store.Session]
-	err = s.Store.View(ctx, p.Tenant, func(tx *store.Tx) (err error) {
-		rows, err = tx.RefreshTokens().Sessions(p.UserID, w.Page)
-		return err
+	c := collection{name: "sessions", listing: in.Listing, counted: true}
+	return listed(ctx, s, p, c, showSession(p), func(tx *store.Tx, page store.Page) (store.Listed[store.Session], error) {
+		return tx.RefreshTokens().Sessions(p.UserID, page)
 	})
-	if err != nil {
-		return nil, err
-	}
-	return page(w, rows, showSession(p)), nil
 }
 
 func (s *Server) deleteSession(ctx context.Context, p *rbac.Principal, in *sessionInput) (*struct{}, error) {

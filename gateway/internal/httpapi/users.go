@@ -37,6 +37,8 @@ type User struct {
 	UpdatedAt        time.Time  `json:"updated_at" doc:"When it was last changed"`
 }
 
+func (u User) changedAt() time.Time { return u.UpdatedAt }
+
 func showUser(u *store.User, role string) User {
 	return User{
 		ID: u.ID, Email: u.Email, Username: u.Username, FullName: u.FullName, AvatarURL: u.AvatarURL, Bio: u.Bio,
@@ -153,10 +155,15 @@ type ListingUsers struct {
 	IsVerified string    `query:"is_verified" enum:"true,false" doc:"Only verified users, or only the others"`
 }
 
-func (l *ListingUsers) filter(w *window) store.UserFilter {
+// collection is counted: an organization's people can be.
+func (l *ListingUsers) collection(name string) collection {
+	return collection{name: name, listing: l.Listing, sort: l.Sort, counted: true}
+}
+
+func (l *ListingUsers) filter(page store.Page) store.UserFilter {
 	return store.UserFilter{
 		Search: l.Search, RoleID: given(l.RoleID), ProjectID: given(l.ProjectID), Active: givenBool(l.IsActive),
-		Verified: givenBool(l.IsVerified), Page: w.Page,
+		Verified: givenBool(l.IsVerified), Page: page,
 	}
 }
 
@@ -194,41 +201,37 @@ func (s *Server) userOperations() {
 }
 
 func (s *Server) listUsers(ctx context.Context, p *rbac.Principal, in *listUsersInput) (*pageOutput[User], error) {
-	w, err := s.window(p, "users", in.Listing, in.Sort)
-	if err != nil {
-		return nil, err
-	}
-	var out *pageOutput[User]
-	err = s.Store.View(ctx, p.Tenant, func(tx *store.Tx) error {
-		filter := in.filter(w)
-		if !p.Users().All {
-			filter.ID = &p.UserID
-		}
-		out, err = usersPage(tx, w, filter)
-		return err
-	})
-	return out, err
+	return listedUsers(ctx, s, p, p.Tenant, in.collection("users"),
+		func(tx *store.Tx, page store.Page) (store.Listed[store.User], error) {
+			filter := in.filter(page)
+			if !p.Users().All {
+				filter.ID = &p.UserID
+			}
+			return tx.Users().List(filter)
+		})
 }
 
-// usersPage answers with a page of users and the names of their roles.
-func usersPage(tx *store.Tx, w *window, filter store.UserFilter) (*pageOutput[User], error) {
-	// An organization's people can be counted.
-	filter.Page.Count = true
-	rows, err := tx.Users().List(filter)
-	if err != nil {
-		return nil, err
-	}
-	var ids []uuid.UUID
-	for i := range rows.Rows {
-		if role := rows.Rows[i].RoleID; role != nil && !slices.Contains(ids, *role) {
-			ids = append(ids, *role)
+// listedUsers is listedIn for users, whom it shows with the names of their roles.
+func listedUsers(
+	ctx context.Context, s *Server, p *rbac.Principal, t tenant.ID, c collection,
+	read func(*store.Tx, store.Page) (store.Listed[store.User], error),
+) (*pageOutput[User], error) {
+	var roles map[uuid.UUID]string
+	show := func(u *store.User) User { return showUser(u, roleNameOf(roles, u)) }
+	return listedIn(ctx, s, p, t, c, show, func(tx *store.Tx, page store.Page) (store.Listed[store.User], error) {
+		rows, err := read(tx, page)
+		if err != nil {
+			return rows, err
 		}
-	}
-	roles, err := tx.Roles().Names(ids)
-	if err != nil {
-		return nil, err
-	}
-	return page(w, rows, func(u *store.User) User { return showUser(u, roleNameOf(roles, u)) }), nil
+		var ids []uuid.UUID
+		for i := range rows.Rows {
+			if role := rows.Rows[i].RoleID; role != nil && !slices.Contains(ids, *role) {
+				ids = append(ids, *role)
+			}
+		}
+		roles, err = tx.Roles().Names(ids)
+		return rows, err
+	})
 }
 
 func roleNameOf(roles map[uuid.UUID]string, u *store.User) string {
@@ -251,19 +254,17 @@ func (s *Server) getUser(ctx context.Context, p *rbac.Principal, in *getUserInpu
 	if !p.Users().Sees(&in.ID, nil) {
 		return nil, noUser()
 	}
-	var user User
-	err := s.Store.View(ctx, p.Tenant, func(tx *store.Tx) error {
+	user, err := view(ctx, s, p.Tenant, func(tx *store.Tx) (user User, err error) {
 		row, err := tx.Users().Get(in.ID)
 		if err != nil {
-			return err
+			return user, err
 		}
-		user, err = userOf(tx, row)
-		return err
+		return userOf(tx, row)
 	})
 	if err != nil {
 		return nil, err
 	}
-	return fresh(in.Cached, user.UpdatedAt, user), nil
+	return fresh(in.Cached, user), nil
 }
 
 func noUser() error { return fault.New(fault.NotFound, "user.not_found", "There is no such user.") }
@@ -440,5 +441,5 @@ func (s *Server) withUserIn(
 	if err != nil {
 		return nil, err
 	}
-	return show(user.UpdatedAt, user), nil
+	return show(user), nil
 }
