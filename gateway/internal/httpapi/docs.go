@@ -4,10 +4,12 @@ import (
 	"crypto/sha256"
 	"embed"
 	"encoding/hex"
+	"encoding/json"
 	"fmt"
 	"mime"
 	"net/http"
 	"path"
+	"sync"
 
 	"github.com/gin-gonic/gin"
 )
@@ -44,14 +46,27 @@ func (a asset) serve(c *gin.Context) {
 	c.Data(http.StatusOK, a.media, a.body)
 }
 
+// serveRendered serves what is rendered for the first who asks: a gateway that starts has better things to do.
+func (s *Server) serveRendered(media string, render func() ([]byte, error)) gin.HandlerFunc {
+	rendered := sync.OnceValues(func() (asset, error) {
+		body, err := render()
+		return newAsset(media, body), err
+	})
+	return func(c *gin.Context) {
+		a, err := rendered()
+		if err != nil {
+			abort(c, s.failed(c.Request.Context(), fmt.Errorf("httpapi: render the OpenAPI document: %w", err)))
+			return
+		}
+		a.serve(c)
+	}
+}
+
 // docs serves the OpenAPI document and the explorer.
 func (s *Server) docs() error {
-	described, err := s.openAPI()
-	if err != nil {
-		return err
-	}
-	s.serveGet("/openapi.json", newAsset(mediaJSON, described.JSON).serve)
-	s.serveGet("/openapi.yaml", newAsset("application/yaml", described.YAML).serve)
+	doc := s.document()
+	s.serveGet("/openapi.json", s.serveRendered(mediaJSON, func() ([]byte, error) { return json.Marshal(doc) }))
+	s.serveGet("/openapi.yaml", s.serveRendered("application/yaml", doc.YAML))
 
 	files, err := explorer.ReadDir("explorer")
 	if err != nil {

@@ -27,16 +27,7 @@ func Describe(cfg Config) (OpenAPI, error) {
 	s := &Server{cfg: cfg, router: gin.New()}
 	s.api = humagin.New(s.router, s.describe())
 	s.operations()
-	return s.openAPI()
-}
-
-// openAPI renders the OpenAPI document, once all operations are known.
-func (s *Server) openAPI() (OpenAPI, error) {
-	doc := s.api.OpenAPI()
-	keepToTheStandard(doc)
-	admitNull(doc.Components.Schemas)
-	answerConditions(doc)
-	explain(doc)
+	doc := s.document()
 	spec, err := json.Marshal(doc)
 	if err != nil {
 		return OpenAPI{}, fmt.Errorf("httpapi: render the OpenAPI document: %w", err)
@@ -46,6 +37,16 @@ func (s *Server) openAPI() (OpenAPI, error) {
 		return OpenAPI{}, fmt.Errorf("httpapi: render the OpenAPI document: %w", err)
 	}
 	return OpenAPI{JSON: spec, YAML: yaml}, nil
+}
+
+// document completes the OpenAPI document, once all operations are known. It must not change when requests are answered.
+func (s *Server) document() *huma.OpenAPI {
+	doc := s.api.OpenAPI()
+	keepToTheStandard(doc)
+	admitNull(doc.Components.Schemas)
+	answerConditions(doc)
+	explain(doc)
+	return doc
 }
 
 // keepToTheStandard takes out of the OpenAPI document what only huma knows: the words for a pattern, which are in the
