@@ -74,20 +74,7 @@ func (r AgentConfigs) Get(id uuid.UUID) (*AgentConfig, error) {
 
 // Update changes an agent and counts its version up. A row at another revision is fault.Precondition.
 func (r AgentConfigs) Update(id uuid.UUID, match Match, change func(*AgentConfig) error) (*AgentConfig, error) {
-	return edit(r.tx, nounAgentConfig, "update", id, match, func(a *AgentConfig) error {
-		before, err := snapshot(r.tx.db, a)
-		if err != nil {
-			return err
-		}
-		if err := change(a); err != nil {
-			return err
-		}
-		after, err := snapshot(r.tx.db, a)
-		if err == nil && len(before.differing(after)) > 0 {
-			a.Version++
-		}
-		return err
-	})
+	return editThen(r.tx, nounAgentConfig, "update", id, match, change, func(a *AgentConfig) { a.Version++ })
 }
 
 // SetActive activates or deactivates an agent; a deactivated one is not run. The verb names it in the audit log.

@@ -55,6 +55,13 @@ func create[T any](tx *Tx, noun string, row *T, id, organization *uuid.UUID) err
 // verb names the change in the audit log: update, delete, activate. A row that is not there is fault.NotFound, one that is at
 // another revision fault.Precondition "precondition.failed". The omitted columns are neither read nor written.
 func edit[T any](tx *Tx, noun, verb string, id uuid.UUID, match Match, change func(*T) error, omit ...string) (*T, error) {
+	return editThen(tx, noun, verb, id, match, change, nil, omit...)
+}
+
+// editThen is edit with a last touch to a row that became different, such as a version that counts up.
+func editThen[T any](
+	tx *Tx, noun, verb string, id uuid.UUID, match Match, change func(*T) error, finish func(*T), omit ...string,
+) (*T, error) {
 	row, err := take[T](within[T](tx).Where("id = ?", id).Omit(omit...).Clauses(forUpdate()), noun)
 	if err != nil {
 		return nil, err
@@ -87,6 +94,13 @@ func edit[T any](tx *Tx, noun, verb string, id uuid.UUID, match Match, change fu
 	changed := before.differing(after)
 	if len(changed) == 0 {
 		return row, nil
+	}
+	if finish != nil {
+		finish(row)
+		if after, err = snapshot(tx.db, row); err != nil {
+			return nil, err
+		}
+		changed = before.differing(after)
 	}
 	if err := stamp.Set(ctx, value, tx.later(updated)); err != nil {
 		return nil, fmt.Errorf("store: stamp %s: %w", noun, err)
