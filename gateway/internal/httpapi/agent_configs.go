@@ -185,8 +185,8 @@ type NewAgentConfig struct {
 	IsDefault      bool           `json:"is_default,omitempty"`
 }
 
-// row is the record of the agent to be.
-func (n *NewAgentConfig) row() (*store.AgentConfig, error) {
+// row is the record of the agent to be. A known preset completes it.
+func (n *NewAgentConfig) row(known presetSchemas) (*store.AgentConfig, error) {
 	llm := n.LLMConfig
 	if n.LLMModel != "" {
 		llm.Model = n.LLMModel
@@ -208,7 +208,7 @@ func (n *NewAgentConfig) row() (*store.AgentConfig, error) {
 			tools = append(tools, ToolConfig{Name: name})
 		}
 	}
-	if preset := presetOf(n.AgentType); preset != nil {
+	if preset := known.of(n.AgentType); preset != nil {
 		tools = preset.complete(row, &llm, tools)
 	}
 	if err := columnsOf(map[*store.JSON]any{
@@ -378,7 +378,7 @@ func (s *Server) createAgentConfig(
 		return nil, err
 	}
 	return makes(ctx, s, p, once, func(tx *store.Tx) (*made[AgentConfig], error) {
-		row, err := in.Body.row()
+		row, err := in.Body.row(s.presets)
 		if err != nil {
 			return nil, err
 		}

@@ -51,9 +51,9 @@ func newPresetSchemas() presetSchemas {
 	return s
 }
 
-// presetOf returns the preset of a type; nil for a type that leaves all to its maker.
-func presetOf(kind string) *preset {
-	for _, p := range presets.All() {
+// of returns the preset of a type; nil for a type that leaves all to its maker.
+func (s presetSchemas) of(kind string) *preset {
+	for _, p := range s.all {
 		if p.Type == kind && p.Ready() {
 			return &preset{p}
 		}
