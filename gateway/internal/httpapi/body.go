@@ -30,10 +30,8 @@ func shortTarget(c *gin.Context) {
 		c.Next()
 		return
 	}
-	p := newProblem(fault.TooLarge, "request.target_too_long",
-		"The path and the query have more than the "+strconv.Itoa(maxTarget)+" bytes that are allowed.")
-	p.Type, p.Title, p.Status = "urn:copilot:problem:target-too-long", "Path and query too long", http.StatusRequestURITooLong
-	abort(c, p)
+	abort(c, rareProblem(http.StatusRequestURITooLong, "target-too-long", "Path and query too long", "request.target_too_long",
+		"The path and the query have more than the "+strconv.Itoa(maxTarget)+" bytes that are allowed."))
 }
 
 // plainQuery refuses parameters that the operation does not have, which are mostly typing mistakes, and text that cannot be

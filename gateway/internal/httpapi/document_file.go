@@ -130,10 +130,9 @@ func (w *fileWriter) WriteHeader(status int) {
 	var p *Problem
 	switch status {
 	case http.StatusRequestedRangeNotSatisfiable:
-		p = invalid("header.Range", "expected a part of the file")
-		p.Type, p.Title, p.Status = "urn:copilot:problem:range-not-satisfiable", "Range not satisfiable", status
-		p.Code = "range.not_satisfiable"
-		p.Detail = "The file is shorter than the part that was asked for; Content-Range says how long it is."
+		p = rareProblem(status, "range-not-satisfiable", "Range not satisfiable", "range.not_satisfiable",
+			"The file is shorter than the part that was asked for; Content-Range says how long it is.",
+			FieldError{Location: "header.Range", Message: "expected a part of the file"})
 	case http.StatusPreconditionFailed:
 		p = newProblem(fault.Precondition, "precondition.failed", "The file is not the one that If-Match or If-Unmodified-Since names.")
 	default:

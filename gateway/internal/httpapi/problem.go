@@ -82,14 +82,18 @@ var kinds = map[fault.Kind]struct {
 // newProblem builds the problem of a kind.
 func newProblem(kind fault.Kind, code, detail string, errs ...FieldError) *Problem {
 	known := kinds[kind]
-	p := &Problem{
-		Type: "urn:copilot:problem:" + kind.String(), Title: known.title, Status: known.status,
-		Code: code, Detail: detail, Errors: errs, header: http.Header{},
-	}
+	p := rareProblem(known.status, kind.String(), known.title, code, detail, errs...)
 	if kind == fault.Unauthenticated {
 		p.header.Set("WWW-Authenticate", `Bearer realm="copilot"`)
 	}
 	return p
+}
+
+// rareProblem builds a problem of a name that no kind of fault has, because only HTTP knows such problems.
+func rareProblem(status int, name, title, code, detail string, errs ...FieldError) *Problem {
+	return &Problem{
+		Type: "urn:copilot:problem:" + name, Title: title, Status: status, Code: code, Detail: detail, Errors: errs, header: http.Header{},
+	}
 }
 
 // invalid says what is wrong with one part of a request that its schema could not say.
@@ -158,11 +162,12 @@ var frameworkProblems = map[int]struct {
 func fromHuma(e *huma.ErrorModel) *Problem {
 	known, ok := frameworkProblems[e.Status]
 	if !ok {
-		p := newProblem(fault.Internal, codeInternal, fault.Of(e).Message)
-		if e.Status < http.StatusInternalServerError {
-			p.Type, p.Title, p.Status, p.Code, p.Detail = "about:blank", http.StatusText(e.Status), e.Status, "request.refused", e.Detail
+		if e.Status >= http.StatusInternalServerError {
+			return newProblem(fault.Internal, codeInternal, fault.Of(e).Message)
 		}
-		return p
+		return &Problem{
+			Type: "about:blank", Title: http.StatusText(e.Status), Status: e.Status, Code: "request.refused", Detail: e.Detail,
+		}
 	}
 	p := newProblem(known.kind, known.code, known.detail)
 	p.Status = e.Status

@@ -102,9 +102,8 @@ func New(cfg Config, parts Parts) (*Server, error) {
 		abort(c, newProblem(fault.NotFound, "route.not_found", "There is nothing at this path. The operations are listed at /docs."))
 	})
 	s.router.NoMethod(func(c *gin.Context) {
-		p := newProblem(fault.NotFound, "route.method_not_allowed", "This path does not take "+method(c.Request.Method)+".")
-		p.Type, p.Title, p.Status = "urn:copilot:problem:method-not-allowed", "Method not allowed", http.StatusMethodNotAllowed
-		abort(c, p)
+		abort(c, rareProblem(http.StatusMethodNotAllowed, "method-not-allowed", "Method not allowed", "route.method_not_allowed",
+			"This path does not take "+method(c.Request.Method)+"."))
 	})
 	s.api = humagin.New(s.router, s.describe())
 	s.presets = newPresetSchemas()
