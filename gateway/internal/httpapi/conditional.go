@@ -82,8 +82,8 @@ func viewed[R any, T resource](
 func (s *Server) matching(in Conditional) (store.Match, error) {
 	if in.IfMatch == "" {
 		if s.cfg.RequireMatch {
-			return nil, rareProblem(http.StatusPreconditionRequired, "precondition-required", "Precondition required", "precondition.required",
-				"A change needs an If-Match header here, so that nobody overwrites what he has not seen.",
+			return nil, rareProblem(http.StatusPreconditionRequired, "precondition-required", "Precondition required",
+				"precondition.required", "A change needs an If-Match header here, so that nobody overwrites what he has not seen.",
 				FieldError{Location: "header.If-Match", Message: "expected the ETag of the resource as you read it"})
 		}
 		return nil, nil // no condition admits every state
