@@ -265,6 +265,16 @@ func (e *Engine) Sweep(ctx context.Context, limit int) ([]Expired, error) {
 	return expired, err
 }
 
+// PruneIdempotency deletes up to limit of the idempotency keys, of all tenants, that expired at least so long ago, the oldest
+// first, and returns how many. Keys that are being used again at this moment are left alone.
+func (e *Engine) PruneIdempotency(ctx context.Context, expired time.Duration, limit int) (int64, error) {
+	done, err := e.pool.Exec(ctx, `DELETE FROM idempotency_keys k USING (
+			SELECT organization_id, scope, key FROM idempotency_keys WHERE expires_at < now() - $1::interval
+			ORDER BY expires_at LIMIT $2 FOR UPDATE SKIP LOCKED) AS old
+		WHERE k.organization_id = old.organization_id AND k.scope = old.scope AND k.key = old.key`, expired, limit)
+	return done.RowsAffected(), explain(err, "prune idempotency keys")
+}
+
 // LastSeqs returns the last sequence number of each job that exists: one query with which a gateway finds out whether any of
 // the streams it serves missed an event.
 func (e *Engine) LastSeqs(ctx context.Context, ids []uuid.UUID) (map[uuid.UUID]int64, error) {
@@ -281,10 +291,19 @@ func (e *Engine) LastSeqs(ctx context.Context, ids []uuid.UUID) (map[uuid.UUID]i
 	return seqs, nil
 }
 
-// Lead runs fn while this process holds the dispatcher's advisory lock, and returns false when another one holds it. The
-// lock is the session's: it falls with the connection, so a dead leader is followed as soon as Postgres notices. fn's context
-// ends when the connection is lost.
-func (e *Engine) Lead(ctx context.Context, fn func(context.Context) error) (led bool, err error) {
+// Duty is what one process does for all of them. It is the key of its advisory lock, in ASCII.
+type Duty int64
+
+// The duties.
+const (
+	Dispatching Duty = 0x636f70696c6f74   // "copilot"
+	Pruning     Duty = 0x636f707072756e65 // "copprune"
+)
+
+// Lead runs fn while this process holds the duty's advisory lock, and returns false when another one holds it. The lock is the
+// session's: it falls with the connection, so a dead leader is followed as soon as Postgres notices. fn's context ends when the
+// connection is lost.
+func (e *Engine) Lead(ctx context.Context, duty Duty, fn func(context.Context) error) (led bool, err error) {
 	conn, err := e.pool.Acquire(ctx)
 	if err != nil {
 		return false, explain(err, "connect for leadership")
@@ -292,7 +311,7 @@ func (e *Engine) Lead(ctx context.Context, fn func(context.Context) error) (led 
 	// The session goes with the lock: a connection that may still hold it must not return to the pool.
 	raw := conn.Hijack()
 	defer func() { _ = raw.Close(context.WithoutCancel(ctx)) }()
-	if err := raw.QueryRow(ctx, "SELECT pg_try_advisory_lock($1)", dispatcherLock).Scan(&led); err != nil {
+	if err := raw.QueryRow(ctx, "SELECT pg_try_advisory_lock($1)", int64(duty)).Scan(&led); err != nil {
 		return false, explain(err, "try leadership")
 	}
 	if !led {
@@ -309,9 +328,6 @@ func (e *Engine) Lead(ctx context.Context, fn func(context.Context) error) (led 
 	<-watched
 	return true, err
 }
-
-// dispatcherLock is the advisory lock's key: "copilot" in ASCII.
-const dispatcherLock int64 = 0x636f70696c6f74
 
 // pingTimeout is how long the leader's connection may be silent before leadership counts as lost.
 const pingTimeout = 3 * time.Second

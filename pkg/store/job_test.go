@@ -519,7 +519,7 @@ func TestLeadershipIsHeldByOneAndPassesOn(t *testing.T) {
 	leading, leave := make(chan struct{}), make(chan struct{})
 	var group errgroup.Group
 	group.Go(func() error {
-		_, err := w.engine.Lead(t.Context(), func(context.Context) error {
+		_, err := w.engine.Lead(t.Context(), store.Dispatching, func(context.Context) error {
 			close(leading)
 			<-leave
 			return nil
@@ -527,14 +527,17 @@ func TestLeadershipIsHeldByOneAndPassesOn(t *testing.T) {
 		return err
 	})
 	<-leading
-	if led, err := w.engine.Lead(t.Context(), func(context.Context) error { return nil }); led || err != nil {
+	if led, err := w.engine.Lead(t.Context(), store.Dispatching, func(context.Context) error { return nil }); led || err != nil {
 		t.Errorf("a second leader: %v, %v", led, err)
+	}
+	if led, err := w.engine.Lead(t.Context(), store.Pruning, func(context.Context) error { return nil }); !led || err != nil {
+		t.Errorf("another duty waited for the leader's: %v, %v", led, err)
 	}
 	close(leave)
 	if err := group.Wait(); err != nil {
 		t.Fatal(err)
 	}
-	if led, err := w.engine.Lead(t.Context(), func(context.Context) error { return nil }); !led || err != nil {
+	if led, err := w.engine.Lead(t.Context(), store.Dispatching, func(context.Context) error { return nil }); !led || err != nil {
 		t.Errorf("leadership did not pass on: %v, %v", led, err)
 	}
 }

@@ -100,6 +100,20 @@ func (r RefreshTokens) RevokeAllOfUser(user uuid.UUID, reason string) (int64, er
 	return r.revoke("user_id = ?", reason, user)
 }
 
+// Prune deletes up to limit of the tokens that expired at least so long ago, and returns how many. A session that is still good
+// keeps its first token, which says when it began, and those that revoke it.
+func (r RefreshTokens) Prune(expired time.Duration, limit int) (int64, error) {
+	tenant, seconds := r.tx.tenant.UUID(), expired.Seconds()
+	done := r.tx.db.Exec(`DELETE FROM refresh_tokens WHERE organization_id = ? AND id IN (
+			SELECT t.id FROM refresh_tokens t
+			WHERE t.organization_id = ? AND t.expires_at < now() - make_interval(secs => ?)
+				AND (t.id <> t.family_id AND t.revoked_at IS NULL OR NOT EXISTS (SELECT FROM refresh_tokens good
+					WHERE good.organization_id = t.organization_id AND good.family_id = t.family_id
+						AND good.expires_at >= now() - make_interval(secs => ?)))
+			ORDER BY t.expires_at LIMIT ? FOR UPDATE SKIP LOCKED)`, tenant, tenant, seconds, seconds, limit)
+	return done.RowsAffected, explain(done.Error, "prune refresh tokens")
+}
+
 func (r RefreshTokens) revoke(condition, reason string, args ...any) (int64, error) {
 	done := within[RefreshToken](r.tx).Where(condition+" AND revoked_at IS NULL", args...).
 		Updates(map[string]any{"revoked_at": r.tx.db.NowFunc(), "revoked_reason": reason})

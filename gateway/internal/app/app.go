@@ -18,6 +18,7 @@ import (
 	"github.com/tarento/copilot/gateway/internal/auth"
 	"github.com/tarento/copilot/gateway/internal/dispatch"
 	"github.com/tarento/copilot/gateway/internal/httpapi"
+	"github.com/tarento/copilot/gateway/internal/janitor"
 	"github.com/tarento/copilot/gateway/internal/jobs"
 	"github.com/tarento/copilot/gateway/internal/ratelimit"
 	"github.com/tarento/copilot/gateway/internal/stream"
@@ -174,6 +175,7 @@ func (p *platform) build(listener net.Listener) ([]lifecycle.Service, error) {
 		{Name: "streams", Run: hub.Run},
 		{Name: "access", Run: p.access.Run},
 		{Name: "uses of API keys", Run: accounts.KeepUses},
+		{Name: "janitor", Run: janitor.New(janitor.Config{After: p.cfg.PruneAfter}, p.store, p.engine, p.log).Run},
 		{Name: "operations", Run: func(ctx context.Context) error {
 			return telemetry.ServeOps(ctx, p.cfg.OpsAddr, p.registry, ready, p.log)
 		}},

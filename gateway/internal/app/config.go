@@ -32,6 +32,8 @@ type Config struct {
 	CORSOrigins    []string      `env:"CORS_ORIGINS"                                   desc:"Origins of web pages that may call the API, separated by commas; * allows all, empty none."`
 	TrustedProxies []string      `env:"TRUSTED_PROXIES"                                desc:"Addresses and networks whose X-Forwarded-For is believed, separated by commas."`
 
+	PruneAfter time.Duration `env:"PRUNE_AFTER" envDefault:"24h" desc:"How long sessions and idempotency keys are kept after they have expired. Within the hour after that they are deleted."`
+
 	GCPercent int `env:"GOGC" envDefault:"400" desc:"How much the heap may grow between garbage collections, in percent; more is faster and takes more memory."`
 
 	EgressAllowed []netip.Prefix `env:"EGRESS_ALLOWED_NETWORKS" desc:"Networks that addresses of documents may lead to although they are not public, separated by commas; nobody's by default."`
@@ -123,6 +125,8 @@ func (c Config) Validate() error {
 		return config.Invalid("BODY_READ_TIMEOUT", "must be positive")
 	case c.Drain <= 0:
 		return config.Invalid("DRAIN_TIMEOUT", "must be positive")
+	case c.PruneAfter < 0:
+		return config.Invalid("PRUNE_AFTER", "must not be negative")
 	case c.DispatchDepth < 1:
 		return config.Invalid("DISPATCH_DEPTH", "must be positive")
 	case c.Environment == production && c.Auth.BcryptCost < productionCost:

@@ -62,7 +62,7 @@ func (d *Dispatcher) Run(ctx context.Context) error {
 		return err
 	}
 	for wait(ctx, d.wake, d.cfg.Tick) {
-		_, err := d.engine.Lead(ctx, d.lead)
+		_, err := d.engine.Lead(ctx, store.Dispatching, d.lead)
 		if err != nil && ctx.Err() == nil {
 			d.log.WarnContext(ctx, "dispatching interrupted", "error", err)
 			// A wake-up that is pending must not turn an outage into a busy loop.
