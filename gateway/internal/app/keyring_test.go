@@ -1,9 +1,6 @@
 package app_test
 
 import (
-	"crypto/ed25519"
-	"crypto/x509"
-	"encoding/pem"
 	"errors"
 	"io"
 	"os"
@@ -12,31 +9,13 @@ import (
 	"testing"
 
 	"github.com/tarento/copilot/gateway/internal/app"
+	"github.com/tarento/copilot/gateway/internal/auth/authtest"
 	"github.com/tarento/copilot/pkg/config"
 )
 
-// pemPair is an Ed25519 key as openssl writes its halves.
-func pemPair(t *testing.T) (private, public string) {
-	t.Helper()
-	publicKey, privateKey, err := ed25519.GenerateKey(nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	privateDER, err := x509.MarshalPKCS8PrivateKey(privateKey)
-	if err != nil {
-		t.Fatal(err)
-	}
-	publicDER, err := x509.MarshalPKIXPublicKey(publicKey)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: privateDER})),
-		string(pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: publicDER}))
-}
-
 func TestTokenKeysThatDoNotFitAreNamed(t *testing.T) {
 	t.Parallel()
-	private, public := pemPair(t)
+	private, public := authtest.Pair(t)
 	file := filepath.Join(t.TempDir(), "key.pem")
 	if err := os.WriteFile(file, []byte(private), 0o600); err != nil {
 		t.Fatal(err)
@@ -74,8 +53,8 @@ func TestTokenKeysThatDoNotFitAreNamed(t *testing.T) {
 
 func TestTokenKeysThatFit(t *testing.T) {
 	t.Parallel()
-	private, public := pemPair(t)
-	_, other := pemPair(t)
+	private, public := authtest.Pair(t)
+	_, other := authtest.Pair(t)
 	file := filepath.Join(t.TempDir(), "key.pem")
 	if err := os.WriteFile(file, []byte(private), 0o600); err != nil {
 		t.Fatal(err)

@@ -1,7 +1,6 @@
 package auth_test
 
 import (
-	"crypto"
 	"crypto/ecdh"
 	"crypto/ecdsa"
 	"crypto/ed25519"
@@ -20,6 +19,7 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 
 	"github.com/tarento/copilot/gateway/internal/auth"
+	"github.com/tarento/copilot/gateway/internal/auth/authtest"
 	"github.com/tarento/copilot/pkg/fault"
 	"github.com/tarento/copilot/pkg/secret"
 )
@@ -42,7 +42,7 @@ type pair struct {
 func pairOf(t *testing.T, seed []byte) pair {
 	t.Helper()
 	p := pair{private: ed25519.NewKeyFromSeed(seed)}
-	p.privatePEM, p.publicPEM = privatePEM(t, p.private), publicPEM(t, p.private.Public())
+	p.privatePEM, p.publicPEM = authtest.Private(t, p.private), authtest.Public(t, p.private.Public())
 	var err error
 	if p.key, err = auth.EdDSA(secret.New(p.privatePEM)); err != nil {
 		t.Fatal(err)
@@ -60,24 +60,6 @@ func newPair(t *testing.T) pair {
 		t.Fatal(err)
 	}
 	return pairOf(t, seed)
-}
-
-func privatePEM(t *testing.T, key any) string {
-	t.Helper()
-	der, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}))
-}
-
-func publicPEM(t *testing.T, key crypto.PublicKey) string {
-	t.Helper()
-	der, err := x509.MarshalPKIXPublicKey(key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der}))
 }
 
 // tokensOf issues with the first key and verifies with all, at noon.
@@ -190,16 +172,7 @@ func TestKeysRotateBetweenAlgorithms(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			before, during, after := tokensOf(t, c.before), tokensOf(t, c.during...), tokensOf(t, c.during[0])
-			token := issue(t, before, newSubject(t))
-			if _, err := during.Verify(token); err != nil {
-				t.Errorf("the previous key does not verify: %v", err)
-			}
-			if _, err := after.Verify(token); fault.Of(err).Code != "token.invalid" {
-				t.Errorf("a retired key verifies: %v", err)
-			}
-			if _, err := after.Verify(issue(t, during, newSubject(t))); err != nil {
-				t.Errorf("the new key does not sign: %v", err)
-			}
+			rotates(t, before, during, after)
 		})
 	}
 }
@@ -289,9 +262,9 @@ func TestUnusableKeysAreRefused(t *testing.T) {
 		"no PEM":                       {body, "not PEM"},
 		"cut":                          {p.privatePEM[:40], "not PEM"},
 		"the public half":              {p.publicPEM, "is of type PUBLIC KEY, not PRIVATE KEY"},
-		"an RSA key":                   {privatePEM(t, rsaKey), "*rsa.PrivateKey, not an Ed25519 key"},
+		"an RSA key":                   {authtest.Private(t, rsaKey), "*rsa.PrivateKey, not an Ed25519 key"},
 		"an RSA key in its old form":   {legacy, "is of type RSA PRIVATE KEY"},
-		"a key to exchange keys with":  {privatePEM(t, exchange), "not an Ed25519 key"},
+		"a key to exchange keys with":  {authtest.Private(t, exchange), "not an Ed25519 key"},
 		"a block without a key":        {hollow("PRIVATE KEY"), "no PKCS #8 key"},
 		"a key with a password":        {hollow("ENCRYPTED PRIVATE KEY"), "is of type ENCRYPTED PRIVATE KEY"},
 		"two keys":                     {p.privatePEM + p.privatePEM, "follows"},
@@ -309,7 +282,7 @@ func TestUnusableKeysAreRefused(t *testing.T) {
 	public := map[string]struct{ text, says string }{
 		"empty":                 {"", "not PEM"},
 		"the private half":      {p.privatePEM, "is of type PRIVATE KEY, not PUBLIC KEY"},
-		"an RSA key":            {publicPEM(t, &rsaKey.PublicKey), "*rsa.PublicKey, not an Ed25519 key"},
+		"an RSA key":            {authtest.Public(t, &rsaKey.PublicKey), "*rsa.PublicKey, not an Ed25519 key"},
 		"a block without a key": {hollow("PUBLIC KEY"), "no SPKI key"},
 		"two keys":              {p.publicPEM + p.publicPEM, "follows"},
 	}

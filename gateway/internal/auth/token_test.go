@@ -233,6 +233,12 @@ func TestKeysRotate(t *testing.T) {
 	before := tokensAt(t, 0, nil, oldSecret)
 	during := tokensAt(t, 0, nil, newSecret, oldSecret)
 	after := tokensAt(t, 0, nil, newSecret)
+	rotates(t, before, during, after)
+}
+
+// rotates checks that a new key takes over from the previous one by way of a time in which both are good.
+func rotates(t *testing.T, before, during, after *auth.Tokens) {
+	t.Helper()
 	token := issue(t, before, newSubject(t))
 	if _, err := during.Verify(token); err != nil {
 		t.Errorf("the previous key does not verify: %v", err)
@@ -241,7 +247,7 @@ func TestKeysRotate(t *testing.T) {
 		t.Errorf("a retired key verifies: %v", err)
 	}
 	if _, err := after.Verify(issue(t, during, newSubject(t))); err != nil {
-		t.Errorf("the first key does not sign: %v", err)
+		t.Errorf("the new key does not sign: %v", err)
 	}
 }
 

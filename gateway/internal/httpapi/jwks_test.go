@@ -2,33 +2,20 @@ package httpapi_test
 
 import (
 	"crypto/ed25519"
-	"crypto/x509"
 	"encoding/base64"
-	"encoding/pem"
 	"errors"
 	"strings"
 	"testing"
 
 	"github.com/golang-jwt/jwt/v5"
+
+	"github.com/tarento/copilot/gateway/internal/auth/authtest"
 )
 
-// pemPair is an Ed25519 key as openssl writes its halves, the private one on one line as it fits into a variable.
-func pemPair(t *testing.T) (private, public string) {
+// keyPair is a key of tokens, the private half on one line as it fits into a variable.
+func keyPair(t *testing.T) (private, public string) {
 	t.Helper()
-	publicKey, privateKey, err := ed25519.GenerateKey(nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	privateDER, err := x509.MarshalPKCS8PrivateKey(privateKey)
-	if err != nil {
-		t.Fatal(err)
-	}
-	publicDER, err := x509.MarshalPKIXPublicKey(publicKey)
-	if err != nil {
-		t.Fatal(err)
-	}
-	private = string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: privateDER}))
-	public = string(pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: publicDER}))
+	private, public = authtest.Pair(t)
 	return strings.ReplaceAll(private, "\n", `\n`), public
 }
 
@@ -85,7 +72,7 @@ func (s keySet) claims(token string) (jwt.MapClaims, error) {
 
 func TestOutsidersVerifyTokensWithThePublishedKeys(t *testing.T) {
 	t.Parallel()
-	private, _ := pemPair(t)
+	private, _ := keyPair(t)
 	g := start(t, "JWT_ALGORITHM", "EdDSA", "JWT_PRIVATE_KEY", private)
 	g.call("", "GET", "/", nil).wants(200).has(`"jwks":"/.well-known/jwks.json"`)
 	if a := g.call("", "HEAD", "/.well-known/jwks.json", nil).wants(200); a.body != "" {
@@ -126,8 +113,8 @@ func TestOutsidersVerifyTokensWithThePublishedKeys(t *testing.T) {
 
 func TestNewKeyAndTheOneBeforeItAreBothGood(t *testing.T) {
 	t.Parallel()
-	oldPrivate, oldPublic := pemPair(t)
-	newPrivate, _ := pemPair(t)
+	oldPrivate, oldPublic := keyPair(t)
+	newPrivate, _ := keyPair(t)
 	before := start(t, "JWT_ALGORITHM", "EdDSA", "JWT_PRIVATE_KEY", oldPrivate)
 	after := startBeside(before, "JWT_ALGORITHM", "EdDSA", "JWT_PRIVATE_KEY", newPrivate, "JWT_PREVIOUS_PUBLIC_KEY", oldPublic)
 
@@ -148,7 +135,7 @@ func TestNewKeyAndTheOneBeforeItAreBothGood(t *testing.T) {
 
 func TestSecretGivesWayToAKeyPairWithoutLoggingAnybodyOut(t *testing.T) {
 	t.Parallel()
-	private, public := pemPair(t)
+	private, public := keyPair(t)
 	first := start(t)
 	if keys := first.keySet().Keys; len(keys) != 0 {
 		t.Errorf("a secret signs, and the key set holds %v", keys)

@@ -119,16 +119,12 @@ func (s *jsonScan) object() *Problem {
 			return p
 		}
 		s.depth--
-		s.space()
-		switch s.peek() {
-		case ',':
-			s.at++
-		case '}':
-			s.at++
+		last, p := s.separated('}', "expected a comma or the end of the object")
+		if last {
 			s.held = outer
-			return nil
-		default:
-			return s.malformed("expected a comma or the end of the object")
+		}
+		if last || p != nil {
+			return p
 		}
 	}
 }
@@ -147,16 +143,24 @@ func (s *jsonScan) array() *Problem {
 			return p
 		}
 		s.depth--
-		s.space()
-		switch s.peek() {
-		case ',':
-			s.at++
-		case ']':
-			s.at++
-			return nil
-		default:
-			return s.malformed("expected a comma or the end of the array")
+		if last, p := s.separated(']', "expected a comma or the end of the array"); last || p != nil {
+			return p
 		}
+	}
+}
+
+// separated reads what stands behind a value of an object or an array: a comma or, behind the last one, what closes it.
+func (s *jsonScan) separated(closing byte, expected string) (last bool, p *Problem) {
+	s.space()
+	switch s.peek() {
+	case ',':
+		s.at++
+		return false, nil
+	case closing:
+		s.at++
+		return true, nil
+	default:
+		return false, s.malformed(expected)
 	}
 }
 
