@@ -40,6 +40,20 @@ type Bench struct {
 	kind events.Kind
 }
 
+// Background runs a service until the test ends, which fails with its error.
+func Background(tb testing.TB, run func(context.Context) error) {
+	tb.Helper()
+	ctx, stop := context.WithCancel(tb.Context())
+	done := make(chan error, 1)
+	go func() { done <- run(ctx) }()
+	tb.Cleanup(func() {
+		stop()
+		if err := <-done; err != nil {
+			tb.Error(err)
+		}
+	})
+}
+
 // Start runs the handlers until the test ends. It fails the test, with a hint, where the servers are missing.
 func Start(tb testing.TB, cfg runner.Config, first runner.Handler, others ...runner.Handler) *Bench {
 	tb.Helper()

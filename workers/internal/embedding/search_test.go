@@ -1,7 +1,6 @@
 package embedding_test
 
 import (
-	"context"
 	"log/slog"
 	"os"
 	"strings"
@@ -13,6 +12,7 @@ import (
 	"github.com/tarento/copilot/pkg/bus"
 	"github.com/tarento/copilot/pkg/bustest"
 	"github.com/tarento/copilot/pkg/fault"
+	"github.com/tarento/copilot/pkg/runnertest"
 	"github.com/tarento/copilot/pkg/store"
 	"github.com/tarento/copilot/pkg/storetest"
 	"github.com/tarento/copilot/pkg/tenant"
@@ -70,15 +70,7 @@ func newShelf(t *testing.T) *shelf {
 	s.put(t, doc.ID, s.passage, shelved)
 
 	searcher := embedding.NewSearcher(&meter{}, s.vectors, s.space, records, s.bus, log)
-	ctx, stop := context.WithCancel(t.Context())
-	done := make(chan error, 1)
-	go func() { done <- searcher.Run(ctx) }()
-	t.Cleanup(func() {
-		stop()
-		if err := <-done; err != nil {
-			t.Error(err)
-		}
-	})
+	runnertest.Background(t, searcher.Run)
 	return s
 }
 

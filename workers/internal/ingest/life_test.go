@@ -110,15 +110,7 @@ func open(t *testing.T) *library {
 		embedding.NewSyncer(l.vectors),
 	)
 	searcher := embedding.NewSearcher(l.model, l.vectors, l.space, l.Store, l.Bus, slog.New(slog.DiscardHandler))
-	ctx, stop := context.WithCancel(t.Context())
-	done := make(chan error, 1)
-	go func() { done <- searcher.Run(ctx) }()
-	t.Cleanup(func() {
-		stop()
-		if err := <-done; err != nil {
-			t.Error(err)
-		}
-	})
+	runnertest.Background(t, searcher.Run)
 	return l
 }
 
