@@ -86,7 +86,7 @@ func (s conversationSearch) look(l look) (hits []hit, enough bool, err error) {
 	if l.walk {
 		query = s.walk(l)
 	}
-	if err := s.tx.db.Raw(query, arguments).Scan(&hits).Error; err != nil {
+	if err := s.tx.db.Raw(query, arguments).Find(&hits).Error; err != nil {
 		return nil, false, err
 	}
 	all := !slices.ContainsFunc(hits, func(h hit) bool { return h.More })
@@ -229,7 +229,7 @@ func (r Messages) excerpts(ids []uuid.UUID, word string) (map[uuid.UUID]string, 
 		FROM (SELECT id, content, greatest(1, strpos(lower(content), @word) - @before) AS start
 			FROM messages WHERE organization_id = @org AND id IN @ids) AS located`,
 		map[string]any{"length": excerptLength, "before": excerptBefore, "word": word, "org": r.tx.tenant.UUID(), "ids": ids}).
-		Scan(&rows).Error
+		Find(&rows).Error
 	for _, row := range rows {
 		excerpts[row.ID] = excerpt(row.Part, row.Cut, row.More)
 	}

@@ -70,7 +70,7 @@ func (r Credentials) OfKey(hash []byte) (*Credential, error) {
 
 func (r Credentials) read(noun, query string, args map[string]any) (*Credential, error) {
 	var found []Credential
-	if err := r.tx.db.Raw(query, args).Scan(&found).Error; err != nil {
+	if err := r.tx.db.Raw(query, args).Find(&found).Error; err != nil {
 		return nil, explain(err, "read what a "+wordsOf(noun)+" allows")
 	}
 	if len(found) == 0 {

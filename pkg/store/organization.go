@@ -106,7 +106,7 @@ func (r Organizations) List(f OrganizationFilter) (Listed[Organization], error) 
 // Store takes beyond a tenant.
 func (s *Store) Organizations(ctx context.Context, f OrganizationFilter) (Listed[Organization], error) {
 	db := s.db.WithContext(ctx)
-	db.Statement.ConnPool = newSurvey(s.sql)
+	db.Statement.ConnPool = newSurvey(s.pool)
 	return f.list(db.Model(&Organization{}))
 }
 

@@ -44,7 +44,7 @@ func (r Chunks) Passages(ids []uuid.UUID, f PassageFilter) (map[uuid.UUID]Passag
 		q = q.Where("d.tags && ?::text[]", StringArray(f.Tags))
 	}
 	var found []Passage
-	if err := q.Scan(&found).Error; err != nil {
+	if err := q.Find(&found).Error; err != nil {
 		return nil, explain(err, "read passages")
 	}
 	passages := make(map[uuid.UUID]Passage, len(found))

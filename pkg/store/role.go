@@ -262,7 +262,7 @@ func (r Roles) PermissionsOf(roles ...uuid.UUID) (map[uuid.UUID][]Permission, er
 	}
 	//nolint:unqueryvet // a Permission is the whole row
 	err := r.tx.db.Raw(`SELECT p.*, g.role_id FROM role_permissions g JOIN permissions p ON p.id = g.permission_id
-		WHERE g.organization_id = ? AND g.role_id IN ? ORDER BY p.name`, r.tx.tenant.UUID(), roles).Scan(&found).Error
+		WHERE g.organization_id = ? AND g.role_id IN ? ORDER BY p.name`, r.tx.tenant.UUID(), roles).Find(&found).Error
 	for _, f := range found {
 		granted[f.RoleID] = append(granted[f.RoleID], f.Permission)
 	}

@@ -1,10 +1,12 @@
 package store_test
 
 import (
+	"context"
 	"reflect"
 	"testing"
 
 	"github.com/google/uuid"
+	"gorm.io/gorm"
 
 	"github.com/tarento/copilot/pkg/fault"
 	"github.com/tarento/copilot/pkg/store"
@@ -64,10 +66,10 @@ func TestAViewSeesItsTenantOnlyAndWritesNothing(t *testing.T) {
 			}
 			var n int64
 			// Even a query that forgot its tenant.
-			if err := tx.DB().Raw("SELECT count(*) FROM agent_configs WHERE id = ?", analyzer).Scan(&n).Error; err != nil || n != 0 {
+			if err := tx.DB().Raw("SELECT count(*) FROM agent_configs WHERE id = ?", analyzer).Find(&n).Error; err != nil || n != 0 {
 				t.Errorf("sees %d rows of another tenant: %v", n, err)
 			}
-			if err := tx.DB().Raw("DELETE FROM agent_configs RETURNING 1").Scan(&n).Error; err == nil {
+			if err := tx.DB().Raw("DELETE FROM agent_configs RETURNING 1").Find(&n).Error; err == nil {
 				t.Error("a view deleted")
 			}
 			agent := full()
@@ -86,20 +88,45 @@ func TestAViewSeesItsTenantOnlyAndWritesNothing(t *testing.T) {
 	}
 }
 
+//nolint:tparallel // there is one connection, which each case is to find good
 func TestAViewThatFailsLeavesItsConnectionGood(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, 1)
-	for range 3 {
-		err := w.View(t.Context(), w.acme, func(tx *store.Tx) error {
+	ended, cancel := context.WithCancel(t.Context())
+	for name, c := range map[string]struct {
+		ctx  context.Context //nolint:containedctx // it is what the case is about
+		fail func(*gorm.DB) error
+	}{
+		"a statement fails": {t.Context(), func(db *gorm.DB) error {
 			var n int
-			return tx.DB().Raw("SELECT 1 / 0").Scan(&n).Error
+			return db.Raw("SELECT 1 / 0").Find(&n).Error
+		}},
+		"a later row fails": {t.Context(), func(db *gorm.DB) error {
+			var n []int
+			return db.Raw("SELECT 1 / (3 - i) FROM generate_series(1, 3) i").Find(&n).Error
+		}},
+		"a value fits nowhere": {t.Context(), func(db *gorm.DB) error {
+			var n []int
+			return db.Raw("SELECT 'three'").Find(&n).Error
+		}},
+		"its rows are asked for": {t.Context(), func(db *gorm.DB) error {
+			var n int
+			return db.Raw("SELECT 1").Scan(&n).Error
+		}},
+		"its caller has gone": {ended, func(db *gorm.DB) error {
+			cancel()
+			var n int
+			return db.Raw("SELECT 1").Find(&n).Error
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if w.View(c.ctx, w.acme, func(tx *store.Tx) error { return c.fail(tx.DB()) }) == nil {
+				t.Fatal("it went well")
+			}
+			err := w.View(t.Context(), w.acme, func(tx *store.Tx) error { _, err := tx.AgentConfigs().Get(uuid.New()); return err })
+			if !fault.Is(err, fault.NotFound) {
+				t.Fatalf("got %v", err)
+			}
 		})
-		if err == nil {
-			t.Fatal("a division by zero went well")
-		}
-		err = w.View(t.Context(), w.acme, func(tx *store.Tx) error { _, err := tx.AgentConfigs().Get(uuid.New()); return err })
-		if !fault.Is(err, fault.NotFound) {
-			t.Fatalf("got %v", err)
-		}
 	}
 }

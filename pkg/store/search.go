@@ -202,6 +202,6 @@ func (tx *Tx) searching() *Tx {
 		return tx
 	}
 	db := tx.db.WithContext(tx.db.Statement.Context)
-	db.Statement.ConnPool = &viewed{v.DB, entry{enterToSearch, v.args}}
+	db.Statement.ConnPool = &viewed{v.pool, enterToSearch, v.args}
 	return &Tx{db: db, tenant: tx.tenant}
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/jackc/pgx/v5/stdlib"
 	"gorm.io/driver/postgres"
 	"gorm.io/gorm"
 	"gorm.io/gorm/logger"
@@ -47,7 +48,7 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	sqlDB := openSQL(pool)
+	sqlDB := stdlib.OpenDBFromPool(pool) // pgx does the pooling
 	db, err := gorm.Open(postgres.New(postgres.Config{Conn: sqlDB}), &gorm.Config{
 		// The pgx pool caches statements already; GORM's own cache on top costs twice the time per insert.
 		PrepareStmt:            false,
@@ -60,6 +61,10 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 	if err != nil {
 		pool.Close()
 		return nil, fmt.Errorf("store: open gorm: %w", err)
+	}
+	if err := db.Callback().Query().Replace("gorm:query", query); err != nil {
+		pool.Close()
+		return nil, fmt.Errorf("store: set up gorm: %w", err)
 	}
 	access := cfg.AccessChanged
 	if access == nil {
@@ -108,14 +113,14 @@ func (s *Store) InTenant(ctx context.Context, t tenant.ID, fn func(*Tx) error) e
 }
 
 // View runs fn to read: every statement of fn is a transaction of its own that sees only this tenant's rows and takes one round
-// trip, so two of them may see different moments. What tries to write fails. The zero tenant is refused with tenant.ErrNone, and
-// the Tx must not be used after fn returned.
+// trip, so two of them may see different moments. What tries to write fails, and so does GORM's Scan: Find reads the same. The
+// zero tenant is refused with tenant.ErrNone, and the Tx must not be used after fn returned.
 func (s *Store) View(ctx context.Context, t tenant.ID, fn func(*Tx) error) error {
 	if t.IsZero() {
 		return tenant.ErrNone
 	}
 	db := s.db.WithContext(ctx)
-	db.Statement.ConnPool = newViewed(s.sql, t)
+	db.Statement.ConnPool = newViewed(s.pool, t)
 	return fn(&Tx{db: db, tenant: t})
 }
 
@@ -154,11 +159,11 @@ const rollbackTimeout = 5 * time.Second
 // commit also notices that the server rolled back instead, because a statement had failed and fn went on.
 func commit(ctx context.Context, on *sql.Conn) error {
 	return on.Raw(func(driver any) error {
-		c, ok := driver.(*conn)
+		c, ok := driver.(*stdlib.Conn)
 		if !ok {
 			return fmt.Errorf("store: unexpected driver %T", driver)
 		}
-		tag, err := c.Conn.Conn().Exec(ctx, "COMMIT")
+		tag, err := c.Conn().Exec(ctx, "COMMIT")
 		if err == nil && tag.String() == "ROLLBACK" {
 			err = pgx.ErrTxCommitRollback
 		}

@@ -112,7 +112,7 @@ func (r Users) Principal(id uuid.UUID) (*Principal, error) {
 		FROM users u
 		JOIN organizations o ON o.id = u.organization_id
 		LEFT JOIN roles r ON r.organization_id = u.organization_id AND r.id = u.role_id
-		WHERE u.organization_id = ? AND u.id = ?`, r.tx.tenant.UUID(), id).Scan(&found).Error
+		WHERE u.organization_id = ? AND u.id = ?`, r.tx.tenant.UUID(), id).Find(&found).Error
 	if err != nil {
 		return nil, explain(err, "read principal")
 	}
