@@ -8,6 +8,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/google/uuid"
+
 	"github.com/tarento/copilot/events"
 	"github.com/tarento/copilot/pkg/fault"
 	"github.com/tarento/copilot/pkg/store"
@@ -64,6 +66,15 @@ func (r *Run) Input(v any) error {
 		return fault.Wrap(err, fault.Invalid, "job.input", "The job's input cannot be read.")
 	}
 	return nil
+}
+
+// ParseID reads an id in a job's input, which belongs to what is named. A malformed one is fault.Invalid.
+func ParseID(what, text string) (uuid.UUID, error) {
+	id, err := uuid.Parse(text)
+	if err != nil {
+		return uuid.Nil, fault.Wrap(err, fault.Invalid, "job.input", "The %s's id is malformed.", what)
+	}
+	return id, nil
 }
 
 // Read runs fn in a transaction of the job's tenant. It is not fenced: use it to read.

@@ -6,8 +6,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/google/uuid"
-
 	"github.com/tarento/copilot/events"
 	"github.com/tarento/copilot/pkg/fault"
 	"github.com/tarento/copilot/pkg/runner"
@@ -79,13 +77,13 @@ func prompt(ctx context.Context, run *runner.Run, in events.AgentRunInput) ([]ge
 }
 
 func history(ctx context.Context, run *runner.Run, in events.AgentRunInput) ([]gemini.Message, error) {
-	id, err := uuid.Parse(in.ConversationID)
+	id, err := runner.ParseID("conversation", in.ConversationID)
 	if err != nil {
-		return nil, fault.Wrap(err, fault.Invalid, "job.input", "The conversation's id is malformed.")
+		return nil, err
 	}
-	message, err := uuid.Parse(in.MessageID)
+	message, err := runner.ParseID("message", in.MessageID)
 	if err != nil {
-		return nil, fault.Wrap(err, fault.Invalid, "job.input", "The message's id is malformed.")
+		return nil, err
 	}
 	var earlier []store.Message
 	err = run.Read(ctx, func(tx *store.Tx) (err error) {
@@ -195,13 +193,13 @@ func (c *conversation) outcome(answer *gemini.Response, took time.Duration) (run
 	if c.in.ConversationID == "" {
 		return runner.Outcome{Result: result}, nil
 	}
-	conversationID, err := uuid.Parse(c.in.ConversationID)
+	conversationID, err := runner.ParseID("conversation", c.in.ConversationID)
 	if err != nil {
-		return runner.Outcome{}, fault.Wrap(err, fault.Invalid, "job.input", "The conversation's id is malformed.")
+		return runner.Outcome{}, err
 	}
-	question, err := uuid.Parse(c.in.MessageID)
+	question, err := runner.ParseID("message", c.in.MessageID)
 	if err != nil {
-		return runner.Outcome{}, fault.Wrap(err, fault.Invalid, "job.input", "The message's id is malformed.")
+		return runner.Outcome{}, err
 	}
 	// The answer comes after its question, whatever the clocks of this worker and of the gateway say.
 	id, err := store.NewIDAfter(question)

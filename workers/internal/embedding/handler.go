@@ -137,11 +137,8 @@ func (h *Handler) document(ctx context.Context, run *runner.Run, in events.Embed
 
 // part reads which part of which document is meant.
 func part(in events.EmbeddingCreateInput) (document, indexing uuid.UUID, err error) {
-	if document, err = uuid.Parse(in.DocumentID); err == nil && in.IndexingID != "" {
-		indexing, err = uuid.Parse(in.IndexingID)
-	}
-	if err != nil {
-		err = fault.Wrap(err, fault.Invalid, "job.input", "The document's id is malformed.")
+	if document, err = runner.ParseID("document", in.DocumentID); err == nil && in.IndexingID != "" {
+		indexing, err = runner.ParseID("document", in.IndexingID)
 	}
 	return document, indexing, err
 }

@@ -32,9 +32,9 @@ func (s *Syncer) Handle(ctx context.Context, run *runner.Run) (runner.Outcome, e
 	if err := run.Input(&in); err != nil {
 		return runner.Outcome{}, err
 	}
-	id, err := uuid.Parse(in.DocumentID)
+	id, err := runner.ParseID("document", in.DocumentID)
 	if err != nil {
-		return runner.Outcome{}, fault.Wrap(err, fault.Invalid, "job.input", "The document's id is malformed.")
+		return runner.Outcome{}, err
 	}
 	doc, err := current(ctx, run, id)
 	if err != nil {

@@ -4,8 +4,6 @@ import (
 	"context"
 	"fmt"
 
-	"github.com/google/uuid"
-
 	"github.com/tarento/copilot/events"
 	"github.com/tarento/copilot/pkg/blob"
 	"github.com/tarento/copilot/pkg/fault"
@@ -33,9 +31,9 @@ func (d *Deleter) Handle(ctx context.Context, run *runner.Run) (runner.Outcome, 
 	if err := run.Input(&in); err != nil {
 		return runner.Outcome{}, err
 	}
-	id, err := uuid.Parse(in.DocumentID)
+	id, err := runner.ParseID("document", in.DocumentID)
 	if err != nil {
-		return runner.Outcome{}, fault.Wrap(err, fault.Invalid, "job.input", "The document's id is malformed.")
+		return runner.Outcome{}, err
 	}
 	var doc *store.Document
 	err = run.Read(ctx, func(tx *store.Tx) (err error) {

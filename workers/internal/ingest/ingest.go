@@ -49,9 +49,9 @@ func (h *Handler) Handle(ctx context.Context, run *runner.Run) (runner.Outcome, 
 	if err := run.Input(&in); err != nil {
 		return runner.Outcome{}, err
 	}
-	id, err := uuid.Parse(in.DocumentID)
+	id, err := runner.ParseID("document", in.DocumentID)
 	if err != nil {
-		return runner.Outcome{}, fault.Wrap(err, fault.Invalid, "job.input", "The document's id is malformed.")
+		return runner.Outcome{}, err
 	}
 	if err := run.Write(ctx, func(tx *store.Tx) error { return tx.Documents().SetProcessing(id) }); err != nil {
 		return runner.Outcome{}, err
