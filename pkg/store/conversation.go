@@ -70,7 +70,7 @@ func ConversationSorts() []string { return []string{"updated_at"} }
 
 // List returns one page of the active conversations.
 func (r Conversations) List(f ConversationFilter) (Listed[Conversation], error) {
-	return find[Conversation](r.tx, f.Search, f.narrow, f.Page, nounConversation, ConversationSorts())
+	return find[Conversation](r.tx, wanted{f.Search, f.UserID}, f.narrow, f.Page, nounConversation, ConversationSorts())
 }
 
 func (f ConversationFilter) narrow(q *gorm.DB) *gorm.DB {

@@ -2,6 +2,7 @@ package store_test
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -137,6 +138,20 @@ func TestSearchesFindTheSameWhateverIsFrequent(t *testing.T) {
 				listed, err := tx.Conversations().List(store.ConversationFilter{Search: word, Page: store.Page{Limit: 3}})
 				if err != nil {
 					return err
+				}
+				own, err := tx.Conversations().List(store.ConversationFilter{UserID: &memberAcme, Search: word, Page: store.Page{Limit: 3}})
+				if err != nil {
+					return err
+				}
+				if !slices.EqualFunc(own.Rows, listed.Rows, func(a, b store.Conversation) bool { return a.ID == b.ID }) {
+					t.Errorf("%d of one's own are found, of everybody's %d, which are the same", len(own.Rows), len(listed.Rows))
+				}
+				others, err := tx.Conversations().List(store.ConversationFilter{UserID: &adminAcme, Search: word})
+				if err != nil {
+					return err
+				}
+				if len(others.Rows) > 0 {
+					t.Errorf("%d of somebody else's are found", len(others.Rows))
 				}
 				var got, inList []string
 				for _, row := range found.Rows {

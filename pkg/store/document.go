@@ -137,7 +137,7 @@ func (r Documents) List(f DocumentFilter) (Listed[Document], error) {
 	if f.Search == "" && f.Tag != "" {
 		return list[Document](narrow(through[Document](r.tx)), f.Page, "document", nil, bulky()...)
 	}
-	return find[Document](r.tx, f.Search, narrow, f.Page, "document", nil, bulky()...)
+	return find[Document](r.tx, wanted{text: f.Search}, narrow, f.Page, "document", nil, bulky()...)
 }
 
 func (f DocumentFilter) narrow(tx *Tx, q *gorm.DB) *gorm.DB {

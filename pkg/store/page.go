@@ -151,6 +151,14 @@ func (k sortKey) id() string { return k.table.Table + ".id" }
 
 func (k sortKey) column() string { return k.table.Table + "." + k.field.DBName }
 
+// columns are those that the order is made of.
+func (k sortKey) columns() []string {
+	if k.field == nil {
+		return []string{k.id()}
+	}
+	return []string{k.column(), k.id()}
+}
+
 func (k sortKey) order(q *gorm.DB) *gorm.DB { return q.Order(k.orderBy()) }
 
 func (k sortKey) orderBy() string {

@@ -2,7 +2,9 @@ package store
 
 import (
 	"strconv"
+	"strings"
 
+	"github.com/google/uuid"
 	"gorm.io/gorm"
 	"gorm.io/gorm/schema"
 )
@@ -14,7 +16,7 @@ import (
 //
 // To make a table searchable, do what migration 00015 says, and list it by
 //
-//	return find[Thing](tx, f.Search, f.narrow, f.Page, nounThing, ThingSorts())
+//	return find[Thing](tx, wanted{text: f.Search}, f.narrow, f.Page, nounThing, ThingSorts())
 //
 // where narrow applies the other filters. A short table does with what migration 00010 says, and with searching[Thing](tx, f.Search)
 // instead of within[Thing](tx) for what it lists. Where rows are read otherwise, leave out wordsColumn, which no model has:
@@ -23,11 +25,27 @@ import (
 // wordsColumn holds the words of a row.
 const wordsColumn = "words"
 
-// Conditions on a row's words. An index answers the second one, through the view.
+// Conditions on a row's words. An index answers the others than the first, through the view.
 const (
-	hasWords = wordsColumn + " @@ search_query(?)"
-	hasTerms = "search_terms(organization_id, " + wordsColumn + ") @@ search_query(?::uuid, ?)"
+	hasWords    = wordsColumn + " @@ search_query(?)"
+	hasTerms    = "search_terms(organization_id, " + wordsColumn + ") @@ search_query(?::uuid, ?)"
+	hasOwnTerms = "search_terms(user_id, " + wordsColumn + ") @@ search_query(?::uuid, ?)"
 )
+
+// wanted are the words that are looked for.
+type wanted struct {
+	text string
+	// owner is the user whose rows alone narrow admits, for tables with an index of own terms; nil is everybody.
+	owner *uuid.UUID
+}
+
+// terms narrows a query on the view to the rows that the index finds.
+func (w wanted) terms(tx *Tx, q *gorm.DB) *gorm.DB {
+	if w.owner == nil {
+		return q.Where(hasTerms, tx.tenant.String(), w.text)
+	}
+	return q.Where(hasOwnTerms, w.owner.String(), w.text)
+}
 
 // look is one way of looking for the first rows with given words in the order of a list. A walk goes through the rows in that order
 // and tries each: it soon has a page of what is frequent. The index gathers what matches before it knows which comes first: it
@@ -40,10 +58,18 @@ type look struct {
 }
 
 // looks are made one after the other. What the walks do not find is rare enough to be gathered, as long as it is spread evenly; if
-// it is not, the last look takes its time. A row that is gathered costs some ten times as much as one that is walked past.
-func looks() []look {
-	return []look{{walk: true, most: 2000}, {most: 1000}, {walk: true, most: 20000}, {}}
+// it is not, the last look takes its time. A row that is gathered costs some four times as much as one that is walked past.
+func (w wanted) looks() []look {
+	first := 300
+	if w.owner != nil {
+		// An owner's rows lie far apart, and what matches of them is soon gathered.
+		first = 150
+	}
+	return []look{{walk: true, most: first}, {most: 3000}, {walk: true, most: 20000}, {}}
 }
+
+// often is how many of the tenant's rows the first look finds of what another walk has a page of before the index has gathered it all.
+const often = 2
 
 func (l look) limit() string {
 	if l.most == 0 {
@@ -56,12 +82,13 @@ func (l look) limit() string {
 // last word may be the beginning of one if it has at least three letters. A text without words finds nothing; an empty one is
 // no search, and find is list then. The omitted columns are not read, and narrow must not need them.
 func find[T any](
-	tx *Tx, text string, narrow func(*gorm.DB) *gorm.DB, page Page, noun string, sortable []string, omit ...string,
+	tx *Tx, w wanted, narrow func(*gorm.DB) *gorm.DB, page Page, noun string, sortable []string, omit ...string,
 ) (out Listed[T], err error) {
-	if text == "" {
+	if w.text == "" {
 		return list[T](narrow(within[T](tx)), page, noun, sortable, omit...)
 	}
-	s := search[T]{tx: tx.searching(), text: storable(text), narrow: narrow, page: page}
+	w.text = storable(w.text)
+	s := search[T]{tx: tx.searching(), wanted: w, narrow: narrow, page: page}
 	if s.table, err = tableOf(tx.db, new(T)); err != nil {
 		return out, err
 	}
@@ -69,12 +96,15 @@ func find[T any](
 		return out, err
 	}
 	s.columns = qualified(s.table, s.table.Table, omit...)
-	ways := looks()
+	ways := w.looks()
 	if page.Skip > 0 {
 		ways = ways[len(ways)-1:]
 	}
 	doing := "search " + wordsOf(noun) + "s"
-	for _, l := range ways {
+	for i, l := range ways {
+		if i == 1 && w.owner == nil && len(out.Rows) >= often {
+			continue // frequent enough to walk on
+		}
 		var enough bool
 		if out, enough, err = s.look(l); err != nil {
 			return out, explain(err, doing)
@@ -84,16 +114,16 @@ func find[T any](
 		}
 	}
 	if page.Count && out.Total == nil {
-		rows := s.indexed().Where(hasTerms, tx.tenant.String(), s.text)
-		return out, explain(s.narrow(rows).Count(out.count()).Error, doing)
+		return out, explain(s.narrow(s.terms(s.tx, s.indexed())).Count(out.count()).Error, doing)
 	}
 	return out, nil
 }
 
 // search is what find looks for.
 type search[T any] struct {
+	wanted
+
 	tx      *Tx
-	text    string
 	narrow  func(*gorm.DB) *gorm.DB
 	page    Page
 	table   *schema.Schema
@@ -147,14 +177,19 @@ func (s search[T]) walk(l look) (found []tried[T], err error) {
 	if err != nil {
 		return nil, err
 	}
-	rows = s.key.order(rows).Select(s.columns + ", " + wordsColumn)
+	table, order := s.table.Table, s.key.orderBy()
+	// Only what a row is tried and sorted by is read of each, and the whole row of those that are returned.
+	rows = s.key.order(rows).Select(strings.Join(append(s.key.columns(), wordsColumn), ", "))
 	if l.most > 0 {
 		rows = rows.Limit(l.most)
 	}
-	table := s.table.Table
-	q := s.tx.db.Raw(`SELECT `+s.columns+`, `+hasWords+` AS hit, more
-		FROM (SELECT `+table+`.*, row_number() OVER (ORDER BY `+s.key.orderBy()+`) = ? AS more FROM (?) AS `+table+`) AS `+table+`
-		WHERE `+hasWords+` OR more ORDER BY `+s.key.orderBy()+` LIMIT ?`, s.text, l.most, rows, s.text, s.page.limit()+1)
+	q := s.tx.db.Raw(`SELECT `+s.columns+`, tried.hit, tried.more FROM (
+			SELECT id, hit, more FROM (
+				SELECT `+table+`.*, `+hasWords+` AS hit, row_number() OVER (ORDER BY `+order+`) = ? AS more
+				FROM (?) AS `+table+`) AS `+table+`
+			WHERE hit OR more ORDER BY `+order+` LIMIT ?) AS tried
+		JOIN `+table+` ON `+table+`.organization_id = ? AND `+table+`.id = tried.id ORDER BY `+order,
+		s.text, l.most, rows, s.page.limit()+1, s.tx.tenant.UUID())
 	return found, q.Find(&found).Error
 }
 
@@ -167,7 +202,7 @@ func (s search[T]) gather(l look) (found []tried[T], err error) {
 	table := s.table.Table
 	page := s.narrow(s.tx.db.Session(&gorm.Session{NewDB: true}).Table("gathered AS " + table).Select(s.columns + ", true AS hit"))
 	page = s.key.order(page).Offset(s.page.Skip).Limit(s.page.limit() + 1)
-	rows = rows.Where(hasTerms, s.tx.tenant.String(), s.text).Select(s.columns)
+	rows = s.terms(s.tx, rows).Select(s.columns)
 	// What is materialized is planned for all its rows: the planner must not hope to be done early.
 	q := s.tx.db.Raw(`WITH matching AS MATERIALIZED (?), gathered AS MATERIALIZED (TABLE matching`+l.limit()+`),
 		seen AS (SELECT coalesce(count(*) = NULLIF(?, 0), false) AS more FROM gathered)

@@ -121,9 +121,12 @@ func TestSearchesUseTheIndexOfWords(t *testing.T) {
 	if _, err := app.Exec(t.Context(), "SET enable_seqscan = off"); err != nil {
 		t.Fatal(err)
 	}
-	for _, view := range []string{"searchable_conversations", "searchable_messages"} {
-		rows, err := app.Query(t.Context(), "EXPLAIN SELECT id FROM "+view+
-			" WHERE organization_id = $1 AND search_terms(organization_id, words) @@ search_query($1, '777') ORDER BY id DESC LIMIT 21", acmeID)
+	for _, c := range []struct{ view, of, id string }{
+		{"searchable_conversations", "organization_id", acmeID}, {"searchable_conversations", "user_id", adminAcme.String()},
+		{"searchable_messages", "organization_id", acmeID},
+	} {
+		rows, err := app.Query(t.Context(), "EXPLAIN SELECT id FROM "+c.view+" WHERE "+c.of+" = $1 AND search_terms("+c.of+
+			", words) @@ search_query($1, '777') ORDER BY id DESC LIMIT 21", c.id)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -131,8 +134,8 @@ func TestSearchesUseTheIndexOfWords(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if text := strings.Join(plan, "\n"); !strings.Contains(text, "Index Cond: (search_terms(organization_id, words) @@") {
-			t.Errorf("%s: want the terms in the condition of an index, the plan is\n%s", view, text)
+		if text := strings.Join(plan, "\n"); !strings.Contains(text, "Index Cond: (search_terms("+c.of+", words) @@") {
+			t.Errorf("%s by %s: want the terms in the condition of an index, the plan is\n%s", c.view, c.of, text)
 		}
 	}
 }
