@@ -37,7 +37,7 @@ type AuditFilter struct {
 	Page         Page
 }
 
-// List returns one page of the entries, newest first. The key of a position is the entry's time and number.
+// List returns one page of the entries, in the order of their time. The key of a position is the entry's time and number.
 func (r AuditLog) List(f AuditFilter) (out Listed[AuditEntry], err error) {
 	q := within[AuditEntry](r.tx)
 	for condition, id := range map[string]*uuid.UUID{"actor_id = ?": f.ActorID, "resource_id = ?": f.ResourceID} {
@@ -56,15 +56,19 @@ func (r AuditLog) List(f AuditFilter) (out Listed[AuditEntry], err error) {
 	if !f.Until.IsZero() {
 		q = q.Where("created_at < ?", f.Until)
 	}
+	key := sortKey{direction: " DESC", beyond: " < "}
+	if f.Page.Sort.Ascending {
+		key = sortKey{direction: " ASC", beyond: " > "}
+	}
 	if p := f.Page.After; p != nil {
 		at, seq, err := auditPosition(p.Key)
 		if err != nil {
 			return out, fault.Wrap(err, fault.Invalid, "cursor.invalid", "The cursor does not belong to this list.")
 		}
-		q = q.Where("(created_at, seq) < (?, ?)", at, seq)
+		q = q.Where("(created_at, seq)"+key.beyond+"(?, ?)", at, seq)
 	}
 	limit := f.Page.limit()
-	if err := q.Order("created_at DESC, seq DESC").Limit(limit + 1).Find(&out.Rows).Error; err != nil {
+	if err := q.Order("created_at" + key.direction + ", seq" + key.direction).Limit(limit + 1).Find(&out.Rows).Error; err != nil {
 		return out, explain(err, "list the audit log")
 	}
 	if len(out.Rows) > limit {

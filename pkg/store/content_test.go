@@ -150,14 +150,14 @@ func TestParallelMessagesAreCountedAndOrdered(t *testing.T) {
 			t.Errorf("%d messages counted, want %d", got.MessageCount, n)
 		}
 		var all []store.Message
-		var after *uuid.UUID
-		for more := true; more; {
-			var page []store.Message
-			if page, more, err = tx.Messages().ListAfter(talk.ID, after, 7); err != nil {
+		next := store.MessageFilter{Page: store.Page{Limit: 7, Sort: store.Sort{Ascending: true}}}
+		for more := true; more; more = next.Page.After != nil {
+			page, err := tx.Messages().List(talk.ID, next)
+			if err != nil {
 				return err
 			}
-			all = append(all, page...)
-			after = &page[len(page)-1].ID
+			all = append(all, page.Rows...)
+			next.Page.After = page.Next
 		}
 		if len(all) != n || !slices.IsSortedFunc(all, func(a, b store.Message) int { return a.CreatedAt.Compare(b.CreatedAt) }) {
 			t.Errorf("%d messages in pages, want %d in order of time", len(all), n)
@@ -199,9 +199,10 @@ func TestAMessageFollowsTheLastOneWhateverTheClockSays(t *testing.T) {
 				return err
 			}
 		}
-		got, _, err := tx.Messages().ListAfter(talk.ID, nil, 0)
-		if err == nil && (len(got) != 3 || got[0].ID != ahead || got[2].ID.Version() != 7) {
-			t.Errorf("%d messages in the order of %v, want the clock's that was ahead first", len(got), got)
+		oldest := store.MessageFilter{Page: store.Page{Sort: store.Sort{Ascending: true}}}
+		got, err := tx.Messages().List(talk.ID, oldest)
+		if err == nil && (len(got.Rows) != 3 || got.Rows[0].ID != ahead || got.Rows[2].ID.Version() != 7) {
+			t.Errorf("%d messages in the order of %v, want the clock's that was ahead first", len(got.Rows), got.Rows)
 		}
 		return err
 	})

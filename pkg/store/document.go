@@ -131,13 +131,16 @@ type DocumentFilter struct {
 	Page    Page
 }
 
+// DocumentSorts are the columns that documents can be sorted by.
+func DocumentSorts() []string { return []string{"title", columnUpdatedAt} }
+
 // List returns one page of the documents that are not deleted. What is bulky is left out.
 func (r Documents) List(f DocumentFilter) (Listed[Document], error) {
 	narrow := func(q *gorm.DB) *gorm.DB { return f.narrow(r.tx, q) }
 	if f.Search == "" && f.Tag != "" {
-		return list[Document](narrow(through[Document](r.tx)), f.Page, "document", nil, bulky()...)
+		return list[Document](narrow(through[Document](r.tx)), f.Page, "document", DocumentSorts(), bulky()...)
 	}
-	return find[Document](r.tx, wanted{text: f.Search}, narrow, f.Page, "document", nil, bulky()...)
+	return find[Document](r.tx, wanted{text: f.Search}, narrow, f.Page, "document", DocumentSorts(), bulky()...)
 }
 
 func (f DocumentFilter) narrow(tx *Tx, q *gorm.DB) *gorm.DB {

@@ -196,13 +196,15 @@ type JobFilter struct {
 	Dead          *bool
 	// TopLevel leaves child jobs out.
 	TopLevel bool
-	// Before is a job id: only older jobs follow it. It is the keyset cursor.
-	Before *uuid.UUID
+	// Ascending puts the oldest first. The zero value puts the newest first.
+	Ascending bool
+	// After is the last job of the page before; nil starts at the beginning. It is the keyset cursor.
+	After *uuid.UUID
 	// Limit caps the page; zero means 20.
 	Limit int
 }
 
-// List returns jobs, newest first, and whether there are more.
+// List returns jobs in the order of their age, and whether there are more.
 func (r Jobs) List(f JobFilter) (jobs []*Job, more bool, err error) {
 	q := r.scoped()
 	if f.Kind != "" {
@@ -231,14 +233,18 @@ func (r Jobs) List(f JobFilter) (jobs []*Job, more bool, err error) {
 	if f.TopLevel {
 		q = q.Where("parent_id IS NULL")
 	}
-	if f.Before != nil {
-		q = q.Where("id < ?", *f.Before)
+	order, beyond := "id DESC", "id < ?"
+	if f.Ascending {
+		order, beyond = "id", "id > ?"
+	}
+	if f.After != nil {
+		q = q.Where(beyond, *f.After)
 	}
 	limit := f.Limit
 	if limit <= 0 {
 		limit = 20
 	}
-	if err := q.Order("id DESC").Limit(limit + 1).Find(&jobs).Error; err != nil {
+	if err := q.Order(order).Limit(limit + 1).Find(&jobs).Error; err != nil {
 		return nil, false, explain(err, "list jobs")
 	}
 	if len(jobs) > limit {

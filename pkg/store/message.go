@@ -141,21 +141,20 @@ func (r Messages) Get(conversation, id uuid.UUID) (*Message, error) {
 
 func (r Messages) rows() *gorm.DB { return within[Message](r.tx).Omit(wordsColumn) }
 
-// ListAfter returns the messages of a conversation that follow the given one, oldest first, at most limit, and whether there
-// are more. Nil starts at the first.
-func (r Messages) ListAfter(conversation uuid.UUID, after *uuid.UUID, limit int) (messages []Message, more bool, err error) {
-	limit = Page{Limit: limit}.limit()
-	q := r.rows().Where("conversation_id = ?", conversation)
-	if after != nil {
-		q = q.Where("id > ?", *after)
+// MessageFilter narrows a list of messages. Zero fields do not.
+type MessageFilter struct {
+	Role string
+	// Page is sorted by id, in which messages are in the order of their conversation.
+	Page Page
+}
+
+// List returns one page of the messages of a conversation.
+func (r Messages) List(conversation uuid.UUID, f MessageFilter) (Listed[Message], error) {
+	q := within[Message](r.tx).Where("conversation_id = ?", conversation)
+	if f.Role != "" {
+		q = q.Where("role = ?", f.Role)
 	}
-	if err := q.Order("id").Limit(limit + 1).Find(&messages).Error; err != nil {
-		return nil, false, explain(err, "list messages")
-	}
-	if len(messages) > limit {
-		return messages[:limit], true, nil
-	}
-	return messages, false, nil
+	return list[Message](q, f.Page, nounMessage, nil)
 }
 
 // History returns the last messages of a conversation, at most limit, oldest first.

@@ -150,7 +150,7 @@ func TestIndexesOfTheAPIExist(t *testing.T) {
 			"(organization_id, user_id, id)", "(organization_id, project_id, id)", "(organization_id, agent_config_id, id)",
 			"(organization_id, is_active, id)",
 		},
-		"messages":  {"(organization_id, conversation_id, id)", "(conversation_id, role)"},
+		"messages":  {"(organization_id, conversation_id, id)", "(organization_id, conversation_id, role, id)"},
 		"documents": {"(organization_id, id)", "(organization_id, document_type, id)", "(organization_id, is_active, id)"},
 		"jobs": {
 			"(kind, class DESC, priority, id) WHERE ((status = 'queued'::text) AND (dispatched_at IS NULL))",

@@ -56,6 +56,7 @@ type listAuditLogsInput struct {
 	ResourceID   uuid.UUID `query:"resource_id" format:"uuid" doc:"Only what was done to this resource"`
 	Since        time.Time `query:"since" doc:"Only what happened from then on"`
 	Until        time.Time `query:"until" doc:"Only what happened before then"`
+	Sort         string    `query:"sort" enum:"created_at,-created_at" default:"-created_at" doc:"The order; without the dash the oldest first"`
 }
 
 func (s *Server) auditLogOperations() {
@@ -71,7 +72,7 @@ func (s *Server) auditLogOperations() {
 }
 
 func (s *Server) listAuditLogs(ctx context.Context, p *rbac.Principal, in *listAuditLogsInput) (*pageOutput[AuditLog], error) {
-	c := collection{name: "audit-logs", listing: in.listing()}
+	c := collection{name: "audit-logs", listing: in.listing(), sort: in.Sort}
 	return listed(ctx, s, p, c, showAuditLog, func(tx *store.Tx, page store.Page) (store.Listed[store.AuditEntry], error) {
 		return tx.AuditLog().List(store.AuditFilter{
 			ActorID: given(in.ActorID), Action: in.Action, ResourceType: in.ResourceType, ResourceID: given(in.ResourceID),

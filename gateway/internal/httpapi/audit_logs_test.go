@@ -55,6 +55,20 @@ func TestChangesStandInTheAuditLog(t *testing.T) {
 			t.Errorf("%s: %d entries", query, len(log.Data))
 		}
 	}
+	for sort, want := range map[string]string{
+		"created_at": "agent_config.update agent_config.create", "-created_at": "agent_config.create agent_config.update",
+	} {
+		var read []string
+		log = auditPage{}
+		for cursor := ""; cursor == "" || log.HasMore; cursor = "&cursor=" + log.NextCursor {
+			g.call(admin, "GET", "/v1/audit-logs?resource_type=agent_config&limit=1&sort="+sort+cursor, nil).wants(200).into(&log)
+			read = append(read, log.Data[0].Action)
+		}
+		if got := strings.Join(read, " "); got != want {
+			t.Errorf("sorted by %s: %s, want %s", sort, got, want)
+		}
+	}
+	g.call(admin, "GET", "/v1/audit-logs?sort=action", nil).wants(422)
 }
 
 func TestTheCommandThatVerifiesTheAuditLogTellsWhereItBreaks(t *testing.T) {

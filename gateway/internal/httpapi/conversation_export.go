@@ -87,24 +87,25 @@ func (s *Server) exportConversation(
 
 // eachMessage reads the messages of a conversation in pages, oldest first.
 func (s *Server) eachMessage(ctx context.Context, p *rbac.Principal, conversation uuid.UUID, each func(*store.Message) error) error {
-	var after *uuid.UUID
-	for more := true; more; {
-		var rows []store.Message
+	next := store.MessageFilter{Page: store.Page{Limit: exportPage, Sort: store.Sort{Ascending: true}}}
+	for {
+		var page store.Listed[store.Message]
 		err := s.Store.View(ctx, p.Tenant, func(tx *store.Tx) (err error) {
-			rows, more, err = tx.Messages().ListAfter(conversation, after, exportPage)
+			page, err = tx.Messages().List(conversation, next)
 			return err
 		})
 		if err != nil {
 			return err
 		}
-		for i := range rows {
-			if err := each(&rows[i]); err != nil {
+		for i := range page.Rows {
+			if err := each(&page.Rows[i]); err != nil {
 				return err
 			}
-			after = &rows[i].ID
+		}
+		if next.Page.After = page.Next; page.Next == nil {
+			return nil
 		}
 	}
-	return nil
 }
 
 // messagesOf calls each with every message of a conversation, in order.

@@ -194,11 +194,8 @@ func (s *Server) listConversations(
 	if !p.Conversations().Sees(nil, filter.ProjectID) {
 		filter.UserID = &p.UserID
 	}
-	c := collection{name: "conversations", listing: in.Listing, sort: in.Sort}
+	c := collection{name: "conversations", listing: in.Listing, sort: in.Sort, byAge: true}
 	return listed(ctx, s, p, c, showConversation, func(tx *store.Tx, page store.Page) (store.Listed[store.Conversation], error) {
-		if page.Sort.By == "created_at" {
-			page.Sort.By = "" // ids grow with time
-		}
 		filter.Page = page
 		return tx.Conversations().List(filter)
 	})

@@ -128,6 +128,48 @@ func TestMessagesAreKeptOnceAndDeletedUnlessTheyAreBeingAnswered(t *testing.T) {
 	g.call(admin, "GET", "/v1/audit-logs?action=message.delete", nil).wants(200).has(c.ID, "[not kept]").lacks("Secret note")
 }
 
+func TestMessagesAreListedByRoleAndFromEitherEnd(t *testing.T) {
+	t.Parallel()
+	g := start(t)
+	c := g.talk(member, "{}", "one", "two", "three")
+	messages := "/v1/conversations/" + c.ID + "/messages"
+	g.call(member, "POST", messages, `{"content":"Be brief","role":"system"}`).wants(201)
+	read := func(query string) string {
+		t.Helper()
+		var page struct {
+			Data       []struct{ Content string }
+			NextCursor string `json:"next_cursor"`
+		}
+		var all []string
+		for cursor := ""; ; cursor = "&cursor=" + page.NextCursor {
+			page.NextCursor = ""
+			g.call(member, "GET", messages+"?limit=2&"+query+cursor, nil).wants(200).into(&page)
+			for _, m := range page.Data {
+				all = append(all, m.Content)
+			}
+			if page.NextCursor == "" {
+				return strings.Join(all, ", ")
+			}
+		}
+	}
+	for query, want := range map[string]string{
+		"":                           "one, two, three, Be brief",
+		"sort=created_at":            "one, two, three, Be brief",
+		"sort=-created_at":           "Be brief, three, two, one",
+		"role=user":                  "one, two, three",
+		"role=user&sort=-created_at": "three, two, one",
+		"role=system":                "Be brief",
+		"role=tool":                  "",
+	} {
+		if got := read(query); got != want {
+			t.Errorf("%s: %q, want %q", query, got, want)
+		}
+	}
+	g.call(member, "GET", messages+"?role=nobody", nil).wants(422)
+	g.call(member, "GET", messages+"?sort=content", nil).wants(422)
+	g.call(stranger, "GET", messages+"?role=user", nil).wants(404)
+}
+
 func TestConversationsAreListedSortedAndSearched(t *testing.T) {
 	t.Parallel()
 	g := start(t)

@@ -65,13 +65,14 @@ type getDocumentInput struct {
 	Cached
 }
 
-// DocumentFilter narrows a list of documents.
+// DocumentFilter narrows and sorts a list of documents.
 type DocumentFilter struct {
 	ProcessingStatus store.ProcessingStatus `query:"processing_status" enum:"pending,processing,completed,failed" doc:"Only documents that have come this far"`
 	Tag              string                 `query:"tag" maxLength:"100" example:"travel" doc:"Only documents with this tag"`
 	ProjectID        uuid.UUID              `query:"project_id" format:"uuid" doc:"Only documents of this project"`
 	IsPublic         string                 `query:"is_public" enum:"true,false" doc:"Only documents that the whole organization sees, or only the others"`
 	Search           string                 `query:"search" maxLength:"200" example:"policy" doc:"Only documents with this in title, description or file name"`
+	Sort             string                 `query:"sort" enum:"created_at,-created_at,updated_at,-updated_at,title,-title" example:"title" doc:"The order; a dash puts the largest first. Without it newest first"`
 }
 
 type listDocumentsInput struct {
@@ -116,7 +117,7 @@ func visible(p *rbac.Principal) store.Visibility {
 func (s *Server) listDocuments(
 	ctx context.Context, p *rbac.Principal, l Listing, kind string, f DocumentFilter,
 ) (*pageOutput[Document], error) {
-	c := collection{name: "documents", listing: l}
+	c := collection{name: "documents", listing: l, sort: f.Sort, byAge: true}
 	return listed(ctx, s, p, c, showDocument, func(tx *store.Tx, page store.Page) (store.Listed[store.Document], error) {
 		return tx.Documents().List(store.DocumentFilter{
 			Type: kind, Status: f.ProcessingStatus, Tag: f.Tag, ProjectID: given(f.ProjectID), Public: givenBool(f.IsPublic),

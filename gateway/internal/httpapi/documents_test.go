@@ -93,6 +93,71 @@ func TestADocumentIsChangedUnderItsETag(t *testing.T) {
 	}
 }
 
+func TestDocumentsAreListedSortedAndSearched(t *testing.T) {
+	t.Parallel()
+	g := start(t)
+	for _, title := range []string{"Beta policy", "Alpha policy", "Gamma note"} {
+		_, kind, _ := strings.Cut(title, " ")
+		g.call(admin, "POST", "/v1/documents", map[string]any{
+			"title": title, "content": title, "document_type": kind, "tags": []string{"t"},
+		}).wants(202)
+	}
+	var first struct{ Data []documentAnswer }
+	g.call(admin, "GET", "/v1/documents?search=beta", nil).wants(200).into(&first)
+	g.call(admin, "PATCH", "/v1/documents/"+first.Data[0].ID, `{"description":"changed last"}`).wants(200)
+	titles := func(as, query string) string {
+		t.Helper()
+		var page struct {
+			Data       []documentAnswer
+			NextCursor string `json:"next_cursor"`
+		}
+		var all []string
+		for cursor := ""; ; cursor = "&cursor=" + page.NextCursor {
+			page.NextCursor = ""
+			g.call(as, "GET", "/v1/documents"+query+"&limit=1"+cursor, nil).wants(200).into(&page)
+			for _, d := range page.Data {
+				name, _, _ := strings.Cut(d.Title, " ")
+				all = append(all, name)
+			}
+			if page.NextCursor == "" {
+				return strings.Join(all, " ")
+			}
+		}
+	}
+	for _, c := range []struct{ as, query, want string }{
+		{admin, "?", "Gamma Alpha Beta"},
+		{admin, "?sort=-created_at", "Gamma Alpha Beta"},
+		{admin, "?sort=created_at", "Beta Alpha Gamma"},
+		{admin, "?sort=title", "Alpha Beta Gamma"},
+		{admin, "?sort=-title", "Gamma Beta Alpha"},
+		{admin, "?sort=-updated_at", "Beta Gamma Alpha"},
+		{admin, "?sort=updated_at", "Alpha Gamma Beta"},
+		{member, "?sort=title", "Alpha Beta Gamma"},
+		{member, "?search=policy&sort=title", "Alpha Beta"},
+		{admin, "?tag=t&sort=-title", "Gamma Beta Alpha"},
+		{admin, "?document_type=policy&sort=title", "Alpha Beta"},
+		{admin, "/by-type/policy?", "Alpha Beta"},
+		{admin, "/by-type/policy?sort=-title", "Beta Alpha"},
+		{admin, "/by-type/policy?sort=-updated_at", "Beta Alpha"},
+		{stranger, "?sort=title", ""},
+	} {
+		if got := titles(c.as, c.query); got != c.want {
+			t.Errorf("%s, %s: %q, want %q", c.as, c.query, got, c.want)
+		}
+	}
+	g.call(admin, "GET", "/v1/documents?sort=content", nil).wants(422)
+	// A title of letters that take four bytes each is a place to go on from, too.
+	long := strings.Repeat("📜", 500)
+	for range 2 {
+		g.call(admin, "POST", "/v1/documents", map[string]any{"title": long, "content": "x", "document_type": long[:100]}).wants(202)
+	}
+	var page struct {
+		NextCursor string `json:"next_cursor"`
+	}
+	g.call(admin, "GET", "/v1/documents?sort=-title&limit=1", nil).wants(200).into(&page)
+	g.call(admin, "GET", "/v1/documents?sort=-title&limit=1&cursor="+page.NextCursor, nil).wants(200).has(long)
+}
+
 func TestWhoCannotSeeADocumentCannotDoAnythingWithIt(t *testing.T) {
 	t.Parallel()
 	g := start(t)

@@ -126,6 +126,7 @@ type listJobsInput struct {
 	DocumentID uuid.UUID     `query:"document_id" format:"uuid" doc:"Only jobs about this document"`
 	ParentID   uuid.UUID     `query:"parent_id" format:"uuid" doc:"Only the parts of this job; without it, parts are left out"`
 	Dead       string        `query:"dead" enum:"true,false" doc:"Only jobs that ran out of attempts, or only the others"`
+	Sort       string        `query:"sort" enum:"created_at,-created_at" default:"-created_at" doc:"The order; without the dash the oldest first"`
 }
 
 // Step is the journal entry of a finished step of an agent run.
@@ -177,14 +178,14 @@ func (s *Server) jobOperations() {
 }
 
 func (s *Server) listJobs(ctx context.Context, p *rbac.Principal, in *listJobsInput) (*pageOutput[Job], error) {
-	w, err := s.window(p, collection{name: "jobs", listing: in.listing()})
+	w, err := s.window(p, collection{name: "jobs", listing: in.listing(), sort: in.Sort})
 	if err != nil {
 		return nil, err
 	}
 	filter := store.JobFilter{
 		Kind: in.Kind, Status: in.Status, ProjectID: given(in.ProjectID), AgentConfigID: given(in.AgentID),
 		DocumentID: given(in.DocumentID), ParentID: given(in.ParentID), TopLevel: in.ParentID == uuid.Nil,
-		Before: following(w.Page), Limit: in.Limit,
+		Ascending: w.Sort.Ascending, After: following(w.Page), Limit: in.Limit,
 	}
 	if in.Dead != "" {
 		dead := in.Dead == yes

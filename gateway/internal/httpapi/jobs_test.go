@@ -52,6 +52,12 @@ func TestJobsAreListedNewestFirstWithinReach(t *testing.T) {
 	if !slices.Equal(read, made) {
 		t.Errorf("paged through %v, want %v", read, made)
 	}
+	first, next := g.jobs(member, "limit=3&sort=created_at")
+	rest, _ := g.jobs(member, "limit=3&sort=created_at&cursor="+next)
+	slices.Reverse(made)
+	if all := append(first, rest...); !slices.Equal(all, made) {
+		t.Errorf("from the oldest on: %v, want %v", all, made)
+	}
 	run := g.call(member, "POST", runs, `{"user_input":"x"}`).wants(202).job().ID
 	if ids, _ := g.jobs(manager, ""); !slices.Equal(ids, []string{run}) {
 		t.Errorf("a Project Manager sees %v, want the project's job only", ids)

@@ -72,11 +72,14 @@ type createMessageOutput struct {
 type listMessagesInput struct {
 	Cursored
 	ConversationInput
+
+	Role string `query:"role" enum:"user,assistant,system,tool" example:"assistant" doc:"Only messages of this role"`
+	Sort string `query:"sort" enum:"created_at,-created_at" default:"created_at" doc:"The order; -created_at puts the newest first"`
 }
 
 func (s *Server) messageOperations() {
 	list := conversation("list-messages", http.MethodGet, "/{id}/messages", "Read the messages of a conversation", http.StatusNotFound)
-	list.about = "Oldest first."
+	list.about = "Oldest first, or the newest first with `sort=-created_at`."
 	secured(s, access.ConversationsRead, list, s.listMessages)
 	secured(s, access.ConversationsRead,
 		conversation("get-message", http.MethodGet, "/{id}/messages/{message_id}", "Read a message", http.StatusNotFound), s.getMessage)
@@ -99,13 +102,12 @@ func (s *Server) messageOperations() {
 }
 
 func (s *Server) listMessages(ctx context.Context, p *rbac.Principal, in *listMessagesInput) (*pageOutput[Message], error) {
-	c := collection{name: "messages " + in.ID.String(), listing: in.listing()}
+	c := collection{name: "messages " + in.ID.String(), listing: in.listing(), sort: in.Sort, byAge: true}
 	return listed(ctx, s, p, c, showMessage, func(tx *store.Tx, page store.Page) (none store.Listed[store.Message], err error) {
 		if _, err := readable(tx, p, in.ID); err != nil {
 			return none, err
 		}
-		rows, more, err := tx.Messages().ListAfter(in.ID, following(page), in.Limit)
-		return listedByID(rows, more, func(m *store.Message) uuid.UUID { return m.ID }), err
+		return tx.Messages().List(in.ID, store.MessageFilter{Role: in.Role, Page: page})
 	})
 }
 

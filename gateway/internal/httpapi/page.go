@@ -31,7 +31,7 @@ type pageOutput[T any] struct{ Body Page[T] }
 // Listing are the parameters of every collection.
 type Listing struct {
 	Limit  int    `query:"limit" minimum:"1" maximum:"100" default:"20" doc:"How many items to answer at most"`
-	Cursor string `query:"cursor" maxLength:"2048" doc:"The next_cursor of the page before; the other parameters stay as they were"`
+	Cursor string `query:"cursor" maxLength:"4096" doc:"The next_cursor of the page before; the other parameters stay as they were"`
 	Skip   int    `query:"skip" minimum:"0" maximum:"10000" example:"0" doc:"How many items to leave out, instead of a cursor; then total is answered, too"`
 
 	skipped bool
@@ -46,7 +46,7 @@ func (l *Listing) Resolve(ctx huma.Context) []error {
 // Cursored are the parameters of a collection that is only read by cursor.
 type Cursored struct {
 	Limit  int    `query:"limit" minimum:"1" maximum:"100" default:"20" doc:"How many items to answer at most"`
-	Cursor string `query:"cursor" maxLength:"2048" doc:"The next_cursor of the page before; the other parameters stay as they were"`
+	Cursor string `query:"cursor" maxLength:"4096" doc:"The next_cursor of the page before; the other parameters stay as they were"`
 }
 
 func (c Cursored) listing() Listing { return Listing{Limit: c.Limit, Cursor: c.Cursor} }
@@ -65,6 +65,9 @@ func (s *Server) window(p *rbac.Principal, c collection) (*window, error) {
 	w := &window{listing: l, Page: store.Page{Limit: l.Limit, Skip: l.Skip, Count: c.counted || l.skipped}}
 	if c.sort != "" {
 		by, descending := strings.CutPrefix(c.sort, "-")
+		if c.byAge && by == "created_at" {
+			by = ""
+		}
 		w.Sort = store.Sort{By: by, Ascending: !descending}
 	}
 	w.seal = func(payload string) []byte {
@@ -95,6 +98,8 @@ type collection struct {
 	sort string
 	// counted is set for collections so small that they are always counted.
 	counted bool
+	// byAge is set where ids stand for the time of creation, with which they grow: every filter has an index that ends with them.
+	byAge bool
 }
 
 // listed answers with a part of a collection of the caller's tenant.
