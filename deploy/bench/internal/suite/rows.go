@@ -8,7 +8,6 @@ import (
 	"io"
 	"net/http"
 	"net/url"
-	"strconv"
 	"strings"
 	"time"
 
@@ -40,8 +39,8 @@ type Growth struct {
 	Few   float64    `json:"few_p50_ms,omitempty"`
 	Many  float64    `json:"many_p50_ms,omitempty"`
 	Ratio stat.Ratio `json:"ratio"`
-	// Missing says why the list was not measured.
-	Missing string `json:"missing,omitempty"`
+	// Forbidden lists are not this user's to read, and so are not measured.
+	Forbidden bool `json:"forbidden,omitempty"`
 }
 
 // met reports whether the list grows no more than it may.
@@ -54,8 +53,8 @@ func (r *Rows) print(out io.Writer) {
 	measured, met := 0, 0
 	for i := range r.Lists {
 		g := &r.Lists[i]
-		if g.Missing != "" {
-			fmt.Fprintf(out, "%s\t%s\t\t\t\t%s\t\n", g.List, g.As, g.Missing)
+		if g.Forbidden {
+			fmt.Fprintf(out, "%s\t%s\t\t\t\tforbidden\t\n", g.List, g.As)
 			continue
 		}
 		measured++
@@ -83,6 +82,9 @@ func (m *measurement) rows(ctx context.Context, report *Report) error {
 	return m.on(ctx, []string{system.Gateway}, func(small *system.System) error {
 		return m.on(ctx, []string{system.Gateway}, func(large *system.System) error {
 			measured := &Rows{Few: m.options.Few, Many: m.options.Many, Rounds: m.options.Rounds}
+			if err := known(ctx, small); err != nil {
+				return err
+			}
 			few, _, err := m.fill(ctx, small, measured.Few)
 			if err != nil {
 				return err
@@ -92,14 +94,10 @@ func (m *measurement) rows(ctx context.Context, report *Report) error {
 				return err
 			}
 			measured.Loaded = took.Seconds()
-			var api contract
-			if err := large.Get(ctx, large.Address, "/openapi.json", &api); err != nil {
-				return err
-			}
 			for i, name := range asUsers() {
 				m.sayf("reading lists as %s", name)
 				for _, l := range listings() {
-					grown, err := m.grow(ctx, api, l, few, many, i)
+					grown, err := m.grow(ctx, l, few, many, i)
 					if err != nil {
 						return err
 					}
@@ -110,6 +108,19 @@ func (m *measurement) rows(ctx context.Context, report *Report) error {
 			return nil
 		})
 	})
+}
+
+// known checks that the API has all the lists that are to be measured.
+func known(ctx context.Context, s *system.System) error {
+	var api contract
+	if err := s.Get(ctx, s.Address, "/openapi.json", &api); err != nil {
+		return err
+	}
+	var lacking []error
+	for _, l := range listings() {
+		lacking = append(lacking, api.has(l))
+	}
+	return errors.Join(lacking...)
 }
 
 // fill loads a system and logs its readers in.
@@ -133,13 +144,10 @@ func (m *measurement) fill(ctx context.Context, s *system.System, n int) (f *fil
 }
 
 // grow measures a list, and its second page where it has one.
-func (m *measurement) grow(ctx context.Context, api contract, l listing, few, many *filled, as int) ([]Growth, error) {
-	first := Growth{List: l.name(), As: asUsers()[as], Missing: api.lacks(l)}
-	if first.Missing != "" {
-		return []Growth{first}, nil
-	}
+func (m *measurement) grow(ctx context.Context, l listing, few, many *filled, as int) ([]Growth, error) {
+	first := Growth{List: l.name(), As: asUsers()[as]}
 	pages := [2]string{l.url(few.known), l.url(many.known)}
-	if err := m.race(ctx, &first, few, many, as, pages); err != nil || first.Missing != "" || !l.paged {
+	if err := m.race(ctx, &first, few, many, as, pages); err != nil || first.Forbidden || !l.paged {
 		return []Growth{first}, err
 	}
 	second := Growth{List: l.name() + ", second page", As: first.As}
@@ -184,20 +192,13 @@ func (m *measurement) race(ctx context.Context, g *Growth, few, many *filled, as
 	return nil
 }
 
-// excuse takes an answer that refuses the list as the reason for its absence.
+// excuse takes the answer that somebody may not read the list as the reason for its absence. Nothing else is one.
 func (g *Growth) excuse(err error) error {
 	refused, ok := errors.AsType[*system.StatusError](err)
-	if !ok {
-		return err
+	if !ok || refused.Status != http.StatusForbidden {
+		return fmt.Errorf("list %s as %s: %w", g.List, g.As, err)
 	}
-	switch refused.Status {
-	case http.StatusForbidden:
-		g.Missing = "forbidden"
-	case http.StatusNotFound:
-		g.Missing = "not there yet"
-	default:
-		g.Missing = strconv.Itoa(refused.Status)
-	}
+	g.Forbidden = true
 	return nil
 }
 
