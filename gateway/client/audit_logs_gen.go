@@ -28,6 +28,8 @@ type ListAuditLogsParams struct {
 	Since time.Time
 	// Only what happened before then.
 	Until time.Time
+	// The order; without the dash the oldest first. One of created_at, -created_at.
+	Sort string
 }
 
 func (p *ListAuditLogsParams) query() url.Values {
@@ -40,6 +42,7 @@ func (p *ListAuditLogsParams) query() url.Values {
 	q.set("resource_id", p.ResourceID)
 	q.set("since", p.Since)
 	q.set("until", p.Until)
+	q.set("sort", p.Sort)
 	return url.Values(q)
 }
 

@@ -197,18 +197,24 @@ type ListMessagesParams struct {
 	Limit int
 	// The next_cursor of the page before; the other parameters stay as they were.
 	Cursor string
+	// Only messages of this role.
+	Role MessageRole
+	// The order; -created_at puts the newest first. One of created_at, -created_at.
+	Sort string
 }
 
 func (p *ListMessagesParams) query() url.Values {
 	q := query{}
 	q.set("limit", p.Limit)
 	q.set("cursor", p.Cursor)
+	q.set("role", p.Role)
+	q.set("sort", p.Sort)
 	return url.Values(q)
 }
 
 // ListMessages: read the messages of a conversation.
 //
-// Oldest first.
+// Oldest first, or the newest first with `sort=-created_at`.
 //
 // Needs the permission `conversations:read`.
 //

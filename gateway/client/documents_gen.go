@@ -28,6 +28,9 @@ type ListDocumentsParams struct {
 	IsPublic *bool
 	// Only documents with this in title, description or file name.
 	Search string
+	// The order; a dash puts the largest first. Without it newest first. One of created_at, -created_at, updated_at,
+	// -updated_at, title, -title.
+	Sort string
 	// Only documents of this type.
 	DocumentType string
 }
@@ -42,6 +45,7 @@ func (p *ListDocumentsParams) query() url.Values {
 	q.set("project_id", p.ProjectID)
 	q.set("is_public", p.IsPublic)
 	q.set("search", p.Search)
+	q.set("sort", p.Sort)
 	q.set("document_type", p.DocumentType)
 	return url.Values(q)
 }
@@ -96,6 +100,9 @@ type ListDocumentsByTypeParams struct {
 	IsPublic *bool
 	// Only documents with this in title, description or file name.
 	Search string
+	// The order; a dash puts the largest first. Without it newest first. One of created_at, -created_at, updated_at,
+	// -updated_at, title, -title.
+	Sort string
 }
 
 func (p *ListDocumentsByTypeParams) query() url.Values {
@@ -108,6 +115,7 @@ func (p *ListDocumentsByTypeParams) query() url.Values {
 	q.set("project_id", p.ProjectID)
 	q.set("is_public", p.IsPublic)
 	q.set("search", p.Search)
+	q.set("sort", p.Sort)
 	return url.Values(q)
 }
 

@@ -30,6 +30,8 @@ type ListJobsParams struct {
 	ParentID string
 	// Only jobs that ran out of attempts, or only the others.
 	Dead *bool
+	// The order; without the dash the oldest first. One of created_at, -created_at.
+	Sort string
 }
 
 func (p *ListJobsParams) query() url.Values {
@@ -43,6 +45,7 @@ func (p *ListJobsParams) query() url.Values {
 	q.set("document_id", p.DocumentID)
 	q.set("parent_id", p.ParentID)
 	q.set("dead", p.Dead)
+	q.set("sort", p.Sort)
 	return url.Values(q)
 }
 
