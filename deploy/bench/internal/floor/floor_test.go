@@ -156,11 +156,11 @@ func TestTheFloorDoesTheWorkItIsMeasuredFor(t *testing.T) {
 		status                  int
 		rows                    string // by status, after the step
 	}{
-		{"no token", floor.PathInsert, "", `{"texts":["x"]}`, 401, ""},
-		{"a token of somebody else", floor.PathInsert, token(t, "another", time.Now().Add(time.Hour)), `{"texts":["x"]}`, 401, ""},
-		{"a token of yesterday", floor.PathInsert, token(t, c.Secret, time.Now().Add(-time.Hour)), `{"texts":["x"]}`, 401, ""},
+		{"no token", floor.PathInsert, "", `{"user_input":"x"}`, 401, ""},
+		{"a token of somebody else", floor.PathInsert, token(t, "another", time.Now().Add(time.Hour)), `{"user_input":"x"}`, 401, ""},
+		{"a token of yesterday", floor.PathInsert, token(t, c.Secret, time.Now().Add(-time.Hour)), `{"user_input":"x"}`, 401, ""},
 		{"nothing to do", floor.PathInsert, good, `{}`, 500, ""},
-		{"an insert", floor.PathInsert, good, `{"texts":["x"]}`, 202, "queued"},
+		{"an insert", floor.PathInsert, good, `{"user_input":"x"}`, 202, "queued"},
 		{"a run", floor.PathRun, good, `{"texts":["y"]}`, 200, "queued succeeded"},
 	} {
 		if status, text := send(t, c, http.MethodPost, step.path, step.token, step.body); status != step.status {
@@ -170,6 +170,23 @@ func TestTheFloorDoesTheWorkItIsMeasuredFor(t *testing.T) {
 		err := database.QueryRow(t.Context(), "SELECT coalesce(string_agg(status, ' ' ORDER BY id), '') FROM floor.jobs").Scan(&rows)
 		if err != nil || rows != step.rows {
 			t.Errorf("%s: the rows are %q, %v, want %q", step.name, rows, err, step.rows)
+		}
+	}
+}
+
+func TestWhatIsPublishedReachesTheWorker(t *testing.T) {
+	t.Parallel()
+	c, database := run(t)
+	good := token(t, c.Secret, time.Now().Add(time.Hour))
+	if status, text := send(t, c, http.MethodPost, floor.PathPublish, good, `{"user_input":"x"}`); status != http.StatusAccepted {
+		t.Fatalf("status %d: %s", status, text)
+	}
+	for status, deadline := "", time.Now().Add(20*time.Second); status != "succeeded"; {
+		if err := database.QueryRow(t.Context(), "SELECT status FROM floor.jobs").Scan(&status); err != nil {
+			t.Fatal(err)
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("the job is %s", status)
 		}
 	}
 }

@@ -15,15 +15,18 @@ import (
 	"github.com/google/uuid"
 	"github.com/nats-io/nats.go"
 	"gorm.io/gorm"
+
+	"github.com/tarento/copilot/events"
 )
 
 // The paths of the API. Ready answers 204 once everything is connected. An agent's own path is that of all agents, a slash and
 // its id.
 const (
-	PathReady  = "/ready"
-	PathInsert = "/insert"
-	PathRun    = "/run"
-	PathAgents = "/agent-configs"
+	PathReady   = "/ready"
+	PathInsert  = "/insert"
+	PathPublish = "/publish"
+	PathRun     = "/run"
+	PathAgents  = "/agent-configs"
 )
 
 // Skip is the parameter that has a list of agents also say how many there are in all.
@@ -78,6 +81,7 @@ func (a *api) router() http.Handler {
 	router.GET(PathReady, func(g *gin.Context) { g.Status(http.StatusNoContent) })
 	signed := router.Group("", a.authenticate)
 	signed.POST(PathInsert, a.insert)
+	signed.POST(PathPublish, a.publish)
 	signed.POST(PathRun, a.run)
 	signed.GET(PathAgents+"/:id", a.agent)
 	signed.GET(PathAgents, a.agents)
@@ -110,14 +114,19 @@ func (a *api) authenticate(g *gin.Context) {
 	g.Set(organization, caller.Organization)
 }
 
-// job is what the handlers take: the same body as the system's POST embeddings.
-type job struct {
+// embedding is the same body as the system's POST embeddings.
+type embedding struct {
 	Texts []string `binding:"required,min=1,max=100" json:"texts"`
 }
 
-// row inserts the job and returns its id.
-func (a *api) row(g *gin.Context) (string, error) {
-	var in job
+// agentRun is the same body as the system's POST agents/{id}/runs.
+type agentRun struct {
+	UserInput string `binding:"required,max=200000" json:"user_input"`
+}
+
+// row inserts a job whose body is a T, and returns its id.
+func row[T any](a *api, g *gin.Context, kind events.Kind) (string, error) {
+	var in T
 	if err := g.ShouldBindJSON(&in); err != nil {
 		return "", fmt.Errorf("read the body: %w", err)
 	}
@@ -126,16 +135,16 @@ func (a *api) row(g *gin.Context) (string, error) {
 		return "", fmt.Errorf("make an id: %w", err)
 	}
 	_, err = a.pool.Exec(g.Request.Context(), "INSERT INTO floor.jobs (id, created_by, kind, input) VALUES ($1, $2, $3, $4)",
-		id.String(), g.GetString(user), "embedding.create", in)
+		id.String(), g.GetString(user), kind, in)
 	if err != nil {
 		return "", fmt.Errorf("insert: %w", err)
 	}
 	return id.String(), nil
 }
 
-// insert answers as soon as the row is committed.
+// insert answers as soon as the row is committed. That the job is ever done is left to somebody who looks for it.
 func (a *api) insert(g *gin.Context) {
-	id, err := a.row(g)
+	id, err := row[agentRun](a, g, events.KindAgentRun)
 	if err != nil {
 		refuse(g, err)
 		return
@@ -143,9 +152,23 @@ func (a *api) insert(g *gin.Context) {
 	g.JSON(http.StatusAccepted, gin.H{"id": id, "status": "queued"})
 }
 
+// publish answers as soon as the row is committed and the broker has taken the job. A process that dies in between loses it.
+func (a *api) publish(g *gin.Context) {
+	id, err := row[agentRun](a, g, events.KindAgentRun)
+	if err != nil {
+		refuse(g, err)
+		return
+	}
+	if _, err := a.stream.Publish(g.Request.Context(), a.config.work(), []byte(id)); err != nil {
+		refuse(g, fmt.Errorf("publish: %w", err))
+		return
+	}
+	g.JSON(http.StatusAccepted, gin.H{"id": id, "status": "queued"})
+}
+
 // run answers when a worker has done the job.
 func (a *api) run(g *gin.Context) {
-	id, err := a.row(g)
+	id, err := row[embedding](a, g, events.KindEmbeddingCreate)
 	if err != nil {
 		refuse(g, err)
 		return

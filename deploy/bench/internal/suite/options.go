@@ -55,7 +55,8 @@ Measures the system on this machine, each figure beside a floor that is measured
 It needs the engines of the launcher: make bench, or devstack exec --durable -- go run ./deploy/bench/cmd/bench
 
 Parts
-  submit   how fast the gateway takes embedding jobs in, against a bare Gin handler that verifies a JWT and inserts a row
+  submit   how fast the gateway takes runs of an agent in, against a bare Gin handler that verifies a JWT and inserts a row, and
+           against one that then publishes to JetStream
   latency  from submit to done at a fixed rate with a model that takes no time, against a bare row + JetStream + 2 updates
   memory   resident memory of every program, idle and at the peak of an ingest and three questions; sizes of the binaries
   pdf      a PDF from its upload to the end of its ingest

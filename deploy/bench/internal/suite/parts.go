@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"net/http"
 	"os"
 	"path/filepath"
 	"time"
@@ -20,7 +19,6 @@ import (
 const body = `{"texts":["The quick brown fox jumps over the lazy dog."]}`
 
 const (
-	submitRound  = 5 * time.Second
 	latencyRound = 20 * time.Second
 	// warmLimit bounds the warm-up of each side.
 	warmLimit = 3 * time.Second
@@ -28,59 +26,13 @@ const (
 	waits = 10 * time.Second
 )
 
-// loading is one side of a comparison: it puts load on its server for a while.
-type loading func(ctx context.Context, lasting time.Duration) (Round, error)
-
 // compare warms both sides up and then measures them by turns.
 func (m *measurement) compare(ctx context.Context, what string, lasting time.Duration, measured, floored loading) (s, f Side, err error) {
-	sides := []struct {
-		name   string
-		load   loading
-		rounds []Round
-	}{{name: what, load: measured}, {name: "its floor", load: floored}}
-	for _, side := range sides {
-		m.sayf("warming up %s", side.name)
-		if _, err := side.load(ctx, min(lasting, warmLimit)); err != nil {
-			return s, f, fmt.Errorf("warm up %s: %w", side.name, err)
-		}
+	sides, err := m.measureSides(ctx, lasting, contender{what, measured}, contender{"its floor", floored})
+	if err != nil {
+		return s, f, err
 	}
-	for n := range m.options.Rounds {
-		for i := range sides {
-			r, err := sides[i].load(ctx, lasting)
-			if err != nil {
-				return s, f, fmt.Errorf("%s, round %d: %w", sides[i].name, n+1, err)
-			}
-			sides[i].rounds = append(sides[i].rounds, r)
-			m.sayf("round %d of %d, %s: %.0f/s, p50 %.1f ms, p99 %.1f ms", n+1, m.options.Rounds, sides[i].name, r.PerSecond, r.P50, r.P99)
-		}
-	}
-	return side(sides[0].rounds), side(sides[1].rounds), nil
-}
-
-// submit measures the gateway's submit path alone: no worker runs, so the jobs stay where the commit has put them.
-func (m *measurement) submit(ctx context.Context, report *Report) error {
-	lasting := m.options.lasting(submitRound)
-	return m.on(ctx, []string{system.Gateway}, func(s *system.System) error {
-		bare, err := s.StartFloor(ctx)
-		if err != nil {
-			return err
-		}
-		post := func(address, path string) loading {
-			request := load.Request{Address: address, Path: path, Token: s.Token, Body: []byte(body), Want: http.StatusAccepted}
-			return func(ctx context.Context, lasting time.Duration) (Round, error) {
-				return round(load.Closed(ctx, request, m.options.Connections, lasting))
-			}
-		}
-		gateway, bottom, err := m.compare(ctx, "submit", lasting, post(s.Address, system.PathEmbeddings), post(bare, floor.PathInsert))
-		if err != nil {
-			return err
-		}
-		report.Submit = &Submit{
-			Connections: m.options.Connections, Rounds: m.options.Rounds, Seconds: lasting.Seconds(),
-			Gateway: gateway, Floor: bottom, Against: against(gateway, bottom),
-		}
-		return nil
-	})
+	return sides[0], sides[1], nil
 }
 
 // latency measures the way through everything: gateway, dispatcher, broker, worker, model, and back to the client that waits.
@@ -89,6 +41,9 @@ func (m *measurement) latency(ctx context.Context, report *Report) error {
 	return m.on(ctx, []string{system.Gateway, system.EmbeddingWorker}, func(s *system.System) error {
 		bare, err := s.StartFloor(ctx)
 		if err != nil {
+			return err
+		}
+		if err := s.StartFloorWorker(ctx); err != nil {
 			return err
 		}
 		run := func(address, path string) loading {

@@ -19,7 +19,7 @@ import (
 type Report struct {
 	TakenAt time.Time    `json:"taken_at"`
 	Machine Machine      `json:"machine"`
-	Submit  *Submit      `json:"submit,omitempty"`
+	Submit  []Contest    `json:"submit,omitempty"`
 	Latency *Latency     `json:"latency,omitempty"`
 	Memory  *Memory      `json:"memory,omitempty"`
 	PDF     *PDF         `json:"pdf,omitempty"`
@@ -42,16 +42,6 @@ func machine(durable bool) Machine {
 	return Machine{OS: runtime.GOOS, Arch: runtime.GOARCH, Cores: runtime.GOMAXPROCS(0), Go: runtime.Version(), Durable: durable}
 }
 
-// Submit is how fast the system takes jobs in, against a bare handler that inserts a row.
-type Submit struct {
-	Connections int     `json:"connections"`
-	Rounds      int     `json:"rounds"`
-	Seconds     float64 `json:"seconds"` // of a round
-	Gateway     Side    `json:"gateway"`
-	Floor       Side    `json:"floor"`
-	Against     Against `json:"ratio"`
-}
-
 // Comparison is one load on two sides.
 type Comparison struct {
 	Name string `json:"name"`
@@ -69,26 +59,30 @@ type Comparison struct {
 // Goal is what the medians of the ratios should be. Zero fields ask for nothing.
 type Goal struct {
 	PerSecond float64 `json:"per_second_at_least,omitempty"`
+	P50       float64 `json:"p50_at_most,omitempty"`
 	P99       float64 `json:"p99_at_most,omitempty"`
 }
 
 // met reports whether the ratios are what they should be.
 func (g Goal) met(a Against) bool {
-	return a.PerSecond.Median >= g.PerSecond && (g.P99 == 0 || a.P99.Median <= g.P99)
+	return a.PerSecond.Median >= g.PerSecond && (g.P50 == 0 || a.P50.Median <= g.P50) && (g.P99 == 0 || a.P99.Median <= g.P99)
+}
+
+// print writes how the ratios stand with the goal, if there is one.
+func (g Goal) print(out io.Writer, a Against) {
+	if g != (Goal{}) {
+		fmt.Fprintf(out, "goal, %s\t%s\t%s\t%s\t\n", verdict(g.met(a)), bound(">=", g.PerSecond), bound("<=", g.P50), bound("<=", g.P99))
+	}
 }
 
 // print writes both sides, their ratio, and how it stands with the goal.
 func (c *Comparison) print(out io.Writer) {
 	fmt.Fprintf(out, "\n%s, medians of %d rounds of %gs\n", c.Name, c.Rounds, c.Seconds)
 	versus(out, c.Of, c.Side, c.To, c.Floor, c.Against)
-	if c.Goal != (Goal{}) {
-		fmt.Fprintf(out, "goal, %s\t%s\t\t%s\t\n", verdict(c.Goal.met(c.Against)), bound(">=", c.Goal.PerSecond), bound("<=", c.Goal.P99))
-	}
-	if c.Side.Server > 0 {
-		fmt.Fprintln(out, "processor time of one answer\tserver\tPostgres\t\t")
-		fmt.Fprintf(out, "%s\t%.0f us\t%.0f us\t\t\n", c.Of, c.Side.Server, c.Side.Postgres)
-		fmt.Fprintf(out, "%s\t%.0f us\t%.0f us\t\t\n", c.To, c.Floor.Server, c.Floor.Postgres)
-	}
+	c.Goal.print(out, c.Against)
+	c.Side.priceHead(out)
+	c.Side.price(out, c.Of)
+	c.Floor.price(out, c.To)
 }
 
 func verdict(met bool) string {
@@ -219,9 +213,8 @@ func (r *Report) Print(out io.Writer) error {
 		fmt.Fprintln(&text, "WITHOUT FSYNC: these figures are worth nothing")
 	}
 	table := tabwriter.NewWriter(&text, 0, 0, 3, ' ', tabwriter.AlignRight)
-	if s := r.Submit; s != nil {
-		fmt.Fprintf(table, "\nSubmit over REST, %d connections, medians of %d rounds of %gs\n", s.Connections, s.Rounds, s.Seconds)
-		versus(table, "gateway", s.Gateway, "bare Gin + JWT + insert", s.Floor, s.Against)
+	for i := range r.Submit {
+		r.Submit[i].print(table)
 	}
 	if l := r.Latency; l != nil {
 		fmt.Fprintf(table, "\nSubmit to done, %d embedding jobs/s, medians of %d rounds of %gs\n", l.PerSecond, l.Rounds, l.Seconds)
@@ -256,18 +249,45 @@ func (r *Report) Print(out io.Writer) error {
 // versus prints two sides and their ratio.
 func versus(out io.Writer, name string, s Side, floorName string, floor Side, a Against) {
 	fmt.Fprintln(out, "\tper second\tp50\tp99\t")
-	for _, line := range []struct {
-		name string
-		Side
-	}{{name, s}, {floorName, floor}} {
-		fmt.Fprintf(out, "%s\t%.0f\t%.1f ms\t%.1f ms\t\n", line.name, line.PerSecond, line.P50, line.P99)
+	row(out, name, s)
+	row(out, floorName, floor)
+	ratio(out, "ratio", a)
+}
+
+// row writes one side. Short times get a digit more.
+func row(out io.Writer, name string, s Side) {
+	fmt.Fprintf(out, "%s\t%.0f\t%s\t%s\t\n", name, s.PerSecond, short(s.P50), short(s.P99))
+}
+
+func short(ms float64) string {
+	if ms < 1 {
+		return fmt.Sprintf("%.2f ms", ms)
 	}
-	fmt.Fprintf(out, "ratio\t%.2f\t%.2f\t%.2f\t\n", a.PerSecond.Median, a.P50.Median, a.P99.Median)
+	return fmt.Sprintf("%.1f ms", ms)
+}
+
+// ratio writes the medians of the ratios and how far the rounds are apart.
+func ratio(out io.Writer, name string, a Against) {
+	fmt.Fprintf(out, "%s\t%.2f\t%.2f\t%.2f\t\n", name, a.PerSecond.Median, a.P50.Median, a.P99.Median)
 	fmt.Fprint(out, "of the rounds")
 	for _, r := range []stat.Ratio{a.PerSecond, a.P50, a.P99} {
 		fmt.Fprintf(out, "\t%.2f-%.2f", r.Least, r.Most)
 	}
 	fmt.Fprintln(out, "\t")
+}
+
+// priceHead stands over the processor times, where they were measured.
+func (s Side) priceHead(out io.Writer) {
+	if s.Server > 0 {
+		fmt.Fprintln(out, "processor time of one answer\tserver\tPostgres\t\t")
+	}
+}
+
+// price writes the processor time of one answer, where it was measured.
+func (s Side) price(out io.Writer, name string) {
+	if s.Server > 0 {
+		fmt.Fprintf(out, "%s\t%.0f us\t%.0f us\t\t\n", name, s.Server, s.Postgres)
+	}
 }
 
 func (m *Memory) print(out io.Writer) {

@@ -33,10 +33,14 @@ const (
 	PathAgents     = "/api/v1/agent-configs"
 	PathLogin      = "/api/v1/auth/login"
 
+	pathAgents        = "/api/v1/agents/"
 	pathUpload        = "/api/v1/documents/upload"
 	pathConversations = "/api/v1/conversations"
 	pathJobs          = "/api/v1/jobs/"
 )
+
+// PathRuns is where an agent is asked to run.
+func PathRuns(agent string) string { return pathAgents + agent + "/runs" }
 
 // Job is a job as the API shows it.
 type Job struct {

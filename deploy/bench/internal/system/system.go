@@ -138,8 +138,8 @@ func (s *System) environment(ctx context.Context, program string) (env []string,
 	return env, ops, nil
 }
 
-// StartFloor starts the floor beside the system: on the same servers, in the same database, taking the same tokens. It returns
-// the address of its API. Stop ends it too.
+// StartFloor starts the API of the floor beside the system: on the same servers, in the same database, taking the same tokens. It
+// returns its address. Stop ends it too.
 func (s *System) StartFloor(ctx context.Context) (address string, err error) {
 	owner, err := s.site.engines.database(s.name, "")
 	if err != nil {
@@ -152,17 +152,23 @@ func (s *System) StartFloor(ctx context.Context) (address string, err error) {
 		return "", err
 	}
 	s.floor = floor.Config{DatabaseURL: owner, NATSURL: s.site.engines.NATS, Namespace: s.name, Address: address, Secret: s.secret}
-	for _, role := range []string{"serve", "work"} {
-		p, err := start(ctx, "floor "+role, s.site.program(floorProgram), s.dir, s.floor.Environ(), role)
-		if err != nil {
-			return "", err
-		}
-		s.processes = append(s.processes, p)
+	p, err := start(ctx, Floor, s.site.program(floorProgram), s.dir, s.floor.Environ(), "serve")
+	if err != nil {
+		return "", err
 	}
-	// The worker need not be ready: what is published waits for it.
-	served := s.processes[len(s.processes)-2]
-	served.ready = "http://" + address + floor.PathReady
-	return address, served.awaitReady(ctx, s.http)
+	p.ready = "http://" + address + floor.PathReady
+	s.processes = append(s.processes, p)
+	return address, p.awaitReady(ctx, s.http)
+}
+
+// StartFloorWorker starts the worker of a floor that was started. It need not be ready: what is published waits for it.
+func (s *System) StartFloorWorker(ctx context.Context) error {
+	p, err := start(ctx, "floor work", s.site.program(floorProgram), s.dir, s.floor.Environ(), "work")
+	if err != nil {
+		return err
+	}
+	s.processes = append(s.processes, p)
+	return nil
 }
 
 // Restart ends a program and starts it again on the same addresses.
@@ -175,7 +181,7 @@ func (s *System) Restart(ctx context.Context, program string) error {
 	if err := old.end(); err != nil {
 		return err
 	}
-	p, err := start(ctx, program, old.cmd.Path, s.dir, old.cmd.Env)
+	p, err := start(ctx, program, old.cmd.Path, s.dir, old.cmd.Env, old.cmd.Args[1:]...)
 	if err != nil {
 		return err
 	}
