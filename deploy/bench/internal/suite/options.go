@@ -18,11 +18,12 @@ const (
 	PartRest    = "rest"
 	PartLogin   = "login"
 	PartRows    = "rows"
+	PartJobs    = "jobs"
 )
 
 // parts are all parts, in the order in which they run.
 func parts() []string {
-	return []string{PartSubmit, PartLatency, PartMemory, PartPDF, PartRest, PartLogin, PartRows}
+	return []string{PartSubmit, PartLatency, PartMemory, PartPDF, PartRest, PartLogin, PartRows, PartJobs}
 }
 
 // Options say what is measured, and how long.
@@ -37,6 +38,8 @@ type Options struct {
 	Connections int
 	// Rate is how many jobs a second arrive in the latency part.
 	Rate int
+	// Jobs is how many jobs a round of the jobs part is.
+	Jobs int
 	// Few and Many are the numbers of rows in each table in the rows part.
 	Few, Many int
 	// Cost is the bcrypt cost of passwords.
@@ -63,6 +66,8 @@ Parts
   rest     reading one agent and listing 20, against a bare Gin handler that verifies a JWT and does the same query with GORM
   login    logins a second, against bcrypt alone; and what a flood of logins does to reading an agent
   rows     every long list with many rows in its table, against the same list with few; minutes are spent on loading
+  jobs     jobs that do nothing, from submit to committed end, in batches and one by one, against riverqueue/river on the same
+           Postgres and hibiken/asynq on Redis
 
 Flags
 `
@@ -85,6 +90,7 @@ func parse(args []string, out io.Writer) (o Options, err error) {
 		"how long a round lasts (default 5s for submit, 20s for latency, 3s for rest, 10s for login, 200ms for rows)")
 	flags.IntVar(&o.Connections, "connections", 64, "submits or reads under way at once")
 	flags.IntVar(&o.Rate, "rate", 50, "jobs a second in the latency part")
+	flags.IntVar(&o.Jobs, "jobs", 10_000, "jobs that do nothing in a round of the jobs part")
 	flags.IntVar(&o.Cost, "bcrypt-cost", defaultCost, "cost of password hashes, of the gateway and beside it")
 	flags.IntVar(&o.Few, "few", 10_000, "rows in each table of the small database in the rows part")
 	flags.IntVar(&o.Many, "many", 1_000_000, "rows in each table of the large one")
@@ -102,8 +108,8 @@ func parse(args []string, out io.Writer) (o Options, err error) {
 	switch {
 	case flags.NArg() > 0:
 		return o, fmt.Errorf("unexpected argument %q", flags.Arg(0))
-	case o.Rounds < 1 || o.Connections < 1 || o.Rate < 1 || o.Duration < 0:
-		return o, fmt.Errorf("-rounds, -connections and -rate must be positive, -duration not negative")
+	case o.Rounds < 1 || o.Connections < 1 || o.Rate < 1 || o.Jobs < 1 || o.Duration < 0:
+		return o, fmt.Errorf("-rounds, -connections, -rate and -jobs must be positive, -duration not negative")
 	}
 	return o, nil
 }

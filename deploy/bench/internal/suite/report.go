@@ -26,6 +26,7 @@ type Report struct {
 	Rest    []Comparison `json:"rest,omitempty"`
 	Login   *Login       `json:"login,omitempty"`
 	Rows    *Rows        `json:"rows,omitempty"`
+	Jobs    []Contest    `json:"jobs,omitempty"`
 }
 
 // Machine is where it was measured. Load generator, system and engines share it.
@@ -236,6 +237,9 @@ func (r *Report) Print(out io.Writer) error {
 	}
 	if rows := r.Rows; rows != nil {
 		rows.print(table)
+	}
+	for i := range r.Jobs {
+		r.Jobs[i].print(table)
 	}
 	if err := table.Flush(); err != nil {
 		return fmt.Errorf("print the report: %w", err)

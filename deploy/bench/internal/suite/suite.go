@@ -84,6 +84,7 @@ func Measure(ctx context.Context, o Options, env Environment) (report *Report, e
 		{PartRest, m.rest},
 		{PartLogin, m.login},
 		{PartRows, m.rows},
+		{PartJobs, m.jobs},
 	} {
 		if !o.wants(part.name) {
 			continue

@@ -32,6 +32,7 @@ type System struct {
 	secret    string
 	processes []*process
 	floor     floor.Config
+	besides   []string // databases that were made beside the system's
 	// postmaster is Postgres's first process, once it was looked for.
 	postmaster int
 	http       *http.Client
@@ -44,7 +45,14 @@ const (
 	Password = "SecurePassword123!"
 )
 
-// Start starts the programs, waits until all are ready, and logs in. Gateway must be among them.
+// The roles by which the system's programs enter its database.
+const (
+	appRole    = "copilot_app"
+	engineRole = "copilot_engine"
+)
+
+// Start starts the programs, waits until all are ready, and logs in. Gateway must be among them. Without any program the system is no
+// more than its database.
 func (s *Site) Start(ctx context.Context, programs ...string) (sys *System, err error) {
 	sys = &System{
 		site: s, name: fmt.Sprintf("%s-%d", s.template, s.systems.Add(1)), secret: rand.Text() + rand.Text(),
@@ -79,6 +87,9 @@ func (s *Site) Start(ctx context.Context, programs ...string) (sys *System, err 
 			return sys, err
 		}
 	}
+	if len(programs) == 0 {
+		return sys, nil
+	}
 	if err := sys.login(ctx, Admin, Password); err != nil {
 		err = sys.Explain(fmt.Errorf("log in: %w", err))
 		return sys, err
@@ -88,11 +99,9 @@ func (s *Site) Start(ctx context.Context, programs ...string) (sys *System, err 
 
 // environment is all that a program gets to see, and where it serves its health.
 func (s *System) environment(ctx context.Context, program string) (env []string, ops string, err error) {
-	var app, engine string
-	for role, address := range map[string]*string{"copilot_app": &app, "copilot_engine": &engine} {
-		if *address, err = s.site.engines.database(s.name, role); err != nil {
-			return nil, "", err
-		}
+	app, engine, err := s.Roles()
+	if err != nil {
+		return nil, "", err
 	}
 	if ops, err = freeAddress(ctx); err != nil {
 		return nil, "", err
@@ -231,6 +240,9 @@ func (s *System) Stop(ctx context.Context) error {
 	}
 	s.http.CloseIdleConnections()
 	problems = append(problems, s.deleteStreams(ctx), s.site.drop(ctx, s.name))
+	for _, database := range s.besides {
+		problems = append(problems, s.site.drop(ctx, database))
+	}
 	return errors.Join(problems...)
 }
 
