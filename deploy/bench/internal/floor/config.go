@@ -59,9 +59,9 @@ const poolSize = 32
 
 // engines are the open connections of a process.
 type engines struct {
-	pool   *pgxpool.Pool
-	nats   *nats.Conn
-	stream jetstream.JetStream
+	pool      *pgxpool.Pool
+	nats      *nats.Conn
+	jetstream jetstream.JetStream
 }
 
 func (c Config) open(ctx context.Context) (*engines, error) {
@@ -78,11 +78,11 @@ func (c Config) open(ctx context.Context) (*engines, error) {
 		e.close()
 		return nil, fmt.Errorf("floor: connect to NATS: %w", err)
 	}
-	if e.stream, err = jetstream.New(e.nats); err != nil {
+	if e.jetstream, err = jetstream.New(e.nats); err != nil {
 		e.close()
 		return nil, fmt.Errorf("floor: open JetStream: %w", err)
 	}
-	_, err = e.stream.CreateOrUpdateStream(ctx, jetstream.StreamConfig{
+	_, err = e.jetstream.CreateOrUpdateStream(ctx, jetstream.StreamConfig{
 		Name: c.Stream(), Subjects: []string{c.work()}, Retention: jetstream.WorkQueuePolicy, Storage: jetstream.FileStorage,
 	})
 	if err != nil {

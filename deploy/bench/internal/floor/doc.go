@@ -7,6 +7,8 @@
 //     running, marks it as done, and says so over core NATS.
 //   - Reading: a bare Gin handler that verifies a JWT, runs the system's query with GORM, and answers the same JSON. It connects as
 //     the owner, because it does not name the tenant to Postgres, whose row-level security would hide the rows.
+//   - Following: a bare net/http handler that verifies a JWT and writes what is published for a job as server-sent events, out of one
+//     subscription for all clients or out of one for each.
 //
 // The first three commit as durably as the system does, to the same Postgres and the same NATS.
 package floor

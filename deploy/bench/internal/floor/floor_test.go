@@ -191,6 +191,46 @@ func TestWhatIsPublishedReachesTheWorker(t *testing.T) {
 	}
 }
 
+func TestFollowersSeeWhatIsPublishedForTheirJob(t *testing.T) {
+	t.Parallel()
+	c, _ := run(t)
+	good := token(t, c.Secret, time.Now().Add(time.Hour))
+	conn, err := nats.Connect(c.NATSURL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(conn.Close)
+	for name, path := range map[string]string{"of the hub": floor.PathHub, "of the relay": floor.PathRelay} {
+		t.Run(name, func(t *testing.T) {
+			if status, text := send(t, c, http.MethodGet, path+"job", "", ""); status != http.StatusUnauthorized {
+				t.Errorf("without a token: %d: %s", status, text)
+			}
+			ctx, leave := context.WithTimeout(t.Context(), 20*time.Second)
+			defer leave()
+			req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+c.Address+path+"job", http.NoBody)
+			if err != nil {
+				t.Fatal(err)
+			}
+			req.Header.Set("Authorization", "Bearer "+good)
+			resp, err := (&http.Client{Transport: &http.Transport{DisableKeepAlives: true}}).Do(req)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer func() { _ = resp.Body.Close() }()
+			for _, job := range []string{"another", "job"} {
+				if err := conn.Publish(c.Live(job), []byte(job)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			want := "event: text.delta\ndata: job\n\n"
+			got := make([]byte, len(want))
+			if _, err := io.ReadFull(resp.Body, got); err != nil || string(got) != want {
+				t.Errorf("got %q, %v, want %q", got, err, want)
+			}
+		})
+	}
+}
+
 func TestTheEnvironmentSaysWhereTheFloorIs(t *testing.T) {
 	t.Parallel()
 	want := floor.Config{DatabaseURL: "d", NATSURL: "n", Namespace: "s", Address: "a", Secret: "k"}

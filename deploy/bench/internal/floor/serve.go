@@ -48,14 +48,16 @@ func Serve(ctx context.Context, c Config) error {
 	}
 	defer closeGORM(db)
 	a := &api{config: c, engines: e, gorm: db, parser: jwt.NewParser(jwt.WithValidMethods([]string{"HS256"}), jwt.WithExpirationRequired())}
-	if _, err := e.nats.Subscribe(c.done("*"), a.ended); err != nil {
-		return fmt.Errorf("floor: subscribe: %w", err)
+	for subject, handle := range map[string]nats.MsgHandler{c.done("*"): a.ended, c.Live("*"): a.hub.deliver} {
+		if _, err := e.nats.Subscribe(subject, handle); err != nil {
+			return fmt.Errorf("floor: subscribe: %w", err)
+		}
 	}
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", c.Address)
 	if err != nil {
 		return fmt.Errorf("floor: %w", err)
 	}
-	server := &http.Server{Handler: a.router(), ReadHeaderTimeout: 10 * time.Second}
+	server := &http.Server{Handler: a.streams(a.router()), ReadHeaderTimeout: 10 * time.Second}
 	release := context.AfterFunc(ctx, func() { _ = server.Close() })
 	defer release()
 	if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
@@ -73,6 +75,7 @@ type api struct {
 	parser *jwt.Parser
 	// waiting has the channel of each request that waits for its job, by the job's id.
 	waiting sync.Map
+	hub     hub
 }
 
 func (a *api) router() http.Handler {
@@ -101,11 +104,16 @@ type claims struct {
 	Organization uuid.UUID `json:"org"`
 }
 
-// authenticate verifies the token.
+// caller verifies the token.
+func (a *api) caller(r *http.Request) (caller claims, err error) {
+	token, _ := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+	_, err = a.parser.ParseWithClaims(token, &caller, func(*jwt.Token) (any, error) { return []byte(a.config.Secret), nil })
+	return caller, err
+}
+
+// authenticate lets callers with a good token through.
 func (a *api) authenticate(g *gin.Context) {
-	token, _ := strings.CutPrefix(g.GetHeader("Authorization"), "Bearer ")
-	var caller claims
-	_, err := a.parser.ParseWithClaims(token, &caller, func(*jwt.Token) (any, error) { return []byte(a.config.Secret), nil })
+	caller, err := a.caller(g.Request)
 	if err != nil {
 		g.AbortWithStatusJSON(http.StatusUnauthorized, gin.H{"error": err.Error()})
 		return
@@ -159,7 +167,7 @@ func (a *api) publish(g *gin.Context) {
 		refuse(g, err)
 		return
 	}
-	if _, err := a.stream.Publish(g.Request.Context(), a.config.work(), []byte(id)); err != nil {
+	if _, err := a.jetstream.Publish(g.Request.Context(), a.config.work(), []byte(id)); err != nil {
 		refuse(g, fmt.Errorf("publish: %w", err))
 		return
 	}
@@ -176,7 +184,7 @@ func (a *api) run(g *gin.Context) {
 	ended := make(chan struct{}, 1)
 	a.waiting.Store(id, ended)
 	defer a.waiting.Delete(id)
-	if _, err := a.stream.Publish(g.Request.Context(), a.config.work(), []byte(id)); err != nil {
+	if _, err := a.jetstream.Publish(g.Request.Context(), a.config.work(), []byte(id)); err != nil {
 		refuse(g, fmt.Errorf("publish: %w", err))
 		return
 	}

@@ -19,7 +19,7 @@ func Work(ctx context.Context, c Config, out io.Writer) error {
 		return err
 	}
 	defer e.close()
-	consumer, err := e.stream.CreateOrUpdateConsumer(ctx, c.Stream(), jetstream.ConsumerConfig{
+	consumer, err := e.jetstream.CreateOrUpdateConsumer(ctx, c.Stream(), jetstream.ConsumerConfig{
 		Durable: c.consumer(), AckPolicy: jetstream.AckExplicitPolicy, MaxAckPending: slots,
 	})
 	if err != nil {

@@ -27,7 +27,7 @@ func Open(ctx context.Context, perSecond int, lasting time.Duration, do func(con
 	calls := int(lasting.Seconds() * float64(perSecond))
 	for i := range calls {
 		due := start.Add(time.Duration(i) * time.Second / time.Duration(perSecond))
-		if err := until(ctx, due); err != nil {
+		if err := Until(ctx, due); err != nil {
 			wg.Wait()
 			return Result{}, err
 		}
@@ -57,8 +57,8 @@ func Open(ctx context.Context, perSecond int, lasting time.Duration, do func(con
 	return result, nil
 }
 
-// until returns at the given time, or with the cause of ctx's end.
-func until(ctx context.Context, at time.Time) error {
+// Until returns at the given time, or with the cause of ctx's end.
+func Until(ctx context.Context, at time.Time) error {
 	wait := time.Until(at)
 	if wait <= 0 {
 		return context.Cause(ctx)

@@ -19,11 +19,12 @@ const (
 	PartLogin   = "login"
 	PartRows    = "rows"
 	PartJobs    = "jobs"
+	PartSSE     = "sse"
 )
 
 // parts are all parts, in the order in which they run.
 func parts() []string {
-	return []string{PartSubmit, PartLatency, PartMemory, PartPDF, PartRest, PartLogin, PartRows, PartJobs}
+	return []string{PartSubmit, PartLatency, PartMemory, PartPDF, PartRest, PartLogin, PartRows, PartJobs, PartSSE}
 }
 
 // Options say what is measured, and how long.
@@ -40,6 +41,8 @@ type Options struct {
 	Rate int
 	// Jobs is how many jobs a round of the jobs part is.
 	Jobs int
+	// Followers is how many streams of server-sent events are open at once in the sse part.
+	Followers int
 	// Few and Many are the numbers of rows in each table in the rows part.
 	Few, Many int
 	// Cost is the bcrypt cost of passwords.
@@ -68,6 +71,7 @@ Parts
   rows     every long list with many rows in its table, against the same list with few; minutes are spent on loading
   jobs     jobs that do nothing, from submit to committed end, in batches and one by one, against riverqueue/river on the same
            Postgres and hibiken/asynq on Redis
+  sse      memory of idle followers, and how soon they see events and tokens, against a bare net/http hub and a bare relay
 
 Flags
 `
@@ -87,10 +91,11 @@ func parse(args []string, out io.Writer) (o Options, err error) {
 	})
 	flags.IntVar(&o.Rounds, "rounds", 3, "how often each side is measured, by turns")
 	flags.DurationVar(&o.Duration, "duration", 0,
-		"how long a round lasts (default 5s for submit, 20s for latency, 3s for rest, 10s for login, 200ms for rows)")
+		"how long a round lasts (default 5s for submit, 20s for latency, 3s for rest, 10s for login and sse, 200ms for rows)")
 	flags.IntVar(&o.Connections, "connections", 64, "submits or reads under way at once")
 	flags.IntVar(&o.Rate, "rate", 50, "jobs a second in the latency part")
 	flags.IntVar(&o.Jobs, "jobs", 10_000, "jobs that do nothing in a round of the jobs part")
+	flags.IntVar(&o.Followers, "followers", 9500, "open streams of server-sent events in the sse part")
 	flags.IntVar(&o.Cost, "bcrypt-cost", defaultCost, "cost of password hashes, of the gateway and beside it")
 	flags.IntVar(&o.Few, "few", 10_000, "rows in each table of the small database in the rows part")
 	flags.IntVar(&o.Many, "many", 1_000_000, "rows in each table of the large one")
@@ -108,8 +113,8 @@ func parse(args []string, out io.Writer) (o Options, err error) {
 	switch {
 	case flags.NArg() > 0:
 		return o, fmt.Errorf("unexpected argument %q", flags.Arg(0))
-	case o.Rounds < 1 || o.Connections < 1 || o.Rate < 1 || o.Jobs < 1 || o.Duration < 0:
-		return o, fmt.Errorf("-rounds, -connections, -rate and -jobs must be positive, -duration not negative")
+	case o.Rounds < 1 || o.Connections < 1 || o.Rate < 1 || o.Jobs < 1 || o.Followers < 1 || o.Duration < 0:
+		return o, fmt.Errorf("-rounds, -connections, -rate, -jobs and -followers must be positive, -duration not negative")
 	}
 	return o, nil
 }

@@ -27,6 +27,7 @@ type Report struct {
 	Login   *Login       `json:"login,omitempty"`
 	Rows    *Rows        `json:"rows,omitempty"`
 	Jobs    []Contest    `json:"jobs,omitempty"`
+	SSE     *SSE         `json:"sse,omitempty"`
 }
 
 // Machine is where it was measured. Load generator, system and engines share it.
@@ -240,6 +241,9 @@ func (r *Report) Print(out io.Writer) error {
 	}
 	for i := range r.Jobs {
 		r.Jobs[i].print(table)
+	}
+	if s := r.SSE; s != nil {
+		s.print(table)
 	}
 	if err := table.Flush(); err != nil {
 		return fmt.Errorf("print the report: %w", err)

@@ -85,6 +85,7 @@ func Measure(ctx context.Context, o Options, env Environment) (report *Report, e
 		{PartLogin, m.login},
 		{PartRows, m.rows},
 		{PartJobs, m.jobs},
+		{PartSSE, m.sse},
 	} {
 		if !o.wants(part.name) {
 			continue

@@ -78,12 +78,12 @@ func TestEveryPartMeasures(t *testing.T) {
 	if err := os.WriteFile(document, []byte(page), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	r, tables := measure(t, "submit,latency,memory,pdf,rest,login,jobs", "-duration", "300ms", "-rate", "10", "-jobs", "50",
+	r, tables := measure(t, "submit,latency,memory,pdf,rest,login,jobs,sse", "-duration", "300ms", "-rate", "10", "-jobs", "50", "-followers", "50",
 		"-bcrypt-cost", "4", "-pdf", document)
 	for _, want := range []string{
 		"Submit of an agent run over REST, 4 connections", "Submit to done, 10 embedding jobs/s", "Resident memory", "Binaries", "page.pdf",
 		"GET one agent, 4 connections", "list 20 agents, 4 connections", "goal, ", "processor time of one answer", "The flood: ",
-		"50 jobs that do nothing, from submit to committed end, in batches", "Submit to start, 10 jobs/s",
+		"50 jobs that do nothing, from submit to committed end, in batches", "Submit to start, 10 jobs/s", "idle followers", "Token relay",
 	} {
 		if !strings.Contains(tables, want) {
 			t.Errorf("the tables lack %q:\n%s", want, tables)
@@ -98,6 +98,11 @@ func TestEveryPartMeasures(t *testing.T) {
 	if len(r.Jobs) != 5 {
 		t.Fatalf("%d contests of jobs, want 5", len(r.Jobs))
 	}
+	if r.SSE == nil || r.SSE.Memory.Followers != 50 || len(r.SSE.Memory.Gateway) != 1 || len(r.SSE.Memory.Floor) != 1 {
+		t.Fatalf("the memory of followers makes no sense: %+v", r.SSE)
+	}
+	sensible(t, r.SSE.Topics)
+	sensible(t, r.SSE.Relay)
 	for i, rivals := range []int{1, 2, 2, 2, 1} {
 		fair(t, r.Jobs[i], rivals)
 	}
@@ -175,7 +180,7 @@ func TestAWrongCallIsExplained(t *testing.T) {
 		"no engines":               {nil, nil, ".", []string{"TEST_DATABASE_URL, TEST_NATS_URL", "make bench", "devstack exec --durable"}},
 		"a Postgres without fsync": {nil, engines, ".", []string{"without fsync", "--durable"}},
 		"outside the repository":   {[]string{"-volatile"}, engines, t.TempDir(), []string{"not in the repository"}},
-		"no such part":             {[]string{"-only", "submit,speed"}, engines, ".", []string{`"speed" is none of submit, latency, memory, pdf, rest, login, rows, jobs`}},
+		"no such part":             {[]string{"-only", "submit,speed"}, engines, ".", []string{`"speed" is none of submit, latency, memory, pdf, rest, login, rows, jobs, sse`}},
 		"no rounds":                {[]string{"-rounds", "0"}, engines, ".", []string{"must be positive"}},
 		"a word too many":          {[]string{"fast"}, engines, ".", []string{`unexpected argument "fast"`}},
 	} {
@@ -201,7 +206,7 @@ func TestHelpListsThePartsAndTheFlags(t *testing.T) {
 	if err := suite.Run(t.Context(), []string{"-h"}, suite.Environment{Out: &out}); err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"submit ", "latency ", "memory ", "pdf ", "rest ", "login ", "rows ", "jobs ", "-only", "-rounds", "-duration", "-pdf", "-json", "make bench"} {
+	for _, want := range []string{"submit ", "latency ", "memory ", "pdf ", "rest ", "login ", "rows ", "jobs ", "sse ", "-only", "-rounds", "-duration", "-pdf", "-json", "make bench"} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("help does not mention %q", want)
 		}
@@ -211,7 +216,7 @@ func TestHelpListsThePartsAndTheFlags(t *testing.T) {
 func TestOnlyTheWantedPartsRun(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct{ args, want []string }{
-		"all by default": {nil, []string{"submit", "latency", "memory", "pdf", "rest", "login", "rows", "jobs"}},
+		"all by default": {nil, []string{"submit", "latency", "memory", "pdf", "rest", "login", "rows", "jobs", "sse"}},
 		"one":            {[]string{"-only", "pdf"}, []string{"pdf"}},
 		"two at once":    {[]string{"-only", "memory,submit"}, []string{"submit", "memory"}},
 		"two one by one": {[]string{"-only", "memory", "-only", "submit"}, []string{"submit", "memory"}},

@@ -42,6 +42,9 @@ const (
 // PathRuns is where an agent is asked to run.
 func PathRuns(agent string) string { return pathAgents + agent + "/runs" }
 
+// PathEvents is where a job is followed.
+func PathEvents(job string) string { return pathJobs + job + "/events" }
+
 // Job is a job as the API shows it.
 type Job struct {
 	ID     string          `json:"id"`

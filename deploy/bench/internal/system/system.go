@@ -180,6 +180,9 @@ func (s *System) StartFloorWorker(ctx context.Context) error {
 	return nil
 }
 
+// FloorLive is where the followers of a job at the floor find what is published.
+func (s *System) FloorLive(job string) string { return s.floor.Live(job) }
+
 // Restart ends a program and starts it again on the same addresses.
 func (s *System) Restart(ctx context.Context, program string) error {
 	i := slices.IndexFunc(s.processes, func(p *process) bool { return p.name == program })
