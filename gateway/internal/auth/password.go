@@ -36,7 +36,8 @@ type PasswordOptions struct {
 	// Cost is the bcrypt cost of new hashes, from 4 to 31; zero means DefaultCost. Hashes of another cost still verify.
 	Cost int
 	// Parallel is how many passwords are worked on at the same time; zero means one fewer than GOMAXPROCS, at least one. Each
-	// keeps a processor busy for as long as it takes; the one that is left serves everything else.
+	// keeps a processor busy for as long as it takes, unless something else wants it: on Linux, passwords give way. The one that is
+	// left serves everything else.
 	Parallel int
 	// Queue is how many callers may wait beyond those; zero means 64, negative means none.
 	Queue int
@@ -149,7 +150,7 @@ func (p *Passwords) work(ctx context.Context, f func() error) error {
 		return err
 	}
 	start := time.Now()
-	err := f()
+	err := apart(f)
 	p.took.Store(int64(time.Since(start)))
 	return err
 }
