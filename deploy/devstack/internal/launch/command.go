@@ -88,6 +88,14 @@ func (c *command) dispatch(ctx, forced context.Context) (int, error) {
 			return c.parsed(err)
 		}
 		return c.exec(ctx, forced, o, flags.Args())
+	case "serve":
+		var o serveOptions
+		flags := newFlags(name)
+		o.define(flags)
+		if err := flags.Parse(args); err != nil {
+			return c.parsed(err)
+		}
+		return 0, c.serve(ctx, forced, o, flags.Args())
 	case "run", "up", "tour", "clean", "with":
 		var o options
 		flags := newFlags(name)
@@ -147,6 +155,7 @@ const help = `Usage: devstack COMMAND [FLAGS]
   up     start the engines and migrate the database, but none of the programs
   with   do that, and instead of the tour run a command that finds the API at COPILOT_URL: devstack with -- ./check.sh
   exec   start fresh engines in a temporary folder and run a command with their addresses: devstack exec -- go test ./...
+  serve  run one engine in a folder, on a port, until it is stopped or killed: devstack serve --dir D --port P nats
   clean  throw the state away
   help   this text
 
@@ -157,6 +166,10 @@ Flags of run, tour, with, up and clean (in parentheses the variable that sets th
 
 const helpExec = `
 Flags of exec (in parentheses the variable that the command gets; when it is set already, that server is used)
+`
+
+const helpServe = `
+Flags of serve (` + varOwnerPassword + ` is the password of Postgres's owner)
 `
 
 const helpVariables = `
@@ -181,6 +194,12 @@ func (c *command) help() error {
 	flags.SetOutput(&text)
 	var e execOptions
 	e.define(flags)
+	flags.PrintDefaults()
+	text.WriteString(helpServe)
+	flags = newFlags("serve")
+	flags.SetOutput(&text)
+	var s serveOptions
+	s.define(flags)
 	flags.PrintDefaults()
 	text.WriteString(helpVariables)
 	_, err := io.WriteString(c.system.Stdout, text.String())

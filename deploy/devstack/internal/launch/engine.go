@@ -54,6 +54,8 @@ type running struct {
 	url    string
 	detail string
 	stop   func(context.Context) error
+	// pid is the engine's process; zero means the launcher's own.
+	pid int
 	// died is closed when the engine ends unasked; nil when that cannot be without the launcher's own end.
 	died <-chan struct{}
 }
@@ -136,6 +138,7 @@ func startPostgres(ctx context.Context, at place) (*running, error) {
 		url:    server.OwnerURL("postgres"),
 		detail: fmt.Sprintf("version %d on port %d", server.Version(), at.port),
 		stop:   stop,
+		pid:    server.PID(),
 		died:   server.Done(),
 	}, nil
 }

@@ -304,6 +304,9 @@ func (s *Server) greet(ctx context.Context) error {
 	return conn.Close(ctx)
 }
 
+// PID is the number of the server's first process, with which all of it ends.
+func (s *Server) PID() int { return s.child.PID() }
+
 // Version is the server's major version.
 func (s *Server) Version() int { return s.install.Major }
 
