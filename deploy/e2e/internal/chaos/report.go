@@ -1,0 +1,96 @@
+package chaos
+
+import (
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/tarento/copilot/deploy/e2e/internal/history"
+)
+
+// mostShown is how many violations of a promise a report spells out; the result in the folder of logs has all.
+const mostShown = 10
+
+// Write writes the result for people.
+func (r *Result) Write(out io.Writer) error {
+	var b strings.Builder
+	t := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
+	row := func(name string, format string, args ...any) {
+		_, _ = fmt.Fprintf(t, "  %s\t%s\n", name, fmt.Sprintf(format, args...))
+	}
+	_, _ = fmt.Fprintf(t, "\nchaos, seed %d, %s\n", r.Seed, r.Took.Round(time.Second))
+	row("submitted", "%d, of which accepted %d; %d submits repeated", r.Submitted, r.Accepted, r.Retried)
+	row("jobs", "%d: %s", r.Jobs, tally(r.Ended))
+	row("claims", "%d, of which %d lost their lease; %d jobs used up their attempts", r.Tally.Claims, r.Tally.LeasesLost, r.Tally.Dead)
+	row("model calls", "%d, and %d of embeddings", r.Tally.Calls, r.EmbeddingCalls)
+	row("unjournalled calls repeated", "%d", r.Tally.Unjournalled)
+	row("calls by zombies", "%d", r.Tally.Zombie)
+	row("streams", "%d events shown over %d connections", r.Tally.Shown, r.Tally.Connections)
+	row("faults", "%d", len(r.Faults))
+	if len(r.Deaths) > 0 {
+		row("ended by themselves", "%s", tally(r.Deaths))
+	}
+	if len(r.Late) > 0 {
+		row("killed when they did not stop", "%s", strings.Join(r.Late, ", "))
+	}
+	if r.Settled < 0 {
+		row("settled", "NOT in time")
+	} else {
+		row("settled", "%s after everything was healed", r.Settled.Round(time.Millisecond))
+	}
+	_, _ = fmt.Fprint(t, "\ntime to recover\tfaults\tmeasured\tp50\tmax\n")
+	for _, f := range r.Recover {
+		_, _ = fmt.Fprintf(t, "  %s\t%d\t%d\t%s\t%s\n", f.Kind, f.Faults, f.Measured, f.P50.Round(time.Millisecond), f.Max.Round(time.Millisecond))
+	}
+	_, _ = fmt.Fprint(t, "\npromises broken\n")
+	for _, p := range history.Promises() {
+		row(string(p), "%d", r.count(p))
+	}
+	if len(r.Refused) > 0 {
+		row("requests refused", "%d", len(r.Refused))
+	}
+	if err := t.Flush(); err != nil {
+		return err
+	}
+	for _, p := range history.Promises() {
+		left := mostShown
+		for _, v := range r.Violations {
+			if v.Promise == p && left > 0 {
+				left--
+				fmt.Fprintf(&b, "\n%s: job %s: %s", p, v.Job, v.What)
+			}
+		}
+	}
+	for _, why := range r.Refused[:min(len(r.Refused), mostShown)] {
+		fmt.Fprintf(&b, "\nrefused: %s", why)
+	}
+	verdict := "every promise was kept"
+	if !r.OK() {
+		verdict = "PROMISES WERE BROKEN"
+	}
+	fmt.Fprintf(&b, "\n%s; seed %d, logs in %s\n", verdict, r.Seed, r.Logs)
+	_, err := io.WriteString(out, b.String())
+	return err
+}
+
+func (r *Result) count(p history.Promise) (n int) {
+	for _, v := range r.Violations {
+		if v.Promise == p {
+			n++
+		}
+	}
+	return n
+}
+
+// tally writes counts by name.
+func tally(counts map[string]int) string {
+	var all []string
+	for _, name := range slices.Sorted(maps.Keys(counts)) {
+		all = append(all, fmt.Sprintf("%d %s", counts[name], name))
+	}
+	return strings.Join(all, ", ")
+}

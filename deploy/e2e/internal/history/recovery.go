@@ -1,0 +1,114 @@
+package history
+
+import (
+	"slices"
+	"time"
+
+	"github.com/tarento/copilot/events"
+)
+
+// Fault is something that was done to the system.
+type Fault struct {
+	// Kind names what was done.
+	Kind string `json:"kind"`
+	// Target is the process or engine that it was done to.
+	Target string `json:"target"`
+	// Writer is set when the target is a process, by whose writes its return shows; empty stands for anybody's.
+	Writer string    `json:"-"`
+	Began  time.Time `json:"began"`
+	Healed time.Time `json:"healed"`
+}
+
+// Progress is a write about some job.
+type Progress struct {
+	At     time.Time
+	Writer string
+}
+
+// Recovered says how long it took after the faults of a kind until jobs made progress again.
+type Recovered struct {
+	Kind string `json:"kind"`
+	// Faults counts them, Measured those after which the target was left alone until it showed.
+	Faults   int           `json:"faults"`
+	Measured int           `json:"measured"`
+	P50      time.Duration `json:"p50"`
+	Max      time.Duration `json:"max"`
+}
+
+// Recovery measures the time from the healing of each fault to the next progress: that of the process that was hurt, or of any
+// when it was an engine. The progress must be in order of time. A target that was hurt again before it showed is not measured.
+func Recovery(faults []Fault, progress []Progress) []Recovered {
+	took := map[string][]time.Duration{}
+	counted := map[string]int{}
+	for i, f := range faults {
+		counted[f.Kind]++
+		from, _ := slices.BinarySearchFunc(progress, f.Healed, func(p Progress, at time.Time) int { return p.At.Compare(at) })
+		next := slices.IndexFunc(progress[from:], func(p Progress) bool { return f.Writer == "" || p.Writer == f.Writer })
+		if next < 0 {
+			continue
+		}
+		shown := progress[from+next].At
+		hurt := func(o Fault) bool { return o.Target == f.Target && o.Began.After(f.Began) && o.Began.Before(shown) }
+		if slices.ContainsFunc(faults[i+1:], hurt) {
+			continue
+		}
+		took[f.Kind] = append(took[f.Kind], shown.Sub(f.Healed))
+	}
+	var all []Recovered
+	for kind, n := range counted {
+		all = append(all, summary(kind, n, took[kind]))
+	}
+	slices.SortFunc(all, func(a, b Recovered) int {
+		if a.Kind < b.Kind {
+			return -1
+		}
+		return 1
+	})
+	return all
+}
+
+// summary reduces measured times.
+func summary(kind string, n int, took []time.Duration) Recovered {
+	r := Recovered{Kind: kind, Faults: n, Measured: len(took)}
+	if len(took) > 0 {
+		slices.Sort(took)
+		r.P50, r.Max = took[len(took)/2], took[len(took)-1]
+	}
+	return r
+}
+
+// Orphans measures, for each job that was with a worker when that was killed, the time until it ran again or ended.
+func Orphans(jobs []*Job, kind string, faults []Fault) Recovered {
+	var took []time.Duration
+	n := 0
+	for _, f := range faults {
+		if f.Kind != kind {
+			continue
+		}
+		for _, j := range jobs {
+			epoch, held := j.heldBy(f.Writer, f.Began)
+			if !held {
+				continue
+			}
+			n++
+			for _, c := range j.Changes {
+				if c.At.After(f.Began) && (c.Epoch > epoch || c.To.Terminal()) {
+					took = append(took, c.At.Sub(f.Began))
+					break
+				}
+			}
+		}
+	}
+	return summary("orphaned by "+kind, n, took)
+}
+
+// heldBy tells whether a worker holds the job at a time, and at which epoch.
+func (j *Job) heldBy(worker string, at time.Time) (epoch int64, held bool) {
+	for _, c := range j.Changes {
+		if c.At.After(at) {
+			break
+		}
+		epoch, held = c.Epoch, c.To == events.StatusRunning && (held && !c.claims() || c.claims() && c.Writer == worker)
+	}
+	return epoch, held
+}
