@@ -46,6 +46,10 @@ func (r *Result) Write(out io.Writer) error {
 	for _, f := range r.Recover {
 		_, _ = fmt.Fprintf(t, "  %s\t%d\t%d\t%s\t%s\n", f.Kind, f.Faults, f.Measured, f.P50.Round(time.Millisecond), f.Max.Round(time.Millisecond))
 	}
+	_, _ = fmt.Fprint(t, "\nlongest in the queue\n")
+	for _, w := range r.Waited {
+		row(string(w.Kind), "%s from %s, job %s", w.For.Round(time.Millisecond), w.From.Format(time.StampMilli), w.Job)
+	}
 	_, _ = fmt.Fprint(t, "\npromises broken\n")
 	for _, p := range history.Promises() {
 		row(string(p), "%d", r.count(p))

@@ -58,6 +58,8 @@ type Result struct {
 	Tally   history.Tally       `json:"tally"`
 	Faults  []history.Fault     `json:"faults"`
 	Recover []history.Recovered `json:"recover"`
+	// Waited are the jobs that stood in the queue for longest.
+	Waited []history.Standstill `json:"waited"`
 	// EmbeddingCalls counts calls of the embedding model.
 	EmbeddingCalls int `json:"embedding_calls"`
 	// Deaths counts, by program, ends that nobody asked for; Late names programs that did not end in order in time.
@@ -270,5 +272,9 @@ func recovery(ctx context.Context, result *Result, rec *record, jobs map[string]
 	}
 	kill := choice{kind: faultKill, of: ofWorker}
 	result.Recover = append(result.Recover, history.Orphans(all, kill.name(), result.Faults))
+	result.Waited = history.Standstills(all, longestShown)
 	return nil
 }
+
+// longestShown is how many of the jobs that waited longest are told of.
+const longestShown = 5

@@ -1,7 +1,9 @@
 package history
 
 import (
+	"cmp"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/tarento/copilot/events"
@@ -58,12 +60,7 @@ func Recovery(faults []Fault, progress []Progress) []Recovered {
 	for kind, n := range counted {
 		all = append(all, summary(kind, n, took[kind]))
 	}
-	slices.SortFunc(all, func(a, b Recovered) int {
-		if a.Kind < b.Kind {
-			return -1
-		}
-		return 1
-	})
+	slices.SortFunc(all, func(a, b Recovered) int { return strings.Compare(a.Kind, b.Kind) })
 	return all
 }
 
@@ -111,4 +108,31 @@ func (j *Job) heldBy(worker string, at time.Time) (epoch int64, held bool) {
 		epoch, held = c.Epoch, c.To == events.StatusRunning && (held && !c.claims() || c.claims() && c.Writer == worker)
 	}
 	return epoch, held
+}
+
+// Standstill is the longest time that a job stood in the queue.
+type Standstill struct {
+	Job  string        `json:"job"`
+	Kind events.Kind   `json:"kind"`
+	For  time.Duration `json:"for"`
+	From time.Time     `json:"from"`
+}
+
+// Standstills returns the longest of all jobs, longest first.
+func Standstills(jobs []*Job, most int) []Standstill {
+	var all []Standstill
+	for _, j := range jobs {
+		longest := Standstill{Job: j.ID, Kind: j.Kind}
+		for i := 1; i < len(j.Changes); i++ {
+			before, now := j.Changes[i-1], j.Changes[i]
+			if took := now.At.Sub(before.At); before.To == events.StatusQueued && took > longest.For {
+				longest.For, longest.From = took, before.At
+			}
+		}
+		if longest.For > 0 {
+			all = append(all, longest)
+		}
+	}
+	slices.SortFunc(all, func(a, b Standstill) int { return cmp.Compare(b.For, a.For) })
+	return all[:min(len(all), most)]
 }
