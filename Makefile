@@ -71,6 +71,10 @@ LIMITS := RATE_LIMIT_USER RATE_LIMIT_KEY RATE_LIMIT_ORGANIZATION RATE_LIMIT_ADDR
 fuzz-api: $(DEVSTACK) postgres ## Ask the system all that the OpenAPI document allows, and much that it does not (ARGS="--for 60s": flags)
 	@exec $(DEVSTACK) with $(LIMITS:%=--env %=0) -- $(GO) run ./deploy/e2e/cmd/fuzz-api $(ARGS)
 
+.PHONY: chaos
+chaos: toolchain postgres ## Kill, freeze and cut off everything while clients use it, and check that no promise is broken (ARGS="-seed 7": flags)
+	@exec $(GO) run ./deploy/e2e/cmd/chaos $(ARGS)
+
 .PHONY: verify
 verify: build ## Check that modules build alone, dependencies are tidy, code is formatted, generated files are current, links live
 	@for module in $(MODULES); do \

@@ -96,7 +96,7 @@ func prepare(ctx context.Context, dir string) (*suite, error) {
 func (s *suite) build(ctx context.Context) error {
 	cmd := exec.CommandContext(ctx, "go", "build", "-o", s.bin+string(filepath.Separator),
 		"./gateway/cmd/gateway", "./workers/cmd/agent-worker", "./workers/cmd/ingest-worker", "./workers/cmd/embedding-worker",
-		"./migrations/cmd/migrate")
+		"./migrations/cmd/migrate", "./deploy/devstack/cmd/devstack")
 	cmd.Dir = s.root
 	for _, entry := range os.Environ() {
 		// The programs belong to several modules, which only the workspace ties together.

@@ -64,7 +64,7 @@ func choices() []choice {
 	}
 }
 
-// Names returns how a report names the kinds of faults.
+// faultNames returns how a report names the kinds of faults.
 func faultNames() (names []string) {
 	for _, c := range choices() {
 		names = append(names, c.name())
@@ -100,7 +100,7 @@ type mischief struct {
 func newMischief(o Options, s *system, log func(string)) *mischief {
 	m := &mischief{
 		system: s, lease: o.Lease, log: log, busy: map[string]string{},
-		rand: rand.New(rand.NewPCG(o.Seed, 0)), //nolint:gosec // mischief, not a secret
+		rand: rand.New(rand.NewPCG(o.Seed, 0)),
 	}
 	for _, c := range choices() {
 		if len(o.Only) == 0 || slices.Contains(o.Only, c.name()) {
@@ -264,7 +264,7 @@ func (m *mischief) loseStore(ctx context.Context, after time.Duration) {
 func (m *mischief) now() string {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	var all []string
+	all := make([]string, 0, len(m.busy))
 	for target, kind := range m.busy {
 		all = append(all, strings.Fields(kind)[0]+" "+target)
 	}

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -91,7 +92,7 @@ func readEvents(body io.Reader, alive func()) func(yield func(history.Shown, err
 		for {
 			line, err := lines.ReadString('\n')
 			if err != nil {
-				if err != io.EOF { //nolint:errorlint // bufio returns it as it is
+				if !errors.Is(err, io.EOF) {
 					yield(history.Shown{}, fmt.Errorf("read the stream: %w", err))
 				}
 				return

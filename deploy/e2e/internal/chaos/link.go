@@ -31,7 +31,7 @@ func openLink(ctx context.Context, target string) (*link, error) {
 		return nil, fmt.Errorf("open a link to %s: %w", target, err)
 	}
 	l := &link{listener: listener, target: target, changed: make(chan struct{}), open: map[net.Conn]struct{}{}}
-	l.work.Go(l.accept)
+	l.work.Go(func() { l.accept(ctx) })
 	return l, nil
 }
 
@@ -77,21 +77,21 @@ func (l *link) close() {
 	l.work.Wait()
 }
 
-func (l *link) accept() {
+func (l *link) accept(ctx context.Context) {
 	for {
 		near, err := l.listener.Accept()
 		if errors.Is(err, net.ErrClosed) {
 			return
 		}
 		if err != nil {
-			time.Sleep(time.Millisecond) // out of file descriptors, perhaps
+			pause(ctx, time.Millisecond) // out of file descriptors, perhaps
 			continue
 		}
 		if !l.keep(near) {
 			abort(near)
 			continue
 		}
-		l.work.Go(func() { l.carry(near) })
+		l.work.Go(func() { l.carry(ctx, near) })
 	}
 }
 
@@ -122,12 +122,12 @@ func abort(conn net.Conn) {
 }
 
 // carry passes bytes both ways until one side ends.
-func (l *link) carry(near net.Conn) {
+func (l *link) carry(ctx context.Context, near net.Conn) {
 	defer l.forget(near)
 	if !l.pass() {
 		return
 	}
-	far, err := net.DialTimeout("tcp", l.target, 5*time.Second)
+	far, err := (&net.Dialer{Timeout: 5 * time.Second}).DialContext(ctx, "tcp", l.target)
 	if err != nil {
 		abort(near)
 		return
@@ -178,10 +178,8 @@ func (l *link) pass() bool {
 		case !stalled && delay == 0:
 			return true
 		case !stalled:
-			timer := time.NewTimer(delay)
-			defer timer.Stop()
 			select {
-			case <-timer.C:
+			case <-time.After(delay):
 				return true
 			case <-changed: // look again
 			}

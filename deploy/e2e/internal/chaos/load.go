@@ -64,7 +64,7 @@ func newLoad(ctx context.Context, o Options, s *system) (*load, error) {
 	for n := range o.Jobs {
 		p := makePlan(o.Seed, n, o.Jobs, o.For*9/10)
 		l.clients = append(l.clients, &client{
-			plan: p, load: l, rand: rand.New(rand.NewPCG(o.Seed+1, uint64(n)+1)), //nolint:gosec // jitter, not a secret
+			plan: p, load: l, rand: rand.New(rand.NewPCG(o.Seed+1, uint64(n)+1)),
 		})
 	}
 	return l, nil
@@ -96,11 +96,24 @@ func (l *load) login(ctx context.Context, username string) (string, error) {
 // run sends the clients off, each at its time, and returns when the last one has begun.
 func (l *load) run(ctx context.Context) {
 	began := time.Now()
-	for _, c := range l.clients {
+	for n, c := range l.clients {
 		if !pause(ctx, time.Until(began.Add(c.at))) {
 			return
 		}
+		if n >= remembered {
+			l.work.Go(func() { l.clients[n-remembered].forget(ctx) })
+		}
 		l.work.Go(func() { c.live(ctx) })
+	}
+}
+
+// remembered is for how many clients the model's stand-in keeps what it was asked.
+const remembered = 300
+
+// forget lets the model's stand-in forget what it was asked.
+func (c *client) forget(ctx context.Context) {
+	for session := range c.script {
+		c.load.model.forget(ctx, session)
 	}
 }
 
@@ -188,7 +201,7 @@ func (l *load) source(name string) *rand.Rand {
 	for _, b := range []byte(name) {
 		sum = sum*131 + uint64(b)
 	}
-	return rand.New(rand.NewPCG(l.seed+2, sum)) //nolint:gosec // jitter, not a secret
+	return rand.New(rand.NewPCG(l.seed+2, sum))
 }
 
 // gateway picks one. It may be called from any goroutine.
@@ -286,18 +299,25 @@ func (c *client) work() (r request, err error) {
 		r.body, err = json.Marshal(map[string]any{"texts": c.texts})
 	default:
 		r.path = "/api/v1/documents/upload"
-		var body bytes.Buffer
-		form := multipart.NewWriter(&body)
-		err = form.SetBoundary("chaos" + c.mark)
-		part, making := form.CreateFormFile("file", c.mark+".txt")
-		if err = errors.Join(err, making); err != nil {
-			return r, err
-		}
-		_, err = io.WriteString(part, c.document)
-		err = errors.Join(err, form.WriteField("title", c.mark), form.Close())
-		r.body, r.media = body.Bytes(), form.FormDataContentType()
+		r.body, r.media, err = c.form()
 	}
 	return r, err
+}
+
+// form is the document as an upload. Its boundary is always the same, so that a repetition has the same bytes.
+func (c *client) form() (body []byte, media string, err error) {
+	var b bytes.Buffer
+	form := multipart.NewWriter(&b)
+	if err := form.SetBoundary("chaos" + c.mark); err != nil {
+		return nil, "", err
+	}
+	part, err := form.CreateFormFile("file", c.mark+".txt")
+	if err != nil {
+		return nil, "", err
+	}
+	_, err = io.WriteString(part, c.document)
+	err = errors.Join(err, form.WriteField("title", c.mark), form.Close())
+	return b.Bytes(), form.FormDataContentType(), err
 }
 
 // cancel asks for the end of the job until there is an answer.

@@ -7,7 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httputil"
@@ -43,15 +43,16 @@ func startMeter(ctx context.Context, standIn string) (*meter, error) {
 	if err != nil {
 		return nil, fmt.Errorf("start the meter: %w", err)
 	}
+	transport := &http.Transport{MaxIdleConnsPerHost: 64}
 	m := &meter{
 		listener: listener, standIn: "http://" + standIn, calls: map[string][]history.Call{}, sums: map[string]int{},
-		admin: &http.Client{Timeout: 10 * time.Second},
+		admin: &http.Client{Transport: transport, Timeout: 10 * time.Second},
 	}
 	target := &url.URL{Scheme: "http", Host: standIn}
 	m.proxy = &httputil.ReverseProxy{
 		Rewrite:       func(r *httputil.ProxyRequest) { r.SetURL(target) },
-		FlushInterval: -1, ErrorLog: log.New(io.Discard, "", 0),
-		Transport:    &http.Transport{MaxIdleConnsPerHost: 64},
+		FlushInterval: -1, ErrorLog: slog.NewLogLogger(slog.DiscardHandler, slog.LevelError),
+		Transport:    transport,
 		ErrorHandler: func(w http.ResponseWriter, _ *http.Request, _ error) { w.WriteHeader(http.StatusBadGateway) },
 	}
 	m.server = &http.Server{Handler: m, ReadHeaderTimeout: 10 * time.Second}
@@ -61,7 +62,10 @@ func startMeter(ctx context.Context, standIn string) (*meter, error) {
 
 func (m *meter) address() string { return m.listener.Addr().String() }
 
-func (m *meter) close() { _ = m.server.Close() }
+func (m *meter) close() {
+	_ = m.server.Close()
+	m.admin.CloseIdleConnections()
+}
 
 // asked is what the meter reads of a request.
 type asked struct {

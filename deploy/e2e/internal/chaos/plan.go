@@ -54,7 +54,7 @@ const forever = -1
 
 // makePlan decides what client number n of all does.
 func makePlan(seed uint64, n, all int, span time.Duration) plan {
-	r := rand.New(rand.NewPCG(seed, uint64(n)+1)) //nolint:gosec // a plan, not a secret
+	r := rand.New(rand.NewPCG(seed, uint64(n)+1))
 	p := plan{
 		mark: fmt.Sprintf("mark-%06d", n), tenant: r.IntN(len(tenants())), script: map[string][]reaction{},
 		at: time.Duration(float64(span) * (float64(n) + r.Float64()) / float64(all)), wants: events.StatusSucceeded,

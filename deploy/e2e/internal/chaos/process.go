@@ -78,7 +78,7 @@ func (p *process) supervise() {
 		p.tell()
 		p.mu.Unlock()
 		if wanted {
-			time.Sleep(restartPause)
+			<-time.After(restartPause)
 		}
 	}
 }
@@ -187,19 +187,17 @@ func healthy(ctx context.Context, client *http.Client, address string) bool {
 	return resp.StatusCode == http.StatusOK
 }
 
-// signal goes to the program, and for an engine to its server. It reports whether there is one.
-func (p *process) signal(sig syscall.Signal) bool {
+// signal goes to the program, and for an engine to its server, if there is one.
+func (p *process) signal(sig syscall.Signal) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	switch {
 	case p.pid == 0:
-		return false
 	case p.server != 0:
 		_ = syscall.Kill(p.server, sig)
 	default:
 		_ = syscall.Kill(-p.pid, sig)
 	}
-	return true
 }
 
 // takeDown ends the program with a signal and keeps it down until release. It reports whether it ended within the time; if not, it

@@ -44,7 +44,8 @@ func (r *Result) Write(out io.Writer) error {
 	}
 	_, _ = fmt.Fprint(t, "\ntime to recover\tfaults\tmeasured\tp50\tmax\n")
 	for _, f := range r.Recover {
-		_, _ = fmt.Fprintf(t, "  %s\t%d\t%d\t%s\t%s\n", f.Kind, f.Faults, f.Measured, f.P50.Round(time.Millisecond), f.Max.Round(time.Millisecond))
+		_, _ = fmt.Fprintf(t, "  %s\t%d\t%d\t%s\t%s\n", f.Kind, f.Faults, f.Measured,
+			f.P50.Round(time.Millisecond), f.Max.Round(time.Millisecond))
 	}
 	_, _ = fmt.Fprint(t, "\nlongest in the queue\n")
 	for _, w := range r.Waited {
@@ -92,7 +93,7 @@ func (r *Result) count(p history.Promise) (n int) {
 
 // tally writes counts by name.
 func tally(counts map[string]int) string {
-	var all []string
+	all := make([]string, 0, len(counts))
 	for _, name := range slices.Sorted(maps.Keys(counts)) {
 		all = append(all, fmt.Sprintf("%d %s", counts[name], name))
 	}

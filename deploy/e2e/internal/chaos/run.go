@@ -31,6 +31,8 @@ type Options struct {
 	Only []string
 	// Root is the repository, Bin the folder of its programs; when that is empty, they are built.
 	Root, Bin string
+	// Cache is the folder of what the ingest worker has compiled; empty has it compiled anew.
+	Cache string
 	// Logs is the folder for what everything prints.
 	Logs     string
 	LogLevel string
@@ -194,6 +196,11 @@ func judge(ctx context.Context, result *Result, s *system, l *load, rec *record)
 	for _, n := range s.nodes {
 		if deaths := n.deaths(); deaths > 0 {
 			result.Deaths[n.name] = deaths
+		}
+	}
+	for _, e := range s.engines.all {
+		if deaths := e.deaths(); deaths > 0 {
+			result.Deaths[e.name] = deaths
 		}
 	}
 	all, err := rec.jobs(ctx)

@@ -1,6 +1,7 @@
 package chaos
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"fmt"
@@ -86,7 +87,8 @@ func startSystem(ctx context.Context, o Options) (*system, error) {
 	if s.model, err = startMeter(ctx, s.engines.all[gemini].address); err != nil {
 		return s, err
 	}
-	return s, s.startNodes(ctx)
+	err = s.startNodes(ctx)
+	return s, err
 }
 
 func (s *system) path(program string) string { return filepath.Join(s.bin, program) }
@@ -205,7 +207,8 @@ func (s *system) environment(n *node, secret string) map[string]string {
 			"ACCESS_TOKEN_TTL": (s.options.For + s.options.Settle + time.Hour).String(),
 		})
 		for _, limit := range []string{
-			"LOGINS_PER_ACCOUNT", "LOGINS_PER_ADDRESS", "RATE_LIMIT_USER", "RATE_LIMIT_KEY", "RATE_LIMIT_ORGANIZATION", "RATE_LIMIT_ADDRESS",
+			"LOGINS_PER_ACCOUNT", "LOGINS_PER_ADDRESS", "RATE_LIMIT_USER", "RATE_LIMIT_KEY", "RATE_LIMIT_ORGANIZATION",
+			"RATE_LIMIT_ADDRESS",
 		} {
 			env[limit] = "0"
 		}
@@ -219,7 +222,7 @@ func (s *system) environment(n *node, secret string) map[string]string {
 	switch n.program {
 	case ingestProgram:
 		maps.Copy(env, map[string]string{
-			"BLOB_DIR": blobs, "CACHE_DIR": filepath.Join(s.dir, "cache"), "INGEST_CHUNK_TOKENS": "32", "INGEST_PARSE_WORKERS": "1",
+			"BLOB_DIR": blobs, "CACHE_DIR": cmp.Or(s.options.Cache, filepath.Join(s.dir, "cache")), "INGEST_CHUNK_TOKENS": "32", "INGEST_PARSE_WORKERS": "1",
 		})
 	case embeddingProgram:
 		env["QDRANT_URL"] = "http://" + s.engines.all[qdrant].address
@@ -273,7 +276,7 @@ func (n *node) ways() []*link {
 	return ways
 }
 
-// stop ends everything, the gateways first, and removes what was kept. It returns the names of those that did not end in order.
+// stop ends everything, the gateways first, and removes what was kept.
 func (s *system) stop() error {
 	for _, n := range slices.Backward(s.nodes) {
 		n.stop(endsWithin)

@@ -20,7 +20,7 @@ func Check(j *Job) ([]Violation, Tally) {
 	}
 	if j.Record == nil {
 		if j.Accepted {
-			c.broken(Kept, "it was accepted, and the record does not know it")
+			c.brokenf(Kept, "it was accepted, and the record does not know it")
 		}
 		return c.violations, c.tally
 	}
@@ -57,7 +57,7 @@ type checker struct {
 	tally      Tally
 }
 
-func (c *checker) broken(p Promise, format string, args ...any) {
+func (c *checker) brokenf(p Promise, format string, args ...any) {
 	c.violations = append(c.violations, Violation{Promise: p, Job: c.job.ID, What: fmt.Sprintf(format, args...)})
 }
 
@@ -66,11 +66,11 @@ func (c *checker) end() {
 	r, wanted := c.job.Record, c.job.Wanted
 	switch {
 	case !r.Status.Terminal():
-		c.broken(Kept, "it is still %s in attempt %d", r.Status, r.Attempt)
+		c.brokenf(Kept, "it is still %s in attempt %d", r.Status, r.Attempt)
 	case wanted.Cancelled && r.Status != events.StatusCancelled:
-		c.broken(EndsRight, "a client was told that it is cancelled, and it is %s", r.Status)
+		c.brokenf(EndsRight, "a client was told that it is cancelled, and it is %s", r.Status)
 	case wanted.Status != "" && !wanted.Cancelled && r.Status != wanted.Status && !r.Dead:
-		c.broken(EndsRight, "it is %s, want %s%s", r.Status, wanted.Status, c.lastFailure())
+		c.brokenf(EndsRight, "it is %s, want %s%s", r.Status, wanted.Status, c.lastFailure())
 	}
 }
 
@@ -89,16 +89,16 @@ func (c *checker) changes() {
 	for i, change := range c.job.Changes {
 		switch {
 		case i == 0 && (change.From != "" || change.To != events.StatusQueued):
-			c.broken(Legal, "its first change is from %q to %q, want it made as queued", change.From, change.To)
+			c.brokenf(Legal, "its first change is from %q to %q, want it made as queued", change.From, change.To)
 		case change.From == "":
 		case change.From.Terminal():
-			c.broken(EndsOnce, "it goes from %s to %s, by %s", change.From, change.To, change.Writer)
+			c.brokenf(EndsOnce, "it goes from %s to %s, by %s", change.From, change.To, change.Writer)
 		case change.From != change.To && !change.From.CanBecome(change.To):
-			c.broken(Legal, "it goes from %s to %s, by %s", change.From, change.To, change.Writer)
+			c.brokenf(Legal, "it goes from %s to %s, by %s", change.From, change.To, change.Writer)
 		case change.Epoch < change.EpochBefore:
-			c.broken(Legal, "its epoch falls from %d to %d, by %s", change.EpochBefore, change.Epoch, change.Writer)
+			c.brokenf(Legal, "its epoch falls from %d to %d, by %s", change.EpochBefore, change.Epoch, change.Writer)
 		case change.To == events.StatusRunning && change.From != change.To && !change.claims():
-			c.broken(Legal, "%s claims it and stays at epoch %d", change.Writer, change.Epoch)
+			c.brokenf(Legal, "%s claims it and stays at epoch %d", change.Writer, change.Epoch)
 		}
 	}
 }
@@ -109,11 +109,11 @@ func (c *checker) log() {
 	status := events.Status("")
 	for i, e := range c.job.Log {
 		if e.Seq != int64(i)+1 {
-			c.broken(LogWhole, "event %d is the %dth", e.Seq, i+1)
+			c.brokenf(LogWhole, "event %d is the %dth", e.Seq, i+1)
 			break
 		}
 		if ends > 0 {
-			c.broken(EndsOnce, "event %d, %s %s, comes after its end, by %s", e.Seq, e.Type, e.Data, e.Writer)
+			c.brokenf(EndsOnce, "event %d, %s %s, comes after its end, by %s", e.Seq, e.Type, e.Data, e.Writer)
 		}
 		last = e.Seq
 		state, ok := stateOf(e)
@@ -121,7 +121,7 @@ func (c *checker) log() {
 			continue
 		}
 		if status != "" && state.Status != status && !status.CanBecome(state.Status) && !status.Terminal() {
-			c.broken(Legal, "event %d tells that it is %s, after %s", e.Seq, state.Status, status)
+			c.brokenf(Legal, "event %d tells that it is %s, after %s", e.Seq, state.Status, status)
 		}
 		if status = state.Status; status.Terminal() {
 			ends++
@@ -129,10 +129,10 @@ func (c *checker) log() {
 	}
 	r := c.job.Record
 	if last != r.LastSeq {
-		c.broken(LogWhole, "the log goes to event %d, the job says %d", last, r.LastSeq)
+		c.brokenf(LogWhole, "the log goes to event %d, the job says %d", last, r.LastSeq)
 	}
 	if r.Status.Terminal() && (ends == 0 || status != r.Status) {
-		c.broken(LogWhole, "the log ends with the job %q, which is %s", status, r.Status)
+		c.brokenf(LogWhole, "the log ends with the job %q, which is %s", status, r.Status)
 	}
 }
 
@@ -153,7 +153,7 @@ func (c *checker) fences() {
 	for _, s := range c.job.Steps {
 		c.fenced(fmt.Sprintf("the journal of step %d", s.No), s.Written)
 		if claim, ok := c.claims[s.Epoch]; ok && claim.Attempt != s.Attempt {
-			c.broken(Fenced, "step %d was journalled by attempt %d during attempt %d", s.No, s.Attempt, claim.Attempt)
+			c.brokenf(Fenced, "step %d was journalled by attempt %d during attempt %d", s.No, s.Attempt, claim.Attempt)
 		}
 	}
 	for _, change := range c.job.Changes {
@@ -167,7 +167,7 @@ func (c *checker) fences() {
 		case swept:
 			c.tally.LeasesLost++
 		default:
-			c.broken(Fenced, "%s makes it %s while %s holds it for another %s", change.Writer, change.To, holder, change.LeaseLeft)
+			c.brokenf(Fenced, "%s makes it %s while %s holds it for another %s", change.Writer, change.To, holder, change.LeaseLeft)
 		}
 	}
 }
@@ -177,13 +177,13 @@ func (c *checker) fenced(what string, w Written) {
 	claim, ok := c.claims[w.Epoch]
 	switch {
 	case !ok:
-		c.broken(Fenced, "%s writes %s at epoch %d, which nobody has claimed", w.Writer, what, w.Epoch)
+		c.brokenf(Fenced, "%s writes %s at epoch %d, which nobody has claimed", w.Writer, what, w.Epoch)
 	case claim.Writer != w.Writer:
-		c.broken(Fenced, "%s writes %s at epoch %d, which is %s's", w.Writer, what, w.Epoch, claim.Writer)
+		c.brokenf(Fenced, "%s writes %s at epoch %d, which is %s's", w.Writer, what, w.Epoch, claim.Writer)
 	case w.Status != events.StatusRunning && !slices.ContainsFunc(c.job.Changes, func(change Change) bool {
 		return change.Tx == w.Tx && change.From == events.StatusRunning // it is the run's last word
 	}):
-		c.broken(Fenced, "%s writes %s when the job is %s", w.Writer, what, w.Status)
+		c.brokenf(Fenced, "%s writes %s when the job is %s", w.Writer, what, w.Status)
 	}
 }
 
@@ -195,7 +195,7 @@ func (c *checker) steps() {
 		case events.TypeStepStarted:
 			var s events.StepStarted
 			if json.Unmarshal(e.Data, &s) == nil && finished[s.Step] {
-				c.broken(StepsOnce, "step %d begins again with event %d", s.Step, e.Seq)
+				c.brokenf(StepsOnce, "step %d begins again with event %d", s.Step, e.Seq)
 			}
 		case events.TypeStepFinished:
 			var s events.StepFinished
@@ -203,7 +203,7 @@ func (c *checker) steps() {
 				continue
 			}
 			if finished[s.Step] {
-				c.broken(StepsOnce, "step %d is finished again with event %d", s.Step, e.Seq)
+				c.brokenf(StepsOnce, "step %d is finished again with event %d", s.Step, e.Seq)
 			}
 			finished[s.Step] = true
 		default:
@@ -211,12 +211,12 @@ func (c *checker) steps() {
 	}
 	for _, s := range c.job.Steps {
 		if !finished[s.No] {
-			c.broken(StepsOnce, "step %d is journalled, and the log does not tell of it", s.No)
+			c.brokenf(StepsOnce, "step %d is journalled, and the log does not tell of it", s.No)
 		}
 		delete(finished, s.No)
 	}
 	for no := range finished {
-		c.broken(StepsOnce, "step %d is finished, and not journalled", no)
+		c.brokenf(StepsOnce, "step %d is finished, and not journalled", no)
 	}
 }
 
@@ -241,7 +241,7 @@ func (c *checker) calls() {
 		case mine < now:
 			c.tally.Zombie++
 		case call.Turn < len(journal) && call.Began.After(journal[call.Turn].At) && mine >= journal[call.Turn].Epoch:
-			c.broken(StepsOnce, "%s makes model call %d at %s, %s after it was journalled as step %d", call.Worker, call.Turn+1,
+			c.brokenf(StepsOnce, "%s makes model call %d at %s, %s after it was journalled as step %d", call.Worker, call.Turn+1,
 				call.Began.Format(time.StampMilli), call.Began.Sub(journal[call.Turn].At), journal[call.Turn].No)
 		}
 	}

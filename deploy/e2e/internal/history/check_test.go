@@ -3,6 +3,7 @@ package history_test
 import (
 	"encoding/json"
 	"fmt"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -77,7 +78,7 @@ func good() *history.Job {
 	live := &history.Reader{Name: "live", Ended: true, Connections: 3}
 	late := &history.Reader{Name: "late", Ended: true, Connections: 1}
 	for _, e := range j.Log {
-		shown := history.Shown{ID: fmt.Sprint(e.Seq), Type: e.Type, Data: e.Data}
+		shown := history.Shown{ID: strconv.FormatInt(e.Seq, 10), Type: e.Type, Data: e.Data}
 		late.Shown = append(late.Shown, shown)
 		switch e.Seq {
 		case 5: // text that A's death made void, and that only who was there has seen

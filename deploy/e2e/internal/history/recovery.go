@@ -56,7 +56,7 @@ func Recovery(faults []Fault, progress []Progress) []Recovered {
 		}
 		took[f.Kind] = append(took[f.Kind], shown.Sub(f.Healed))
 	}
-	var all []Recovered
+	all := make([]Recovered, 0, len(counted))
 	for kind, n := range counted {
 		all = append(all, summary(kind, n, took[kind]))
 	}

@@ -118,18 +118,18 @@ func (c *checker) readers() {
 	log := newStory()
 	for _, e := range c.job.Log {
 		if err := log.add(events.Position{Seq: e.Seq}, e.Type, e.Data); err != nil {
-			c.broken(LogWhole, "%v", err)
+			c.brokenf(LogWhole, "%v", err)
 			return
 		}
 	}
 	if want := c.job.Wanted.Text; want != "" && c.job.Record.Status == events.StatusSucceeded && log.final() != want {
-		c.broken(ShownOnce, "the log has the text %q, the model said %q", log.final(), want)
+		c.brokenf(ShownOnce, "the log has the text %q, the model said %q", log.final(), want)
 	}
 	for _, r := range c.job.Readers {
 		c.tally.Connections += r.Connections
 		c.tally.Shown += len(r.Shown)
 		if what := shown(r, log, c.job.Record.Status.Terminal()); what != "" {
-			c.broken(ShownOnce, "%s: %s", r.Name, what)
+			c.brokenf(ShownOnce, "%s: %s", r.Name, what)
 		}
 	}
 }
