@@ -61,6 +61,10 @@ func newLoad(ctx context.Context, o Options, s *system) (*load, error) {
 		}
 		l.tokens = append(l.tokens, token)
 	}
+	refuses := []reaction{{Repeat: forever, Error: &failure{Code: http.StatusBadRequest}}}
+	if err := l.model.script(ctx, embedSession(poison), refuses); err != nil {
+		return nil, err
+	}
 	for n := range o.Jobs {
 		p := makePlan(o.Seed, n, o.Jobs, o.For*9/10)
 		l.clients = append(l.clients, &client{

@@ -114,6 +114,9 @@ const sessionHeader = "X-Standin-Session"
 func sessionOf(path string, body []byte) (session, mark string, turn int, generates bool) {
 	if !strings.Contains(path, "enerateContent") {
 		mark = string(marker.Find(body))
+		if bytes.Contains(body, []byte(poison)) {
+			return embedSession(poison), mark, 0, false
+		}
 		return embedSession(mark), mark, 0, false
 	}
 	var in asked

@@ -130,8 +130,10 @@ func (p *plan) planIngest(r *rand.Rand) {
 	for i := range 20 + r.IntN(40)*r.IntN(12) {
 		fmt.Fprintf(&b, "Entry %d of %s tells of %s.\n\n", i+1, p.mark, words(r, 9))
 	}
+	if p.troubleEmbedding(r) {
+		fmt.Fprintf(&b, "The last entry of %s is %s.\n", p.mark, poison)
+	}
 	p.document = b.String()
-	p.troubleEmbedding(r)
 }
 
 // planEmbedding makes it the embedding of some texts.
@@ -140,20 +142,26 @@ func (p *plan) planEmbedding(r *rand.Rand) {
 	for range 1 + r.IntN(6) {
 		p.texts = append(p.texts, p.mark+" "+words(r, 12))
 	}
-	p.troubleEmbedding(r)
+	if p.troubleEmbedding(r) {
+		p.texts[r.IntN(len(p.texts))] = p.mark + " is " + poison
+	}
 }
 
-// troubleEmbedding makes some embeddings slow, some fail once and some for good.
-func (p *plan) troubleEmbedding(r *rand.Rand) {
+// poison is in texts that the model refuses for good. A session of their own would not do: texts of several jobs share a call.
+const poison = "poisoned"
+
+// troubleEmbedding makes some embeddings slow and some fail once, and says which are to be poisoned.
+func (p *plan) troubleEmbedding(r *rand.Rand) (poisoned bool) {
 	slow := reaction{Repeat: forever, Delay: between(r, 0, time.Second).String()}
 	script := []reaction{slow}
 	switch {
 	case chance(r, 4):
-		script, p.wants = []reaction{{Repeat: forever, Error: &failure{Code: 400}}}, events.StatusFailed
+		poisoned, p.wants = true, events.StatusFailed
 	case chance(r, 15):
 		script = []reaction{trouble(r, reaction{}), slow}
 	}
 	p.script[embedSession(p.mark)] = script
+	return poisoned
 }
 
 func chance(r *rand.Rand, percent int) bool { return r.IntN(100) < percent }

@@ -66,7 +66,7 @@ func (r *Result) Write(out io.Writer) error {
 		for _, v := range r.Violations {
 			if v.Promise == p && left > 0 {
 				left--
-				fmt.Fprintf(&b, "\n%s: job %s: %s", p, v.Job, v.What)
+				fmt.Fprintf(&b, "\n%s: %s, job %s: %s", p, v.Of, v.Job, v.What)
 			}
 		}
 	}

@@ -209,7 +209,7 @@ func judge(ctx context.Context, result *Result, s *system, l *load, rec *record)
 	}
 	jobs, order, byMark := map[string]*history.Job{}, make([]string, 0, len(all)), map[string][]string{}
 	for _, row := range all {
-		jobs[row.ID] = &history.Job{ID: row.ID, Kind: row.Kind, Record: &history.Record{
+		jobs[row.ID] = &history.Job{ID: row.ID, Kind: row.Kind, Mark: row.Mark, Record: &history.Record{
 			Status: row.Status, Attempt: row.Attempt, Epoch: row.Epoch, LastSeq: row.LastSeq, Dead: row.Dead,
 		}}
 		order = append(order, row.ID)
@@ -228,7 +228,7 @@ func judge(ctx context.Context, result *Result, s *system, l *load, rec *record)
 			history.CheckSubmit(history.Submit{Key: c.mark, Answered: told, Made: byMark[c.mark]})...)
 		for _, id := range told {
 			if jobs[id] == nil {
-				jobs[id] = &history.Job{ID: id, Kind: c.kind}
+				jobs[id] = &history.Job{ID: id, Kind: c.kind, Mark: c.mark}
 				order = append(order, id)
 			}
 			jobs[id].Accepted = true

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/tarento/copilot/events"
@@ -58,7 +59,9 @@ type checker struct {
 }
 
 func (c *checker) brokenf(p Promise, format string, args ...any) {
-	c.violations = append(c.violations, Violation{Promise: p, Job: c.job.ID, What: fmt.Sprintf(format, args...)})
+	c.violations = append(c.violations, Violation{
+		Promise: p, Job: c.job.ID, Of: strings.TrimSpace(string(c.job.Kind) + " " + c.job.Mark), What: fmt.Sprintf(format, args...),
+	})
 }
 
 // end checks that the job has ended, and as it must.

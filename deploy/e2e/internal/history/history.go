@@ -11,6 +11,8 @@ import (
 type Job struct {
 	ID   string
 	Kind events.Kind
+	// Mark is what the plan knows the job by; empty for parts of others.
+	Mark string
 	// Accepted says that a client was told of the job, which promises that it ends.
 	Accepted bool
 	// Wanted is what must become of it.
@@ -158,6 +160,8 @@ type Violation struct {
 	Promise Promise `json:"promise"`
 	// Job is the job's id, or the Idempotency-Key's marker for MadeOnce.
 	Job string `json:"job"`
+	// Of is the job's kind and mark.
+	Of string `json:"of,omitempty"`
 	// What was seen, for people.
 	What string `json:"what"`
 }
