@@ -46,6 +46,10 @@ type SearchReply struct {
 type SearchError struct {
 	Kind string `json:"kind"`
 	Failure
+	// RetryAfterMS is when asking again makes sense, in milliseconds; zero when nobody knows.
+	RetryAfterMS int64 `json:"retry_after_ms,omitempty"`
+	// WaitingOn is what a job that needs the search waits for until then; WaitingNothing where it should fail.
+	WaitingOn WaitingOn `json:"waiting_on,omitempty"`
 }
 
 // SearchHit is a passage.

@@ -126,8 +126,9 @@ func (s *Server) search(ctx context.Context, p *rbac.Principal, q Query) (*found
 	if err != nil {
 		return nil, err
 	}
-	if reply.Error != nil {
-		return nil, fault.New(kindNamed(reply.Error.Kind), reply.Error.Code, "%s", reply.Error.Message)
+	if e := reply.Error; e != nil {
+		after := time.Duration(e.RetryAfterMS) * time.Millisecond
+		return nil, fault.New(kindNamed(e.Kind), e.Code, "%s", e.Message).After(after)
 	}
 	found := Found{Data: make([]Hit, len(reply.Hits)), Query: q.Query, Mode: q.Mode, Limit: q.Limit}
 	for i, h := range reply.Hits {

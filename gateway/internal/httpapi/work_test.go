@@ -306,7 +306,7 @@ func TestSearchAsksTheWorkersWithinTheCallersReach(t *testing.T) {
 			asked <- r
 			if r.Query == "break" {
 				failure := events.Failure{Code: "model.away", Message: "The model is away."}
-				return events.SearchReply{Error: &events.SearchError{Kind: "unavailable", Failure: failure}}
+				return events.SearchReply{Error: &events.SearchError{Kind: "unavailable", Failure: failure, RetryAfterMS: 41_500}}
 			}
 			return events.SearchReply{Hits: []events.SearchHit{{
 				DocumentID: nothing, ChunkID: nothing, Title: "Policy", Text: "Taxis are fine", Score: 0.5,
@@ -330,5 +330,8 @@ func TestSearchAsksTheWorkersWithinTheCallersReach(t *testing.T) {
 		t.Errorf("the Member's search asked %+v", r)
 	}
 	g.call(member, "GET", "/v1/documents/search/query?query=taxi&mode=keyword", nil).wants(200).has("Taxis are fine")
-	g.call(member, "POST", "/v1/documents/search/hybrid", `{"query":"break"}`).wants(503).has("model.away", "The model is away.")
+	away := g.call(member, "POST", "/v1/documents/search/hybrid", `{"query":"break"}`).wants(503).has("model.away", "The model is away.")
+	if after := away.header.Get("Retry-After"); after != "42" {
+		t.Errorf("it is said to be back after %q", after)
+	}
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"math/rand/v2"
 	"regexp"
 	"strconv"
 	"strings"
@@ -151,8 +152,18 @@ func (r Retrieval) Search(ctx context.Context, req events.SearchRequest) ([]even
 	if err := r.Bus.Request(ctx, r.Bus.Subjects().Search(), req, &reply); err != nil {
 		return nil, fmt.Errorf("agent: search: %w", err)
 	}
-	if e := reply.Error; e != nil {
-		return nil, fault.New(fault.KindOf(e.Kind), e.Code, "%s", e.Message)
+	if reply.Error != nil {
+		return nil, refused(*reply.Error)
 	}
 	return reply.Hits, nil
+}
+
+// refused is the error for a search that failed. What has to wait, comes back at a moment of its own.
+func refused(e events.SearchError) error {
+	after := time.Duration(e.RetryAfterMS) * time.Millisecond
+	if e.WaitingOn == events.WaitingNothing {
+		return fault.New(fault.KindOf(e.Kind), e.Code, "%s", e.Message).After(after)
+	}
+	after += rand.N(after/2 + time.Second)
+	return fault.Wrap(runner.Snooze(after, e.WaitingOn), fault.KindOf(e.Kind), e.Code, "%s", e.Message).After(after)
 }

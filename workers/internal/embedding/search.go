@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"log/slog"
 	"strings"
 	"time"
@@ -13,6 +14,7 @@ import (
 	"github.com/tarento/copilot/events"
 	"github.com/tarento/copilot/pkg/bus"
 	"github.com/tarento/copilot/pkg/fault"
+	"github.com/tarento/copilot/pkg/runner"
 	"github.com/tarento/copilot/pkg/store"
 	"github.com/tarento/copilot/pkg/tenant"
 	"github.com/tarento/copilot/workers/internal/vector"
@@ -46,16 +48,25 @@ func (s *Searcher) Run(ctx context.Context) error {
 		defer cancel()
 		hits, err := s.answer(ctx, data)
 		if err != nil {
-			f := fault.Of(err)
-			if f.Kind.Retryable() {
-				s.log.WarnContext(ctx, "search failed", "error", err)
-			}
-			return events.SearchReply{Error: &events.SearchError{
-				Kind: f.Kind.String(), Failure: events.Failure{Code: f.Code, Message: f.Message},
-			}}
+			return events.SearchReply{Error: s.refusal(ctx, err)}
 		}
 		return events.SearchReply{Hits: hits}
 	})
+}
+
+func (s *Searcher) refusal(ctx context.Context, err error) *events.SearchError {
+	f := fault.Of(err)
+	refusal := &events.SearchError{
+		Kind: f.Kind.String(), Failure: events.Failure{Code: f.Code, Message: f.Message}, RetryAfterMS: f.RetryAfter.Milliseconds(),
+	}
+	snooze, waits := errors.AsType[*runner.SnoozeError](err)
+	switch {
+	case waits:
+		refusal.WaitingOn = snooze.On
+	case f.Kind.Retryable():
+		s.log.WarnContext(ctx, "search failed", "error", err)
+	}
+	return refusal
 }
 
 func (s *Searcher) answer(ctx context.Context, data []byte) ([]events.SearchHit, error) {

@@ -1,10 +1,12 @@
 package embedding_test
 
 import (
+	"context"
 	"log/slog"
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -12,11 +14,13 @@ import (
 	"github.com/tarento/copilot/pkg/bus"
 	"github.com/tarento/copilot/pkg/bustest"
 	"github.com/tarento/copilot/pkg/fault"
+	"github.com/tarento/copilot/pkg/runner"
 	"github.com/tarento/copilot/pkg/runnertest"
 	"github.com/tarento/copilot/pkg/store"
 	"github.com/tarento/copilot/pkg/storetest"
 	"github.com/tarento/copilot/pkg/tenant"
 	"github.com/tarento/copilot/workers/internal/embedding"
+	"github.com/tarento/copilot/workers/internal/gemini"
 	"github.com/tarento/copilot/workers/internal/vector"
 )
 
@@ -111,5 +115,37 @@ func TestVectorsWithoutAPassageDoNotCrowdOutThePassages(t *testing.T) {
 	}
 	if hits := s.search(t, "pager", 2); len(hits) != 1 || hits[0].ChunkID != s.passage.String() || hits[0].Text != shelved {
 		t.Errorf("found %+v", hits)
+	}
+}
+
+// paused is an Embedder whose provider is left alone.
+type paused struct{}
+
+func (paused) Embed(context.Context, string, []string, string, int) ([][]float32, gemini.Usage, error) {
+	snooze := runner.Snooze(1500*time.Millisecond, events.WaitingProvider)
+	return nil, gemini.Usage{}, fault.Wrap(snooze, fault.Unavailable, "provider.paused", "Later.").After(1500 * time.Millisecond)
+}
+
+func TestASearchThatHasToWaitFailsAtOnceAndSaysForWhat(t *testing.T) {
+	t.Parallel()
+	b := bustest.Connect(t)
+	searcher := embedding.NewSearcher(paused{}, nil, vector.Space{}, nil, b, slog.New(slog.DiscardHandler))
+	runnertest.Background(t, searcher.Run)
+	for {
+		var reply events.SearchReply
+		err := b.Request(t.Context(), b.Subjects().Search(), events.SearchRequest{
+			TenantID: "01900000-0000-7000-8000-000000000a00", Scope: events.Scope{All: true}, Query: "x",
+		}, &reply)
+		if fault.Is(err, fault.Unavailable) {
+			continue // it has not subscribed yet
+		}
+		want := events.SearchError{
+			Kind: "unavailable", Failure: events.Failure{Code: "provider.paused", Message: "Later."},
+			RetryAfterMS: 1500, WaitingOn: events.WaitingProvider,
+		}
+		if err != nil || reply.Error == nil || *reply.Error != want {
+			t.Errorf("got %+v, %v", reply.Error, err)
+		}
+		return
 	}
 }
