@@ -141,6 +141,12 @@ func (s *Standin) Script(tb testing.TB, steps ...Step) {
 	s.admin(tb, http.MethodPost, "/admin/script", map[string]any{"steps": steps}, nil)
 }
 
+// Forget empties the script: from now on the session does what it does unscripted.
+func (s *Standin) Forget(tb testing.TB) {
+	tb.Helper()
+	s.admin(tb, http.MethodDelete, "/admin/script", nil, nil)
+}
+
 // Latency slows every call and every chunk of the session down.
 func (s *Standin) Latency(tb testing.TB, call, chunk time.Duration) {
 	tb.Helper()
