@@ -52,6 +52,20 @@ func TestEveryWorkerExplainsItselfAndNamesWhatIsWrong(t *testing.T) {
 	}
 }
 
+func TestLimitsThatCannotBeReadAreExplained(t *testing.T) {
+	t.Parallel()
+	for _, run := range []program{app.RunAgent, app.RunEmbedding} {
+		var out bytes.Buffer
+		err := run(t.Context(), nil, map[string]string{
+			"DATABASE_URL": "x", "ENGINE_DATABASE_URL": "x", "NATS_URL": "x", "REDIS_URL": "x", "GEMINI_API_KEY": "x",
+			"QDRANT_URL": "x", "PROVIDER_LIMITS": "gemini-2.5-flash=rps:5",
+		}, app.Streams{Out: &out, Err: &out})
+		if err == nil || !strings.Contains(err.Error(), `PROVIDER_LIMITS cannot be read: the limits of "gemini-2.5-flash": "rps:5" is neither`) {
+			t.Errorf("got %v", err)
+		}
+	}
+}
+
 // A document that nobody has is enough to see that a job of each kind is taken, ends and stays ended.
 func TestWorkersTakeEveryKindOfJob(t *testing.T) {
 	t.Parallel()
@@ -74,7 +88,7 @@ func TestWorkersTakeEveryKindOfJob(t *testing.T) {
 			"DATABASE_URL": db.AppURL, "ENGINE_DATABASE_URL": db.EngineURL, "NATS_URL": bustest.URL(t), "NATS_NAMESPACE": namespace,
 			"GEMINI_API_KEY": "none", "GEMINI_BASE_URL": "http://127.0.0.1:1", "BLOB_DIR": t.TempDir(),
 			"QDRANT_URL": os.Getenv("TEST_QDRANT_URL"), "QDRANT_PREFIX": prefix, "LOG_LEVEL": "error",
-			"CACHE_DIR": cache,
+			"CACHE_DIR": cache, "REDIS_URL": os.Getenv("TEST_REDIS_URL"),
 		})
 	}
 	// A worker that is stopped while it compiles the PDF sandbox for the first time does not wait for the end of that.

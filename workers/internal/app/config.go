@@ -7,6 +7,7 @@ import (
 	"github.com/tarento/copilot/pkg/config"
 	"github.com/tarento/copilot/pkg/secret"
 	"github.com/tarento/copilot/pkg/telemetry"
+	"github.com/tarento/copilot/workers/internal/provider"
 	"github.com/tarento/copilot/workers/internal/vector"
 )
 
@@ -41,6 +42,17 @@ func (c Shared) Validate() error {
 type Provider struct {
 	APIKey  secret.Text `env:"GEMINI_API_KEY,required" desc:"Key of the Gemini API."`
 	BaseURL string      `env:"GEMINI_BASE_URL"         desc:"Where the Gemini API is, if not at Google: a proxy or a stand-in."`
+	// Limits is text here so that what is wrong with it can be said in full.
+	Limits   string      `env:"PROVIDER_LIMITS"    desc:"What all workers together may use of models in any minute: gemini-2.5-flash=rpm:1000,tpm:1000000;*=rpm:60 names requests (rpm) and tokens (tpm), * each other model. Empty means no limits."`
+	RedisURL secret.Text `env:"REDIS_URL,required" desc:"Redis, where workers share the limits of models and which of them are paused. While it is away, each process limits and pauses by itself."`
+}
+
+// Validate implements config.Validator.
+func (c Provider) Validate() error {
+	if _, err := provider.ParseLimits(c.Limits); err != nil {
+		return config.Invalid("PROVIDER_LIMITS", "cannot be read: %v", err)
+	}
+	return nil
 }
 
 // Agent configures the agent worker.

@@ -3,6 +3,9 @@ package app
 import (
 	"context"
 	"fmt"
+	"log/slog"
+
+	"github.com/redis/go-redis/v9"
 
 	"github.com/tarento/copilot/pkg/blob"
 	"github.com/tarento/copilot/pkg/lifecycle"
@@ -12,6 +15,7 @@ import (
 	"github.com/tarento/copilot/workers/internal/ingest"
 	"github.com/tarento/copilot/workers/internal/ingest/chunk"
 	"github.com/tarento/copilot/workers/internal/ingest/parse"
+	"github.com/tarento/copilot/workers/internal/provider"
 	"github.com/tarento/copilot/workers/internal/vector"
 )
 
@@ -21,11 +25,11 @@ func RunAgent(ctx context.Context, args []string, environ map[string]string, s S
 		name: "agent-worker", about: "runs agents: model calls, tool calls, answers with citations",
 		shared: func(c *Agent) Shared { return c.Shared },
 		build: func(ctx context.Context, c *Agent, p *platform) ([]work, []lifecycle.Service, error) {
-			model, err := c.open(ctx, p)
+			model, gate, err := c.open(ctx, p)
 			if err != nil {
 				return nil, nil, err
 			}
-			return []work{{agent.New(model, agent.Retrieval{Bus: p.bus}), 16}}, nil, nil
+			return []work{{agent.New(gate.ForJobs(model), agent.Retrieval{Bus: p.bus}), 16}}, nil, nil
 		},
 	}.run(ctx, args, environ, s)
 }
@@ -64,7 +68,7 @@ func RunEmbedding(ctx context.Context, args []string, environ map[string]string,
 		name: "embedding-worker", about: "embeds texts, keeps vectors, answers searches",
 		shared: func(c *Embedding) Shared { return c.Shared },
 		build: func(ctx context.Context, c *Embedding, p *platform) ([]work, []lifecycle.Service, error) {
-			model, err := c.open(ctx, p)
+			model, gate, err := c.open(ctx, p)
 			if err != nil {
 				return nil, nil, err
 			}
@@ -78,8 +82,8 @@ func RunEmbedding(ctx context.Context, args []string, environ map[string]string,
 			if err := vectors.Ensure(ctx, space); err != nil {
 				return nil, nil, fmt.Errorf("ensure the vector space: %w", err)
 			}
-			searcher := embedding.NewSearcher(model, vectors, space, p.store, p.bus, p.log)
-			batcher := embedding.NewBatcher(model, c.Model, c.Dimension, c.Parallel)
+			searcher := embedding.NewSearcher(gate.ForRequests(model), vectors, space, p.store, p.bus, p.log)
+			batcher := embedding.NewBatcher(gate.ForJobs(model), c.Model, c.Dimension, c.Parallel)
 			return []work{
 				{embedding.New(batcher, vectors, space), 32},
 				{embedding.NewSyncer(vectors), 8},
@@ -88,11 +92,37 @@ func RunEmbedding(ctx context.Context, args []string, environ map[string]string,
 	}.run(ctx, args, environ, s)
 }
 
-func (c Provider) open(ctx context.Context, p *platform) (*gemini.Client, error) {
+// open returns the model, and the gate that every call of it has to pass.
+func (c Provider) open(ctx context.Context, p *platform) (*gemini.Client, *provider.Gate, error) {
+	limits, err := provider.ParseLimits(c.Limits)
+	if err != nil {
+		return nil, nil, err
+	}
+	// The client's own logger would write lines of its own form to standard error.
+	redis.SetLogger(redisLog{p.log})
+	client, err := provider.Open(c.RedisURL)
+	if err != nil {
+		return nil, nil, err
+	}
+	p.closers.PushCloser("redis", client)
+	gate, err := provider.New(provider.Options{
+		Redis: client, Prefix: p.cfg.NATSNamespace, Limits: limits, Log: p.log, Metrics: p.registry,
+	})
+	if err != nil {
+		return nil, nil, err
+	}
 	model, err := gemini.New(ctx, gemini.Config{APIKey: c.APIKey.Reveal(), BaseURL: c.BaseURL})
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	p.closers.PushFunc("model", model.Close)
-	return model, nil
+	return model, gate, nil
+}
+
+// redisLog passes on what the Redis client has to say.
+type redisLog struct{ log *slog.Logger }
+
+// Printf implements the client's logger.
+func (l redisLog) Printf(ctx context.Context, format string, args ...any) {
+	l.log.WarnContext(ctx, "redis client", "message", fmt.Sprintf(format, args...))
 }
