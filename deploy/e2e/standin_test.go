@@ -26,6 +26,13 @@ type step struct {
 	Delay      string `json:"delay,omitempty"`
 	ChunkDelay string `json:"chunk_delay,omitempty"`
 	Parts      []part `json:"parts,omitempty"`
+	Error      *fails `json:"error,omitempty"`
+}
+
+// fails refuses a call with an HTTP status.
+type fails struct {
+	Code       int    `json:"code"`
+	RetryAfter string `json:"retry_after,omitempty"`
 }
 
 // part is one piece of a scripted answer.
