@@ -113,6 +113,14 @@ func (t *tally) await(ctx context.Context, d *doors, id string) error {
 	return nil
 }
 
+// ends returns when so many more jobs have ended.
+func (t *tally) ends(ctx context.Context, more int) error {
+	t.mu.Lock()
+	t.submitted = t.over + more
+	t.mu.Unlock()
+	return t.Drain(ctx)
+}
+
 // Drain implements Queue. It also forgets the jobs that nobody waited for.
 func (t *tally) Drain(ctx context.Context) error {
 	t.mu.Lock()

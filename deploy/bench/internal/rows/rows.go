@@ -114,38 +114,43 @@ func script(ctx context.Context, tx pgx.Tx, name string) error {
 	return err
 }
 
-// fill writes the rows of a table that exists. Its indexes, but for those that a constraint needs, are made anew when the rows are
-// there, which takes a fraction of the time.
+// fill writes the rows of a table that exists.
 func fill(ctx context.Context, conn *pgx.Conn, n int, table string) error {
 	return transaction(ctx, conn, n, func(ctx context.Context, tx pgx.Tx) error {
 		var exists bool
 		if err := tx.QueryRow(ctx, "SELECT to_regclass($1) IS NOT NULL", table).Scan(&exists); err != nil || !exists {
 			return err
 		}
-		rows, err := tx.Query(ctx, `SELECT i.indexrelid::regclass::text, pg_get_indexdef(i.indexrelid) FROM pg_index i
-			WHERE i.indrelid = to_regclass($1) AND NOT EXISTS (SELECT FROM pg_constraint c WHERE c.conindid = i.indexrelid)`, table)
-		if err != nil {
-			return err
-		}
-		indexes, err := pgx.CollectRows(rows, pgx.RowToStructByPos[struct{ Name, Definition string }])
-		if err != nil {
-			return err
-		}
-		for _, index := range indexes {
-			if _, err := tx.Exec(ctx, "DROP INDEX "+index.Name); err != nil {
-				return err
-			}
-		}
-		if err := script(ctx, tx, table); err != nil {
-			return err
-		}
-		for _, index := range indexes {
-			if _, err := tx.Exec(ctx, index.Definition); err != nil {
-				return fmt.Errorf("make index %s: %w", index.Name, err)
-			}
-		}
-		return nil
+		return withoutIndexes(ctx, tx, table, func(ctx context.Context, tx pgx.Tx) error { return script(ctx, tx, table) })
 	})
+}
+
+// withoutIndexes writes rows. The table's indexes, but for those that a constraint needs, are made anew when the rows are there, which
+// takes a fraction of the time.
+func withoutIndexes(ctx context.Context, tx pgx.Tx, table string, write func(context.Context, pgx.Tx) error) error {
+	rows, err := tx.Query(ctx, `SELECT i.indexrelid::regclass::text, pg_get_indexdef(i.indexrelid) FROM pg_index i
+		WHERE i.indrelid = to_regclass($1) AND NOT EXISTS (SELECT FROM pg_constraint c WHERE c.conindid = i.indexrelid)`, table)
+	if err != nil {
+		return err
+	}
+	indexes, err := pgx.CollectRows(rows, pgx.RowToStructByPos[struct{ Name, Definition string }])
+	if err != nil {
+		return err
+	}
+	for _, index := range indexes {
+		if _, err := tx.Exec(ctx, "DROP INDEX "+index.Name); err != nil {
+			return err
+		}
+	}
+	if err := write(ctx, tx); err != nil {
+		return err
+	}
+	for _, index := range indexes {
+		if _, err := tx.Exec(ctx, index.Definition); err != nil {
+			return fmt.Errorf("make index %s: %w", index.Name, err)
+		}
+	}
+	return nil
 }
 
 // find looks the known rows up.

@@ -20,11 +20,13 @@ const (
 	PartRows    = "rows"
 	PartJobs    = "jobs"
 	PartSSE     = "sse"
+	PartQueue   = "queue"
+	PartFair    = "fairness"
 )
 
 // parts are all parts, in the order in which they run.
 func parts() []string {
-	return []string{PartSubmit, PartLatency, PartMemory, PartPDF, PartRest, PartLogin, PartRows, PartJobs, PartSSE}
+	return []string{PartSubmit, PartLatency, PartMemory, PartPDF, PartRest, PartLogin, PartRows, PartJobs, PartSSE, PartQueue, PartFair}
 }
 
 // Options say what is measured, and how long.
@@ -39,11 +41,11 @@ type Options struct {
 	Connections int
 	// Rate is how many jobs a second arrive in the latency part.
 	Rate int
-	// Jobs is how many jobs a round of the jobs part is.
+	// Jobs is how many jobs a round of the jobs part is, and a flood of the fairness part.
 	Jobs int
 	// Followers is how many streams of server-sent events are open at once in the sse part.
 	Followers int
-	// Few and Many are the numbers of rows in each table in the rows part.
+	// Few and Many are the numbers of rows in each table in the rows part. The queue part has ten times Many.
 	Few, Many int
 	// Cost is the bcrypt cost of passwords.
 	Cost int
@@ -72,6 +74,9 @@ Parts
   jobs     jobs that do nothing, from submit to committed end, in batches and one by one, against riverqueue/river on the same
            Postgres and hibiken/asynq on Redis
   sse      memory of idle followers, and how soon they see events and tokens, against a bare net/http hub and a bare relay
+  queue    single statements about jobs with ten times -many rows in their table, against -few; and the dispatch of -many queued jobs
+           of 1,000 tenants, against that of 1,000
+  fairness how long a few jobs wait beside very many of another tenant, or of less urgency, against their wait alone
 
 Flags
 `
@@ -91,10 +96,10 @@ func parse(args []string, out io.Writer) (o Options, err error) {
 	})
 	flags.IntVar(&o.Rounds, "rounds", 3, "how often each side is measured, by turns")
 	flags.DurationVar(&o.Duration, "duration", 0,
-		"how long a round lasts (default 5s for submit, 20s for latency, 3s for rest, 10s for login and sse, 200ms for rows)")
+		"how long a round lasts (default 5s for submit, 20s for latency, 3s for rest, 10s for login and sse, 200ms for rows, 1s for queue)")
 	flags.IntVar(&o.Connections, "connections", 64, "submits or reads under way at once")
 	flags.IntVar(&o.Rate, "rate", 50, "jobs a second in the latency part")
-	flags.IntVar(&o.Jobs, "jobs", 10_000, "jobs that do nothing in a round of the jobs part")
+	flags.IntVar(&o.Jobs, "jobs", 10_000, "jobs in a round of the jobs part, and in a flood of the fairness part")
 	flags.IntVar(&o.Followers, "followers", 9500, "open streams of server-sent events in the sse part")
 	flags.IntVar(&o.Cost, "bcrypt-cost", defaultCost, "cost of password hashes, of the gateway and beside it")
 	flags.IntVar(&o.Few, "few", 10_000, "rows in each table of the small database in the rows part")

@@ -26,15 +26,6 @@ const (
 	waits = 10 * time.Second
 )
 
-// compare warms both sides up and then measures them by turns.
-func (m *measurement) compare(ctx context.Context, what string, lasting time.Duration, measured, floored loading) (s, f Side, err error) {
-	sides, err := m.measureSides(ctx, lasting, contender{what, measured}, contender{"its floor", floored})
-	if err != nil {
-		return s, f, err
-	}
-	return sides[0], sides[1], nil
-}
-
 // latency measures the way through everything: gateway, dispatcher, broker, worker, model, and back to the client that waits.
 func (m *measurement) latency(ctx context.Context, report *Report) error {
 	lasting := m.options.lasting(latencyRound)
@@ -53,13 +44,15 @@ func (m *measurement) latency(ctx context.Context, report *Report) error {
 				}))
 			}
 		}
-		whole, bottom, err := m.compare(ctx, "submit to done", lasting, run(s.Address, system.PathEmbeddings), run(bare, floor.PathRun))
+		m.sayf("submit to done")
+		sides, err := m.measureSides(ctx, lasting,
+			contender{"whole system", run(s.Address, system.PathEmbeddings)}, contender{"its floor", run(bare, floor.PathRun)})
 		if err != nil {
 			return err
 		}
 		report.Latency = &Latency{
 			PerSecond: m.options.Rate, Rounds: m.options.Rounds, Seconds: lasting.Seconds(),
-			System: whole, Floor: bottom, Against: against(whole, bottom),
+			System: sides[0], Floor: sides[1], Against: against(sides[0], sides[1]),
 		}
 		return nil
 	})

@@ -28,6 +28,9 @@ type Report struct {
 	Rows    *Rows        `json:"rows,omitempty"`
 	Jobs    []Contest    `json:"jobs,omitempty"`
 	SSE     *SSE         `json:"sse,omitempty"`
+	Queue   *Queue       `json:"queue,omitempty"`
+	// Fairness has one entry for each kind of flood.
+	Fairness []Fairness `json:"fairness,omitempty"`
 }
 
 // Machine is where it was measured. Load generator, system and engines share it.
@@ -51,7 +54,7 @@ type Comparison struct {
 	Of      string  `json:"of"`
 	To      string  `json:"to"`
 	Rounds  int     `json:"rounds"`
-	Seconds float64 `json:"seconds"` // of a round
+	Seconds float64 `json:"seconds,omitempty"` // of a round; zero when a round is a fixed number of jobs
 	Side    Side    `json:"side"`
 	Floor   Side    `json:"floor"`
 	Against Against `json:"ratio"`
@@ -79,7 +82,7 @@ func (g Goal) print(out io.Writer, a Against) {
 
 // print writes both sides, their ratio, and how it stands with the goal.
 func (c *Comparison) print(out io.Writer) {
-	fmt.Fprintf(out, "\n%s, medians of %d rounds of %gs\n", c.Name, c.Rounds, c.Seconds)
+	fmt.Fprintf(out, "\n%s, medians of %d rounds%s\n", c.Name, c.Rounds, each(c.Seconds))
 	versus(out, c.Of, c.Side, c.To, c.Floor, c.Against)
 	c.Goal.print(out, c.Against)
 	c.Side.priceHead(out)
@@ -198,7 +201,8 @@ func perSecond(r Round) float64 { return r.PerSecond }
 func p50(r Round) float64       { return r.P50 }
 func p99(r Round) float64       { return r.P99 }
 
-func column(rounds []Round, of func(Round) float64) []float64 {
+// column picks one figure out of each round.
+func column[T any](rounds []T, of func(T) float64) []float64 {
 	values := make([]float64, len(rounds))
 	for i, r := range rounds {
 		values[i] = of(r)
@@ -244,6 +248,12 @@ func (r *Report) Print(out io.Writer) error {
 	}
 	if s := r.SSE; s != nil {
 		s.print(table)
+	}
+	if q := r.Queue; q != nil {
+		q.print(table)
+	}
+	for i := range r.Fairness {
+		r.Fairness[i].print(table)
 	}
 	if err := table.Flush(); err != nil {
 		return fmt.Errorf("print the report: %w", err)

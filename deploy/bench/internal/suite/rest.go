@@ -82,11 +82,13 @@ func (m *measurement) rest(ctx context.Context, report *Report) error {
 // compared measures both sides of a comparison and completes it.
 func (m *measurement) compared(ctx context.Context, c Comparison, measured, floored loading) (*Comparison, error) {
 	lasting := time.Duration(c.Seconds * float64(time.Second))
-	var err error
-	if c.Side, c.Floor, err = m.compare(ctx, c.Name, lasting, measured, floored); err != nil {
+	m.sayf("%s", c.Name)
+	sides, err := m.measureSides(ctx, lasting, contender{c.Of, measured}, contender{c.To, floored})
+	if err != nil {
 		return nil, err
 	}
-	c.Rounds, c.Against = m.options.Rounds, against(c.Side, c.Floor)
+	c.Side, c.Floor, c.Rounds = sides[0], sides[1], m.options.Rounds
+	c.Against = against(c.Side, c.Floor)
 	return &c, nil
 }
 

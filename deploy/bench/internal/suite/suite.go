@@ -86,6 +86,8 @@ func Measure(ctx context.Context, o Options, env Environment) (report *Report, e
 		{PartRows, m.rows},
 		{PartJobs, m.jobs},
 		{PartSSE, m.sse},
+		{PartQueue, m.queue},
+		{PartFair, m.fairness},
 	} {
 		if !o.wants(part.name) {
 			continue

@@ -139,6 +139,33 @@ func TestEveryPartMeasures(t *testing.T) {
 	}
 }
 
+func TestQueuesAreMeasured(t *testing.T) {
+	t.Parallel()
+	r, tables := measure(t, "queue,fairness", "-few", "200", "-many", "400", "-duration", "10ms", "-jobs", "100")
+	if r.Queue == nil || r.Queue.Few != 200 || r.Queue.Many != 4000 || len(r.Queue.Statements) != 4 {
+		t.Fatalf("the queue makes no sense: %+v", r.Queue)
+	}
+	for _, g := range r.Queue.Statements {
+		if g.Few <= 0 || g.Many <= 0 || g.Ratio.Median <= 0 {
+			t.Errorf("%s: the figures make no sense: %+v", g.List, g)
+		}
+	}
+	sensible(t, r.Queue.Dispatch)
+	if len(r.Fairness) != 2 {
+		t.Fatalf("%d floods, want 2", len(r.Fairness))
+	}
+	for _, f := range r.Fairness {
+		if len(f.Alone) != 1 || len(f.Beside) != 1 || f.Alone[0].P95 <= 0 || f.Beside[0].P95 <= 0 || f.Ratio.Median <= 0 {
+			t.Errorf("%s: the waits make no sense: %+v", f.Name, f)
+		}
+	}
+	for _, want := range []string{"newest 20", "Dispatch of ", "Interactive beside bulk"} {
+		if !strings.Contains(tables, want) {
+			t.Errorf("the tables lack %q:\n%s", want, tables)
+		}
+	}
+}
+
 func TestListsAreMeasured(t *testing.T) {
 	t.Parallel()
 	r, tables := measure(t, "rows", "-few", "200", "-many", "400", "-duration", "1ms")
@@ -180,7 +207,7 @@ func TestAWrongCallIsExplained(t *testing.T) {
 		"no engines":               {nil, nil, ".", []string{"TEST_DATABASE_URL, TEST_NATS_URL", "make bench", "devstack exec --durable"}},
 		"a Postgres without fsync": {nil, engines, ".", []string{"without fsync", "--durable"}},
 		"outside the repository":   {[]string{"-volatile"}, engines, t.TempDir(), []string{"not in the repository"}},
-		"no such part":             {[]string{"-only", "submit,speed"}, engines, ".", []string{`"speed" is none of submit, latency, memory, pdf, rest, login, rows, jobs, sse`}},
+		"no such part":             {[]string{"-only", "submit,speed"}, engines, ".", []string{`"speed" is none of submit, latency, memory, pdf, rest, login, rows, jobs, sse, queue, fairness`}},
 		"no rounds":                {[]string{"-rounds", "0"}, engines, ".", []string{"must be positive"}},
 		"a word too many":          {[]string{"fast"}, engines, ".", []string{`unexpected argument "fast"`}},
 	} {
@@ -206,7 +233,7 @@ func TestHelpListsThePartsAndTheFlags(t *testing.T) {
 	if err := suite.Run(t.Context(), []string{"-h"}, suite.Environment{Out: &out}); err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"submit ", "latency ", "memory ", "pdf ", "rest ", "login ", "rows ", "jobs ", "sse ", "-only", "-rounds", "-duration", "-pdf", "-json", "make bench"} {
+	for _, want := range []string{"submit ", "latency ", "memory ", "pdf ", "rest ", "login ", "rows ", "jobs ", "sse ", "queue ", "fairness ", "-only", "-rounds", "-duration", "-pdf", "-json", "make bench"} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("help does not mention %q", want)
 		}
@@ -216,7 +243,7 @@ func TestHelpListsThePartsAndTheFlags(t *testing.T) {
 func TestOnlyTheWantedPartsRun(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct{ args, want []string }{
-		"all by default": {nil, []string{"submit", "latency", "memory", "pdf", "rest", "login", "rows", "jobs", "sse"}},
+		"all by default": {nil, []string{"submit", "latency", "memory", "pdf", "rest", "login", "rows", "jobs", "sse", "queue", "fairness"}},
 		"one":            {[]string{"-only", "pdf"}, []string{"pdf"}},
 		"two at once":    {[]string{"-only", "memory,submit"}, []string{"submit", "memory"}},
 		"two one by one": {[]string{"-only", "memory", "-only", "submit"}, []string{"submit", "memory"}},
