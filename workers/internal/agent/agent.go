@@ -11,6 +11,7 @@ import (
 	"github.com/tarento/copilot/pkg/runner"
 	"github.com/tarento/copilot/pkg/store"
 	"github.com/tarento/copilot/workers/internal/gemini"
+	"github.com/tarento/copilot/workers/internal/provider"
 )
 
 // Model is what the agent needs of a model provider. onText is called with each piece of text as it arrives.
@@ -50,6 +51,7 @@ func (h *Handler) Handle(ctx context.Context, run *runner.Run) (runner.Outcome, 
 	if err := run.Input(&in); err != nil {
 		return runner.Outcome{}, err
 	}
+	ctx = provider.WithClass(ctx, run.Job().Class)
 	began := time.Now()
 	messages, err := prompt(ctx, run, in)
 	if err != nil {

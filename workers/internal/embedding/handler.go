@@ -13,6 +13,7 @@ import (
 	"github.com/tarento/copilot/pkg/fault"
 	"github.com/tarento/copilot/pkg/runner"
 	"github.com/tarento/copilot/pkg/store"
+	"github.com/tarento/copilot/workers/internal/provider"
 	"github.com/tarento/copilot/workers/internal/vector"
 )
 
@@ -47,6 +48,8 @@ func (h *Handler) Handle(ctx context.Context, run *runner.Run) (runner.Outcome, 
 		return runner.Outcome{}, fault.New(fault.Invalid, "embedding.unknown_model",
 			"The embedding model %q is not served here; %q is.", in.Model, h.space.Model)
 	}
+	// A call that several jobs share is of the class of the one that started it.
+	ctx = provider.WithClass(ctx, run.Job().Class)
 	if in.DocumentID != "" {
 		return h.document(ctx, run, in)
 	}

@@ -73,9 +73,19 @@ func (o outcome) String() string {
 type ask struct {
 	requestCost, requestRoom time.Duration
 	tokenCost, tokenRoom     time.Duration
-	// queue gives the caller a place in the line if it may not call now.
-	queue bool
+	// line is where the caller gets a place if it may not call now.
+	line line
 }
+
+// line is one of those in which callers wait. Each is told a time behind the one before it in the same line.
+type line int
+
+const (
+	// noLine is for those who do not wait.
+	noLine line = iota
+	bulkLine
+	interactiveLine
+)
 
 // gap is how far this caller keeps from the next one in the line.
 func (a ask) gap() time.Duration {
@@ -96,9 +106,9 @@ type report struct {
 	asked time.Duration
 	// jitter multiplies a pause that the provider did not ask for, in thousandths.
 	jitter int64
-	// gap and queue put the caller into the line if it has to wait now.
-	gap   time.Duration
-	queue bool
+	// gap and line give the caller its place if it has to wait now.
+	gap  time.Duration
+	line line
 }
 
 // answer is what a circuit says.
@@ -126,7 +136,8 @@ type circuit struct {
 	closedAt int64
 	requests int64 // when the bucket of requests is full
 	tokens   int64 // when the bucket of tokens is full
-	line     int64 // when the next one in the line comes back
+	// lines say when the next one in each line comes back.
+	lines [interactiveLine + 1]int64
 }
 
 func (c *circuit) state(now int64) state {
@@ -144,9 +155,9 @@ func (c *circuit) state(now int64) state {
 func (c *circuit) admit(now int64, a ask) answer {
 	switch {
 	case now < c.until:
-		return c.refuse(now, circuitOpen, c.until, a.queue, a.gap())
+		return c.refuse(now, circuitOpen, c.until, a.line, a.gap())
 	case c.until > 0 && now < c.probe:
-		return c.refuse(now, circuitProbed, now+probeAgain.Microseconds(), a.queue, a.gap())
+		return c.refuse(now, circuitProbed, now+probeAgain.Microseconds(), a.line, a.gap())
 	}
 	why, ready := admitted, now
 	requests, tokens := max(c.requests, now), max(c.tokens, now)
@@ -158,7 +169,7 @@ func (c *circuit) admit(now int64, a ask) answer {
 		why, ready = tokensUsedUp, at
 	}
 	if why != admitted {
-		return c.refuse(now, why, ready, a.queue, a.gap())
+		return c.refuse(now, why, ready, a.line, a.gap())
 	}
 	if a.requestCost > 0 {
 		c.requests = requests + a.requestCost.Microseconds()
@@ -173,11 +184,11 @@ func (c *circuit) admit(now int64, a ask) answer {
 }
 
 // refuse tells a caller when to come back: not before ready, and behind those who wait already.
-func (c *circuit) refuse(now int64, why reason, ready int64, queue bool, gap time.Duration) answer {
+func (c *circuit) refuse(now int64, why reason, ready int64, l line, gap time.Duration) answer {
 	at := ready
-	if queue {
-		at = min(max(ready, c.line), ready+lineMax.Microseconds())
-		c.line = at + gap.Microseconds()
+	if l != noLine {
+		at = min(max(ready, c.lines[l]), ready+lineMax.Microseconds())
+		c.lines[l] = at + gap.Microseconds()
 	}
 	return c.say(now, why, at-now)
 }
@@ -224,7 +235,7 @@ func (c *circuit) settle(now int64, r report) answer {
 	}
 	var a answer
 	if r.outcome >= throttled && now < c.until {
-		a = c.refuse(now, circuitOpen, c.until, r.queue, r.gap)
+		a = c.refuse(now, circuitOpen, c.until, r.line, r.gap)
 	} else {
 		a = c.say(now, admitted, 0)
 	}

@@ -2,7 +2,7 @@
 -- microseconds or 0 for the server's own clock, and then numbers by position. Durations are in microseconds.
 -- Answers: reason, state, epoch, wait, until, changed.
 local fields = {
-  'until', 'probe', 'epoch', 'failures', 'failed_at', 'pauses', 'closed_at', 'requests', 'tokens', 'line',
+  'until', 'probe', 'epoch', 'failures', 'failed_at', 'pauses', 'closed_at', 'requests', 'tokens', 'line_bulk', 'line_interactive',
 }
 local c = {}
 for i, value in ipairs(redis.call('HMGET', KEYS[1], unpack(fields))) do c[fields[i]] = tonumber(value or 0) or 0 end
@@ -36,12 +36,13 @@ local function say(why, wait, changed)
   return { why, state, c.epoch, wait, ends, changed and 1 or 0 }
 end
 
--- The place in the line: (queue, gap, how far the line may reach).
-local function place(ready, queue, gap, reach)
+-- The place in a line (0 for none, 1 bulk, 2 interactive), which may reach so far.
+local function place(ready, line, gap, reach)
   local at = ready
-  if queue == 1 then
-    at = math.min(math.max(ready, c.line), ready + reach)
-    c.line = at + gap
+  if line > 0 then
+    local name = line == 1 and 'line_bulk' or 'line_interactive'
+    at = math.min(math.max(ready, c[name]), ready + reach)
+    c[name] = at + gap
     save()
   end
   return at - now
@@ -51,9 +52,9 @@ if ARGV[1] == 'look' then return say(ADMITTED, 0) end
 
 if ARGV[1] == 'admit' then
   local request_cost, request_room, token_cost, token_room = arg(1), arg(2), arg(3), arg(4)
-  local queue, gap, reach, probe_for, probe_again = arg(5), arg(6), arg(7), arg(8), arg(9)
-  if now < c['until'] then return say(OPEN, place(c['until'], queue, gap, reach)) end
-  if c['until'] > 0 and now < c.probe then return say(PROBED, place(now + probe_again, queue, gap, reach)) end
+  local line, gap, reach, probe_for, probe_again = arg(5), arg(6), arg(7), arg(8), arg(9)
+  if now < c['until'] then return say(OPEN, place(c['until'], line, gap, reach)) end
+  if c['until'] > 0 and now < c.probe then return say(PROBED, place(now + probe_again, line, gap, reach)) end
   local why, ready = ADMITTED, now
   local requests, tokens = math.max(c.requests, now), math.max(c.tokens, now)
   if request_cost > 0 and requests + request_cost - request_room > ready then
@@ -63,7 +64,7 @@ if ARGV[1] == 'admit' then
     local at = tokens + math.min(token_cost, token_room) - token_room
     if at > ready then why, ready = TOKENS, at end
   end
-  if why ~= ADMITTED then return say(why, place(ready, queue, gap, reach)) end
+  if why ~= ADMITTED then return say(why, place(ready, line, gap, reach)) end
   if request_cost > 0 then c.requests = requests + request_cost end
   if token_cost > 0 then c.tokens = tokens + token_cost end
   if c['until'] > 0 then c.probe = now + probe_for end
@@ -73,7 +74,7 @@ if ARGV[1] == 'admit' then
 end
 
 local outcome, epoch, spent, asked, jitter = arg(1), arg(2), arg(3), arg(4), arg(5)
-local queue, gap, reach = arg(6), arg(7), arg(8)
+local line, gap, reach = arg(6), arg(7), arg(8)
 local threshold, steady, pause_min, pause_max = arg(9), arg(10), arg(11), arg(12)
 
 local function open()
@@ -110,6 +111,6 @@ else
 end
 if dirty then save() end
 if outcome >= THROTTLED and now < c['until'] then
-  return say(OPEN, place(c['until'], queue, gap, reach), c.epoch ~= before)
+  return say(OPEN, place(c['until'], line, gap, reach), c.epoch ~= before)
 end
 return say(ADMITTED, 0, c.epoch ~= before)

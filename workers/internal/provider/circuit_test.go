@@ -195,7 +195,7 @@ func TestTheLineReachesNoFartherThanItMay(t *testing.T) {
 		end(l, call(t, l), throttled, time.Minute)
 		var last time.Duration
 		for range 10_000 {
-			a := l.admit(model, ask{queue: true})
+			a := l.admit(model, ask{line: bulkLine})
 			if a.wait < last || a.wait < time.Minute {
 				t.Fatalf("somebody comes back after %s, who came after one that comes back after %s", a.wait, last)
 			}
@@ -205,7 +205,7 @@ func TestTheLineReachesNoFartherThanItMay(t *testing.T) {
 			t.Errorf("the last of 10,000 comes back after %s, want %s", last, want)
 		}
 		for range 100_000 {
-			last = l.admit(model, ask{queue: true}).wait
+			last = l.admit(model, ask{line: bulkLine}).wait
 		}
 		if last > time.Minute+lineMax {
 			t.Errorf("the line reaches %s", last)

@@ -11,6 +11,7 @@ import (
 	"github.com/redis/go-redis/v9"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/tarento/copilot/events"
 	"github.com/tarento/copilot/pkg/secret"
 )
 
@@ -73,8 +74,8 @@ func TestTheScriptIsTheStateMachine(t *testing.T) {
 			if n := len(open); n > 0 && random.IntN(2) == 0 {
 				i := random.IntN(n)
 				r := report{
-					outcome: outcome(random.IntN(4)), epoch: open[i].epoch, jitter: 750 + random.Int64N(501), queue: random.IntN(2) == 0,
-					gap: limit.ask(10, true).gap(), spent: microseconds(random.Int64N(2_000_000) - 1_000_000),
+					outcome: outcome(random.IntN(4)), epoch: open[i].epoch, jitter: 750 + random.Int64N(501), line: line(random.IntN(3)),
+					gap: limit.ask(10, events.ClassBulk, bulkLine).gap(), spent: microseconds(random.Int64N(2_000_000) - 1_000_000),
 				}
 				if random.IntN(3) == 0 {
 					r.asked = time.Duration(random.IntN(20)) * time.Second
@@ -83,7 +84,7 @@ func TestTheScriptIsTheStateMachine(t *testing.T) {
 				want = c.settle(now.read().UnixMicro(), r)
 				got, err = s.settle(t.Context(), model, r)
 			} else {
-				a := limit.ask(1+random.IntN(800), random.IntN(2) == 0)
+				a := limit.ask(1+random.IntN(800), events.ClassInteractive, line(random.IntN(3)))
 				want = c.admit(now.read().UnixMicro(), a)
 				got, err = s.admit(t.Context(), model, a)
 				seen[want.reason]++
@@ -115,7 +116,7 @@ func TestTwoReplicasNeverExceedTheLimitTogether(t *testing.T) {
 			replica.now = now.read
 			for range 6 {
 				crowd.Go(func() error {
-					said, err := replica.admit(t.Context(), model, limit.ask(200, true))
+					said, err := replica.admit(t.Context(), model, limit.ask(200, events.ClassInteractive, interactiveLine))
 					if err == nil && said.reason == admitted {
 						mu.Lock()
 						admittedAt = append(admittedAt, now.read())
@@ -149,14 +150,14 @@ func TestACircuitIsForgottenWhenItIsOldEnough(t *testing.T) {
 	t.Parallel()
 	server, prefix := client(t, testRedis(t)), "test:"+uuid.NewString()+":"
 	s := newShared(server, prefix)
-	if _, err := s.admit(t.Context(), model, Limit{Requests: 1}.ask(0, false)); err != nil {
+	if _, err := s.admit(t.Context(), model, Limit{Requests: 1}.ask(0, events.ClassBulk, noLine)); err != nil {
 		t.Fatal(err)
 	}
 	left, err := server.PTTL(t.Context(), prefix+model).Result()
 	if err != nil || left < askedMax || left > 3*time.Hour {
 		t.Errorf("it stays for %s, %v", left, err)
 	}
-	said, err := s.admit(t.Context(), model, Limit{Requests: 1}.ask(0, false))
+	said, err := s.admit(t.Context(), model, Limit{Requests: 1}.ask(0, events.ClassBulk, noLine))
 	if err != nil || said.reason != requestsUsedUp || said.wait < 58*time.Second || said.wait > time.Minute {
 		t.Errorf("by the clock of Redis it says %+v, %v", said, err)
 	}

@@ -20,7 +20,8 @@
 // A call that may not be made now is not made. A job whose turn comes within two seconds waits in place; otherwise its handler
 // gets an error that puts the job back into the queue, waiting on the provider, with its attempt uncharged, and it goes on by
 // itself. Each is given a later time than the one before it, as far apart as the limit admits calls, so that ten thousand waiting jobs
-// come back one by one and not all together. A request that somebody waits for, such as a search, fails at once with
+// come back one by one and not all together. Interactive jobs stand in a line of their own, and bulk work leaves them, and searches,
+// a fifth of what a limit admits at once. A request that somebody waits for, such as a search, fails at once with
 // fault.Unavailable and the time after which it makes sense to ask again.
 //
 // # When Redis is away

@@ -75,16 +75,17 @@ func New(o Options) (*Gate, error) {
 // has ended.
 func (g *Gate) enter(ctx context.Context, model string, tokens int, job bool) (*permit, error) {
 	limit := g.limits.of(model)
+	class, where := standing(ctx, job)
 	left := patience
 	for {
-		said, isShared, err := g.admit(ctx, model, limit.ask(tokens, job))
+		said, isShared, err := g.admit(ctx, model, limit.ask(tokens, class, where))
 		if err != nil {
 			return nil, err
 		}
 		if said.reason == admitted {
 			return &permit{
-				gate: g, model: model, limit: limit, tokens: tokens, epoch: said.epoch, probe: said.state != closed, job: job,
-				isShared: isShared, since: time.Now(),
+				gate: g, model: model, limit: limit, tokens: tokens, class: class, line: where, job: job,
+				epoch: said.epoch, probe: said.state != closed, isShared: isShared, since: time.Now(),
 			}, nil
 		}
 		wait := said.wait
@@ -100,6 +101,27 @@ func (g *Gate) enter(ctx context.Context, model string, tokens int, job bool) (*
 		if err := sleep(ctx, wait); err != nil {
 			return nil, err
 		}
+	}
+}
+
+// classKey is the context's key of the class.
+type classKey struct{}
+
+// WithClass returns a context for the calls of a job of that class; without it, they are bulk work. Those who wait stand in a line
+// for each class, and where a model is limited, bulk work leaves some of it to the interactive.
+func WithClass(ctx context.Context, class events.Class) context.Context {
+	return context.WithValue(ctx, classKey{}, class)
+}
+
+// standing is how a call stands to others: requests do not wait, and are what somebody waits for.
+func standing(ctx context.Context, job bool) (events.Class, line) {
+	switch class, _ := ctx.Value(classKey{}).(events.Class); {
+	case !job:
+		return events.ClassInteractive, noLine
+	case class == events.ClassInteractive:
+		return class, interactiveLine
+	default:
+		return events.ClassBulk, bulkLine
 	}
 }
 

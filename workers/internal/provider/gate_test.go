@@ -261,7 +261,7 @@ func TestAJobWaitsForAMomentInPlace(t *testing.T) {
 	t.Parallel()
 	one := replicas(t, Limits{"*": {Requests: 100}}, testRedis(t))[0]
 	var s service
-	for range 12 { // ten at once, and then one each 0.66 s
+	for range 10 { // eight at once, and then one each 0.66 s
 		if err := ask1(t, one.ForJobs(&s)); err != nil {
 			t.Fatal(err)
 		}
@@ -274,6 +274,21 @@ func TestAJobWaitsForAMomentInPlace(t *testing.T) {
 	if _, err := one.ForJobs(&s).Generate(ctx, gemini.Request{Model: model}, nil); !errors.Is(err, context.Canceled) {
 		t.Errorf("a job that was cancelled gets %v", err)
 	}
+}
+
+func TestAConversationIsNotPutBehindBulkWork(t *testing.T) {
+	t.Parallel()
+	one := replicas(t, nil, testRedis(t))[0]
+	var s service
+	s.fail.Store(quota(10 * time.Second))
+	m := one.ForJobs(&s)
+	for range 2000 { // 20 ms apart
+		_ = ask1(t, m)
+	}
+	_, err := m.Generate(WithClass(t.Context(), events.ClassInteractive), gemini.Request{Model: model}, nil)
+	mustWait(t, err, 5*time.Second, 13*time.Second)
+	_, err = m.Generate(WithClass(t.Context(), events.ClassBulk), gemini.Request{Model: model}, nil)
+	mustWait(t, err, 40*time.Second, 65*time.Second)
 }
 
 func TestTokensOfACallAreCorrectedBehindIt(t *testing.T) {

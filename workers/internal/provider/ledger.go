@@ -45,13 +45,13 @@ func newShared(client *redis.Client, prefix string) *shared {
 func (s *shared) admit(ctx context.Context, model string, a ask) (answer, error) {
 	return s.run(ctx, model, "admit",
 		a.requestCost.Microseconds(), a.requestRoom.Microseconds(), a.tokenCost.Microseconds(), a.tokenRoom.Microseconds(),
-		flag(a.queue), a.gap().Microseconds(), lineMax.Microseconds(), probeFor.Microseconds(), probeAgain.Microseconds())
+		int64(a.line), a.gap().Microseconds(), lineMax.Microseconds(), probeFor.Microseconds(), probeAgain.Microseconds())
 }
 
 func (s *shared) settle(ctx context.Context, model string, r report) (answer, error) {
 	return s.run(ctx, model, "settle",
 		int64(r.outcome), r.epoch, r.spent.Microseconds(), min(r.asked, askedMax).Microseconds(), r.jitter,
-		flag(r.queue), r.gap.Microseconds(), lineMax.Microseconds(),
+		int64(r.line), r.gap.Microseconds(), lineMax.Microseconds(),
 		int64(failuresToOpen), steady.Microseconds(), firstPause.Microseconds(), longestPause.Microseconds())
 }
 
@@ -80,13 +80,6 @@ func (s *shared) run(ctx context.Context, model, what string, numbers ...int64) 
 		reason: reason(said[0]), state: state(said[1]), epoch: said[2],
 		wait: microseconds(said[3]), until: microseconds(said[4]), changed: said[5] == 1,
 	}, nil
-}
-
-func flag(b bool) int64 {
-	if b {
-		return 1
-	}
-	return 0
 }
 
 // local keeps the circuits of one process, for as long as Redis is away.

@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/tarento/copilot/events"
 )
 
 // Limit bounds the calls of one model within any minute. Zero means no limit.
@@ -84,18 +86,27 @@ func (l Limits) names() []string {
 	return slices.DeleteFunc(names, func(name string) bool { return name == "*" })
 }
 
-// ask is the wish to make one call of so many tokens.
-func (l Limit) ask(tokens int, queue bool) ask {
-	a := ask{queue: queue}
+// ask is the wish to make one call of so many tokens. Bulk work leaves a fifth of what may come at once to those whom somebody
+// waits for: they find room also while bulk work takes all that comes back.
+func (l Limit) ask(tokens int, class events.Class, where line) ask {
+	a := ask{line: where}
 	if l.Requests > 0 {
 		a.requestCost = cost(1, l.Requests)
-		a.requestRoom = a.requestCost * time.Duration(atOnce(l.Requests))
+		a.requestRoom = a.requestCost * time.Duration(share(atOnce(l.Requests), class))
 	}
 	if l.Tokens > 0 {
 		a.tokenCost = cost(int64(max(tokens, 1)), l.Tokens)
-		a.tokenRoom = cost(atOnce(l.Tokens), l.Tokens)
+		a.tokenRoom = cost(share(atOnce(l.Tokens), class), l.Tokens)
 	}
 	return a
+}
+
+// share is how much of what may come at once is for a class.
+func share(n int64, class events.Class) int64 {
+	if class == events.ClassInteractive {
+		return n
+	}
+	return max(1, n-(n+4)/5)
 }
 
 // atOnce is how much of a limit may be used in one moment: a tenth.

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/tarento/copilot/events"
 )
 
 func TestLimitsAreReadAsOperatorsWriteThem(t *testing.T) {
@@ -79,7 +81,7 @@ func TestNoMinuteHoldsMoreThanTheLimit(t *testing.T) {
 		refused := 0
 		for now < end {
 			tokens := 1 + random.IntN(int(max(1, limit.Tokens/10)))
-			a := c.admit(now, limit.ask(tokens, false))
+			a := c.admit(now, limit.ask(tokens, events.ClassInteractive, noLine))
 			if a.reason == admitted {
 				calls = append(calls, call{now, tokens})
 				continue
@@ -114,7 +116,7 @@ func TestTheWholeLimitCanBeUsed(t *testing.T) {
 	var c circuit
 	now, calls := time.Now().UnixMicro(), 0
 	for end := now + 10*time.Minute.Microseconds(); now < end; {
-		if a := c.admit(now, limit.ask(0, false)); a.reason != admitted {
+		if a := c.admit(now, limit.ask(0, events.ClassInteractive, noLine)); a.reason != admitted {
 			now += a.wait.Microseconds()
 			continue
 		}
@@ -130,10 +132,10 @@ func TestACallLargerThanTheLimitIsMadeWhenTheModelHasRestedAndIsPaidFor(t *testi
 	limit := Limit{Tokens: 1000}
 	var c circuit
 	now := time.Now().UnixMicro()
-	if a := c.admit(now, limit.ask(5000, false)); a.reason != admitted {
+	if a := c.admit(now, limit.ask(5000, events.ClassInteractive, noLine)); a.reason != admitted {
 		t.Fatalf("refused: %v", a)
 	}
-	if a := c.admit(now, limit.ask(1, false)); a.reason != tokensUsedUp || a.wait < 4*time.Minute {
+	if a := c.admit(now, limit.ask(1, events.ClassInteractive, noLine)); a.reason != tokensUsedUp || a.wait < 4*time.Minute {
 		t.Errorf("the next one: %v after %s", a.reason, a.wait)
 	}
 }
@@ -151,13 +153,44 @@ func TestTokensAreCorrectedByWhatTheCallReallyUsed(t *testing.T) {
 	} {
 		var circuit circuit
 		now := time.Now().UnixMicro()
-		a := circuit.admit(now, limit.ask(100, false))
+		a := circuit.admit(now, limit.ask(100, events.ClassInteractive, noLine))
 		circuit.settle(now, report{
-			outcome: answered, epoch: a.epoch, spent: limit.ask(c.really, false).tokenCost - limit.ask(100, false).tokenCost,
+			outcome: answered, epoch: a.epoch, spent: limit.ask(c.really, events.ClassInteractive, noLine).tokenCost - limit.ask(100, events.ClassInteractive, noLine).tokenCost,
 		})
-		if a := circuit.admit(now, limit.ask(50, false)); (a.wait > 0) != c.wait {
+		if a := circuit.admit(now, limit.ask(50, events.ClassInteractive, noLine)); (a.wait > 0) != c.wait {
 			t.Errorf("%s: the next call waits %s", c.name, a.wait)
 		}
+	}
+}
+
+func TestBulkWorkLeavesRoomForThoseWhomSomebodyWaitsFor(t *testing.T) {
+	t.Parallel()
+	for _, limit := range []Limit{{Requests: 20}, {Requests: 1000}, {Tokens: 30_000}} {
+		var c circuit
+		now := time.Now().UnixMicro()
+		for end := now + time.Minute.Microseconds(); now < end; now += 10_000 {
+			for c.admit(now, limit.ask(100, events.ClassBulk, noLine)).reason == admitted {
+			}
+		}
+		if a := c.admit(now, limit.ask(100, events.ClassInteractive, noLine)); a.reason != admitted {
+			t.Errorf("%+v: while bulk work takes all it can, a search waits %s", limit, a.wait)
+		}
+	}
+	if a := (Limit{Requests: 1}).ask(0, events.ClassBulk, noLine); a.requestRoom < a.requestCost {
+		t.Error("the smallest limit admits no bulk work at all")
+	}
+}
+
+func TestEachClassHasALineOfItsOwn(t *testing.T) {
+	t.Parallel()
+	var c circuit
+	now := time.Now().UnixMicro()
+	c.open(now, time.Second.Microseconds(), 1000)
+	for range 1000 {
+		c.admit(now, ask{line: bulkLine})
+	}
+	if a := c.admit(now, ask{line: interactiveLine}); a.wait != time.Second {
+		t.Errorf("a conversation waits %s behind bulk work", a.wait)
 	}
 }
 
@@ -166,11 +199,11 @@ func TestThoseThatWaitComeBackAsTheLimitAdmitsThem(t *testing.T) {
 	limit := Limit{Requests: 600}
 	var c circuit
 	now := time.Now().UnixMicro()
-	for c.admit(now, limit.ask(0, true)).reason == admitted {
+	for c.admit(now, limit.ask(0, events.ClassInteractive, interactiveLine)).reason == admitted {
 	}
 	seconds := map[int64]int{}
 	for range 2000 {
-		a := c.admit(now, limit.ask(0, true))
+		a := c.admit(now, limit.ask(0, events.ClassInteractive, interactiveLine))
 		seconds[int64(a.wait/time.Second)]++
 	}
 	for second, n := range seconds {

@@ -17,6 +17,8 @@ type permit struct {
 	model    string
 	limit    Limit
 	tokens   int
+	class    events.Class
+	line     line
 	epoch    int64
 	probe    bool
 	job      bool
@@ -45,8 +47,8 @@ func (p *permit) settle(ctx context.Context, err error, tokens int) error {
 	}
 	p.settled = true
 	g := p.gate
-	r := report{outcome: p.outcome(err), epoch: p.epoch, jitter: 750 + rand.Int64N(501), queue: p.job}
-	r.gap = p.limit.ask(p.tokens, p.job).gap()
+	r := report{outcome: p.outcome(err), epoch: p.epoch, jitter: 750 + rand.Int64N(501), line: p.line}
+	r.gap = p.cost(p.tokens).gap()
 	f := fault.Of(err)
 	if f != nil {
 		r.asked = f.RetryAfter
@@ -54,9 +56,9 @@ func (p *permit) settle(ctx context.Context, err error, tokens int) error {
 	switch {
 	case p.limit.Tokens == 0:
 	case tokens >= 0:
-		r.spent = p.limit.ask(tokens, false).tokenCost - p.limit.ask(p.tokens, false).tokenCost
+		r.spent = p.cost(tokens).tokenCost - p.cost(p.tokens).tokenCost
 	case r.outcome == throttled:
-		r.spent = -p.limit.ask(p.tokens, false).tokenCost
+		r.spent = -p.cost(p.tokens).tokenCost
 	}
 	g.metrics.calls.WithLabelValues(g.metrics.label(p.model), r.outcome.String()).Inc()
 	said := g.settle(ctx, p, r)
@@ -75,6 +77,8 @@ func (p *permit) settle(ctx context.Context, err error, tokens int) error {
 	// The call is made again when the provider answers; what it failed of is not the job's fault.
 	return fault.Wrap(errors.Join(runner.Snooze(wait, events.WaitingProvider), err), kind, f.Code, "%s", f.Message).After(wait)
 }
+
+func (p *permit) cost(tokens int) ask { return p.limit.ask(tokens, p.class, p.line) }
 
 // silence is how long a provider must have said nothing for a caller that gives up to blame it.
 const silence = 10 * time.Second
