@@ -56,6 +56,9 @@ func newLoad(ctx context.Context, o Options, s *system) (*load, error) {
 	}
 	for _, t := range tenants() {
 		token, err := l.login(ctx, t.admin)
+		for try := 0; err != nil && try < loginTries && pause(ctx, time.Second); try++ {
+			token, err = l.login(ctx, t.admin)
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -73,6 +76,9 @@ func newLoad(ctx context.Context, o Options, s *system) (*load, error) {
 	}
 	return l, nil
 }
+
+// loginTries is how often a login is tried again: it takes long on a machine that does other things.
+const loginTries = 5
 
 func (l *load) login(ctx context.Context, username string) (string, error) {
 	body, err := json.Marshal(map[string]string{"username": username, "password": seededPassword})

@@ -222,7 +222,8 @@ func (s *system) environment(n *node, secret string) map[string]string {
 	switch n.program {
 	case ingestProgram:
 		maps.Copy(env, map[string]string{
-			"BLOB_DIR": blobs, "CACHE_DIR": cmp.Or(s.options.Cache, filepath.Join(s.dir, "cache")), "INGEST_CHUNK_TOKENS": "32", "INGEST_PARSE_WORKERS": "1",
+			"BLOB_DIR": blobs, "CACHE_DIR": cmp.Or(s.options.Cache, filepath.Join(s.dir, "cache")),
+			"INGEST_CHUNK_TOKENS": "32", "INGEST_PARSE_WORKERS": "1",
 		})
 	case embeddingProgram:
 		env["QDRANT_URL"] = "http://" + s.engines.all[qdrant].address
