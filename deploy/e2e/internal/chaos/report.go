@@ -42,10 +42,10 @@ func (r *Result) Write(out io.Writer) error {
 	} else {
 		row("settled", "%s after everything was healed", r.Settled.Round(time.Millisecond))
 	}
-	_, _ = fmt.Fprint(t, "\ntime to recover\tfaults\tmeasured\tp50\tmax\n")
+	_, _ = fmt.Fprint(t, "\ntime to recover\tfaults\tmeasured\tp50\tmax\tlongest without a claim\n")
 	for _, f := range r.Recover {
-		_, _ = fmt.Fprintf(t, "  %s\t%d\t%d\t%s\t%s\n", f.Kind, f.Faults, f.Measured,
-			f.P50.Round(time.Millisecond), f.Max.Round(time.Millisecond))
+		_, _ = fmt.Fprintf(t, "  %s\t%d\t%d\t%s\t%s\t%s\n", f.Kind, f.Faults, f.Measured,
+			f.P50.Round(time.Millisecond), f.Max.Round(time.Millisecond), f.Unclaimed.Round(time.Millisecond))
 	}
 	_, _ = fmt.Fprint(t, "\nlongest in the queue\n")
 	for _, w := range r.Waited {

@@ -232,8 +232,11 @@ func judge(ctx context.Context, result *Result, s *system, l *load, rec *record)
 				order = append(order, id)
 			}
 			jobs[id].Accepted = true
-			jobs[id].Wanted = c.wanted()
 			jobs[id].Calls = s.model.of(c.mark)
+			if id != c.job() {
+				continue // it should not be there; what the client did, it did to the first
+			}
+			jobs[id].Wanted = c.wanted()
 			if c.reader != nil {
 				jobs[id].Readers = append(jobs[id].Readers, *c.reader)
 			}
@@ -272,11 +275,18 @@ func recovery(ctx context.Context, result *Result, rec *record, jobs map[string]
 	if err != nil {
 		return err
 	}
-	result.Recover = history.Recovery(result.Faults, progress)
 	all := make([]*history.Job, 0, len(jobs))
+	var claims []time.Time
 	for _, j := range jobs {
 		all = append(all, j)
+		for _, c := range j.Changes {
+			if c.Claims() {
+				claims = append(claims, c.At)
+			}
+		}
 	}
+	slices.SortFunc(claims, time.Time.Compare)
+	result.Recover = history.Recovery(result.Faults, progress, claims)
 	kill := choice{kind: faultKill, of: ofWorker}
 	result.Recover = append(result.Recover, history.Orphans(all, kill.name(), result.Faults))
 	result.Waited = history.Standstills(all, longestShown)

@@ -14,7 +14,7 @@ import (
 func Check(j *Job) ([]Violation, Tally) {
 	c := checker{job: j, claims: map[int64]Change{}}
 	for _, change := range j.Changes {
-		if change.claims() {
+		if change.Claims() {
 			c.claims[change.Epoch] = change
 			c.tally.Claims++
 		}
@@ -100,7 +100,7 @@ func (c *checker) changes() {
 			c.brokenf(Legal, "it goes from %s to %s, by %s", change.From, change.To, change.Writer)
 		case change.Epoch < change.EpochBefore:
 			c.brokenf(Legal, "its epoch falls from %d to %d, by %s", change.EpochBefore, change.Epoch, change.Writer)
-		case change.To == events.StatusRunning && change.From != change.To && !change.claims():
+		case change.To == events.StatusRunning && change.From != change.To && !change.Claims():
 			c.brokenf(Legal, "%s claims it and stays at epoch %d", change.Writer, change.Epoch)
 		}
 	}
@@ -257,7 +257,7 @@ func (c *checker) epochs(worker string, at time.Time) (mine, now int64) {
 			break
 		}
 		now = change.Epoch
-		if change.claims() && change.Writer == worker {
+		if change.Claims() && change.Writer == worker {
 			mine = change.Epoch
 		}
 	}

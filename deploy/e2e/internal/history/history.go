@@ -66,8 +66,8 @@ type Change struct {
 	Tx int64
 }
 
-// claims tells whether the change gave the job to its writer.
-func (c Change) claims() bool { return c.To == events.StatusRunning && c.Epoch > c.EpochBefore }
+// Claims tells whether the change gave the job to its writer.
+func (c Change) Claims() bool { return c.To == events.StatusRunning && c.Epoch > c.EpochBefore }
 
 // Written says when and by whom something was written about a job.
 type Written struct {

@@ -35,15 +35,20 @@ type Recovered struct {
 	Measured int           `json:"measured"`
 	P50      time.Duration `json:"p50"`
 	Max      time.Duration `json:"max"`
+	// Unclaimed is the longest time without a claim by anybody of which a part lies between the beginning of a fault and its healing.
+	Unclaimed time.Duration `json:"unclaimed"`
 }
 
 // Recovery measures the time from the healing of each fault to the next progress: that of the process that was hurt, or of any
-// when it was an engine. The progress must be in order of time. A target that was hurt again before it showed is not measured.
-func Recovery(faults []Fault, progress []Progress) []Recovered {
+// when it was an engine. The progress must be in order of time, and so must the times of all claims. A target that was hurt again
+// before it showed is not measured.
+func Recovery(faults []Fault, progress []Progress, claims []time.Time) []Recovered {
 	took := map[string][]time.Duration{}
 	counted := map[string]int{}
+	unclaimed := map[string]time.Duration{}
 	for i, f := range faults {
 		counted[f.Kind]++
+		unclaimed[f.Kind] = max(unclaimed[f.Kind], longestGap(f, claims))
 		from, _ := slices.BinarySearchFunc(progress, f.Healed, func(p Progress, at time.Time) int { return p.At.Compare(at) })
 		next := slices.IndexFunc(progress[from:], func(p Progress) bool { return f.Writer == "" || p.Writer == f.Writer })
 		if next < 0 {
@@ -58,10 +63,22 @@ func Recovery(faults []Fault, progress []Progress) []Recovered {
 	}
 	all := make([]Recovered, 0, len(counted))
 	for kind, n := range counted {
-		all = append(all, summary(kind, n, took[kind]))
+		r := summary(kind, n, took[kind])
+		r.Unclaimed = unclaimed[kind]
+		all = append(all, r)
 	}
 	slices.SortFunc(all, func(a, b Recovered) int { return strings.Compare(a.Kind, b.Kind) })
 	return all
+}
+
+// longestGap is the longest time between two claims that overlaps a fault.
+func longestGap(f Fault, claims []time.Time) (longest time.Duration) {
+	for i := 1; i < len(claims); i++ {
+		if claims[i].After(f.Began) && claims[i-1].Before(f.Healed) {
+			longest = max(longest, claims[i].Sub(claims[i-1]))
+		}
+	}
+	return longest
 }
 
 // summary reduces measured times.
@@ -105,7 +122,7 @@ func (j *Job) heldBy(worker string, at time.Time) (epoch int64, held bool) {
 		if c.At.After(at) {
 			break
 		}
-		epoch, held = c.Epoch, c.To == events.StatusRunning && (held && !c.claims() || c.claims() && c.Writer == worker)
+		epoch, held = c.Epoch, c.To == events.StatusRunning && (held && !c.Claims() || c.Claims() && c.Writer == worker)
 	}
 	return epoch, held
 }

@@ -21,11 +21,12 @@ func TestRecoveryIsFromTheHealingToTheNextProgressOfWhoWasHurt(t *testing.T) {
 	progress := []history.Progress{
 		{At: at(110), Writer: "b"}, {At: at(150), Writer: "a"}, {At: at(330), Writer: "b"}, {At: at(1000), Writer: "b"},
 	}
-	got := history.Recovery(faults, progress)
+	claims := []time.Time{at(50), at(90), at(260), at(360), at(450), at(1000)}
+	got := history.Recovery(faults, progress, claims)
 	want := []history.Recovered{
-		{Kind: "freeze worker", Faults: 1, Measured: 1, P50: 300 * time.Millisecond, Max: 300 * time.Millisecond},
-		{Kind: "kill nats", Faults: 1, Measured: 1, P50: 30 * time.Millisecond, Max: 30 * time.Millisecond},
-		{Kind: "kill worker", Faults: 3, Measured: 1, P50: 50 * time.Millisecond, Max: 50 * time.Millisecond},
+		{Kind: "freeze worker", Faults: 1, Measured: 1, P50: 300 * time.Millisecond, Max: 300 * time.Millisecond, Unclaimed: 550 * time.Millisecond},
+		{Kind: "kill nats", Faults: 1, Measured: 1, P50: 30 * time.Millisecond, Max: 30 * time.Millisecond, Unclaimed: 170 * time.Millisecond},
+		{Kind: "kill worker", Faults: 3, Measured: 1, P50: 50 * time.Millisecond, Max: 50 * time.Millisecond, Unclaimed: 550 * time.Millisecond},
 	}
 	if !slices.Equal(got, want) {
 		t.Errorf("got  %+v\nwant %+v", got, want)
