@@ -35,9 +35,9 @@ type FoundConversation struct {
 // everybody's matches are gathered.
 func (f ConversationSearch) looks() []look {
 	if f.All {
-		return []look{{walk: true, most: 500}, {most: 3000}, {walk: true, most: 8000}, {}}
+		return []look{{walk: true, most: 200}, {most: 3000}, {walk: true, most: 8000}, {}}
 	}
-	return []look{{walk: true, most: 300}, {most: 3000}, {walk: true, most: 1500}, {walk: true}}
+	return []look{{walk: true, most: 150}, {most: 3000}, {walk: true, most: 1500}, {walk: true}}
 }
 
 // Search returns one page of the active conversations that hold all words of a text, newest first. See find for what words are.

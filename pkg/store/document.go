@@ -138,7 +138,9 @@ func DocumentSorts() []string { return []string{"title", columnUpdatedAt} }
 func (r Documents) List(f DocumentFilter) (Listed[Document], error) {
 	narrow := func(q *gorm.DB) *gorm.DB { return f.narrow(r.tx, q) }
 	if f.Search == "" && f.Tag != "" {
-		return list[Document](narrow(through[Document](r.tx)), f.Page, "document", DocumentSorts(), bulky()...)
+		tagged := through[Document](r.tx).Where("tag_terms(organization_id, tags) @> tag_terms(?::uuid, ?::text[])",
+			r.tx.tenant.String(), StringArray{f.Tag})
+		return list[Document](narrow(tagged), f.Page, "document", DocumentSorts(), bulky()...)
 	}
 	return find[Document](r.tx, wanted{text: f.Search}, narrow, f.Page, "document", DocumentSorts(), bulky()...)
 }
