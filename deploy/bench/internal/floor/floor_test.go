@@ -202,6 +202,7 @@ func TestFollowersSeeWhatIsPublishedForTheirJob(t *testing.T) {
 	t.Cleanup(conn.Close)
 	for name, path := range map[string]string{"of the hub": floor.PathHub, "of the relay": floor.PathRelay} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			if status, text := send(t, c, http.MethodGet, path+"job", "", ""); status != http.StatusUnauthorized {
 				t.Errorf("without a token: %d: %s", status, text)
 			}

@@ -71,7 +71,8 @@ func OpenOurs(ctx context.Context, p Place, o Options) (opened *Ours, err error)
 	if _, err := q.bus.EnsureTopology(ctx); err != nil {
 		return nil, err
 	}
-	worker := runner.New(runner.Config{Worker: "bench", Slots: o.Slots}, idle{q, o.Takes}, q.store, q.engine, q.bus, log, prometheus.NewRegistry())
+	config := runner.Config{Worker: "bench", Slots: o.Slots}
+	worker := runner.New(config, idle{q, o.Takes}, q.store, q.engine, q.bus, log, prometheus.NewRegistry())
 	working, stop := context.WithCancel(ctx)
 	q.stop = stop
 	go func() { q.worked <- worker.Run(working) }()

@@ -70,7 +70,8 @@ func (j Jobs) write(ctx context.Context, tx pgx.Tx, told func(written int)) erro
 		for from := 1; from <= part.rows; from += portion {
 			to := min(from+portion-1, part.rows)
 			for name, value := range map[string]string{
-				"bench.state": part.state, "bench.from": strconv.Itoa(from), "bench.to": strconv.Itoa(to), "bench.rows": strconv.Itoa(part.rows),
+				"bench.state": part.state, "bench.rows": strconv.Itoa(part.rows),
+				"bench.from": strconv.Itoa(from), "bench.to": strconv.Itoa(to),
 			} {
 				if _, err := tx.Exec(ctx, "SELECT set_config($1, $2, true)", name, value); err != nil {
 					return err

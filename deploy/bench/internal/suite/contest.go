@@ -65,7 +65,7 @@ type Rival struct {
 // the same order.
 func (m *measurement) contest(ctx context.Context, c Contest, lasting time.Duration, ours loading, loads ...loading) (*Contest, error) {
 	m.sayf("%s", c.Name)
-	sides := []contender{{c.Of, ours}}
+	sides := append(make([]contender, 0, 1+len(loads)), contender{c.Of, ours})
 	for i, load := range loads {
 		sides = append(sides, contender{c.Rivals[i].Name, load})
 	}

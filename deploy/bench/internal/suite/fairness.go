@@ -49,7 +49,8 @@ type Waits struct {
 }
 
 func (f *Fairness) print(out io.Writer) {
-	fmt.Fprintf(out, "\n%s: waits of %d bursts of %d jobs of %s on %d slots, medians of %d rounds\n", f.Name, bursts, burst, takes, fewSlots, f.Rounds)
+	fmt.Fprintf(out, "\n%s: waits of %d bursts of %d jobs of %s on %d slots, medians of %d rounds\n",
+		f.Name, bursts, burst, takes, fewSlots, f.Rounds)
 	fmt.Fprintln(out, "\tp50\tp95\t")
 	for _, side := range []struct {
 		name  string
@@ -63,7 +64,8 @@ func (f *Fairness) print(out io.Writer) {
 }
 
 func halves(waits []Waits) []float64 { return column(waits, func(w Waits) float64 { return w.P50 }) }
-func tails(waits []Waits) []float64  { return column(waits, func(w Waits) float64 { return w.P95 }) }
+
+func tails(waits []Waits) []float64 { return column(waits, func(w Waits) float64 { return w.P95 }) }
 
 // whose is who submits jobs, and of which class.
 type whose struct {
@@ -173,7 +175,8 @@ func clearQueue(ctx context.Context, conn *pgx.Conn) error {
 			return fmt.Errorf("clear the queue: %w", err)
 		}
 		var open int
-		if err := conn.QueryRow(ctx, "SELECT count(*) FROM jobs WHERE status IN ('queued', 'running')").Scan(&open); err != nil || open == 0 {
+		err := conn.QueryRow(ctx, "SELECT count(*) FROM jobs WHERE status IN ('queued', 'running')").Scan(&open)
+		if err != nil || open == 0 {
 			return err
 		}
 		if err := load.Until(ctx, time.Now().Add(takes)); err != nil {

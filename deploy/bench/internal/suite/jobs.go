@@ -62,8 +62,9 @@ func (m *measurement) jobs(ctx context.Context, report *Report) error {
 		} {
 			through := func(q queues.Queue) loading { return m.through(q, c.producers, c.batch) }
 			contest := Contest{
-				Name: fmt.Sprintf("%d jobs that do nothing, from submit to committed end, %s (latency of the submit)", m.options.Jobs, c.name),
-				Of:   nameOurs, Rivals: []Rival{{Name: nameRiver, Goal: c.goal}},
+				Name: fmt.Sprintf("%d jobs that do nothing, from submit to committed end, %s (latency of the submit)",
+					m.options.Jobs, c.name),
+				Of: nameOurs, Rivals: []Rival{{Name: nameRiver, Goal: c.goal}},
 			}
 			loads := []loading{through(river)}
 			if c.batch == 1 { // asynq has no batches
@@ -84,8 +85,8 @@ func (m *measurement) jobs(ctx context.Context, report *Report) error {
 		}
 		ended := func(q queues.Queue) loading { return m.paced(q, q.AwaitEnd) } // which asynq does not tell
 		return m.entered(ctx, report, Contest{
-			Name: fmt.Sprintf("Submit to committed end, %d jobs/s that do nothing", m.options.Rate), Of: nameOurs, Seconds: lasting.Seconds(),
-			Rivals: []Rival{{Name: nameRiver}},
+			Name: fmt.Sprintf("Submit to committed end, %d jobs/s that do nothing", m.options.Rate), Of: nameOurs,
+			Seconds: lasting.Seconds(), Rivals: []Rival{{Name: nameRiver}},
 		}, lasting, ended(ours), ended(river))
 	})
 }

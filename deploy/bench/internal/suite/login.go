@@ -65,7 +65,7 @@ func (m *measurement) login(ctx context.Context, report *Report) error {
 			return err
 		}
 		logins, err := m.compared(ctx, Comparison{
-			Name: fmt.Sprintf("Logins, %d connections", loginConnections), Of: "gateway",
+			Name: fmt.Sprintf("Logins, %d connections", loginConnections), Of: system.Gateway,
 			To: fmt.Sprintf("bcrypt alone, %d at once", measured.Places), Seconds: lasting.Seconds(), Goal: Goal{PerSecond: 0.95},
 		}, func(ctx context.Context, lasting time.Duration) (Round, error) {
 			return round(load.Closed(ctx, good, loginConnections, lasting))

@@ -71,7 +71,7 @@ Parts
   rest     reading one agent and listing 20, against a bare Gin handler that verifies a JWT and does the same query with GORM
   login    logins a second, against bcrypt alone; and what a flood of logins does to reading an agent
   rows     every long list with many rows in its table, against the same list with few; minutes are spent on loading
-  jobs     jobs that do nothing, from submit to committed end, in batches and one by one, against riverqueue/river on the same
+  jobs     such as do nothing, from submit to committed end, in batches and one by one, against riverqueue/river on the same
            Postgres and hibiken/asynq on Redis
   sse      memory of idle followers, and how soon they see events and tokens, against a bare net/http hub and a bare relay
   queue    single statements about jobs with ten times -many rows in their table, against -few; and the dispatch of -many queued jobs

@@ -69,25 +69,38 @@ type desk struct {
 	ids []string // some of those that have ended
 }
 
+// close closes a desk that was opened.
+func (d desk) close() error {
+	if d.Desk == nil {
+		return nil
+	}
+	return d.Close()
+}
+
 // statements measures statements on two databases with different numbers of rows, by turns. There is no gateway, which would dispatch.
 func (m *measurement) statements(ctx context.Context, measured *Queue) error {
 	return m.on(ctx, nil, func(small *system.System) error {
 		return m.on(ctx, nil, func(large *system.System) (err error) {
 			var desks [2]desk
+			defer func() {
+				for _, d := range desks {
+					err = errors.Join(err, d.close())
+				}
+			}()
 			for i, side := range []struct {
 				*system.System
 
 				rows int
 			}{{small, measured.Few}, {large, measured.Many}} {
 				begun := time.Now()
-				if err := m.jobsInto(ctx, side.System, rows.Jobs{Ended: side.rows, Queued: min(fewQueued, side.rows), Tenants: fewTenants}); err != nil {
+				jobs := rows.Jobs{Ended: side.rows, Queued: min(fewQueued, side.rows), Tenants: fewTenants}
+				if err := m.jobsInto(ctx, side.System, jobs); err != nil {
 					return err
 				}
 				measured.Loaded = time.Since(begun).Seconds()
 				if desks[i], err = openDesk(ctx, side.System, side.rows); err != nil {
 					return err
 				}
-				defer func() { err = errors.Join(err, desks[i].Close()) }()
 			}
 			measured.Statements, err = m.growths(ctx, desks)
 			return err

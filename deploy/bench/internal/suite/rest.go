@@ -66,7 +66,7 @@ func (m *measurement) rest(ctx context.Context, report *Report) error {
 			{"list 20 agents", "", same, min(few, m.options.Connections), Goal{PerSecond: 0.9, P99: 1.5}},
 		} {
 			compared, err := m.compared(ctx, Comparison{
-				Name: fmt.Sprintf("%s, %d connections", c.name, c.connections), Of: "gateway", To: "bare Gin + JWT + GORM",
+				Name: fmt.Sprintf("%s, %d connections", c.name, c.connections), Of: system.Gateway, To: "bare Gin + JWT + GORM",
 				Seconds: lasting.Seconds(), Goal: c.goal,
 			}, get(system.Gateway, s.Address, system.PathAgents+c.path, c.connections),
 				get(system.Floor, bare, floor.PathAgents+c.bare, c.connections))

@@ -37,8 +37,9 @@ func (m *measurement) submit(ctx context.Context, report *Report) error {
 				}
 			}
 			c := Contest{
-				Name: fmt.Sprintf("Submit of an agent run over REST, %d connections", connections), Of: "gateway", Seconds: lasting.Seconds(),
-				Rivals: []Rival{{Name: "bare Gin + JWT + insert"}, {Name: "the same, then JetStream"}},
+				Name: fmt.Sprintf("Submit of an agent run over REST, %d connections", connections), Of: system.Gateway,
+				Seconds: lasting.Seconds(),
+				Rivals:  []Rival{{Name: "bare Gin + JWT + insert"}, {Name: "the same, then JetStream"}},
 			}
 			if connections > few { // with few there is little to gather
 				c.Rivals[0].Goal, c.Rivals[1].Goal = Goal{PerSecond: 1.35}, Goal{PerSecond: 1.9, P99: 0.5}
