@@ -19,12 +19,11 @@ func TestWhatTheProviderRefusesWaitsWithoutLosingAnAttemptAndGoesOnByItself(t *t
 	refused := &fails{Code: http.StatusTooManyRequests, RetryAfter: fmt.Sprintf("%ds", asked)}
 	s.model.script(step{Endpoint: generates, Repeat: forever, Error: refused}, step{Endpoint: embeds, Repeat: forever, Error: refused})
 	began := time.Now()
-	ids := make([]string, runs)
-	for i := range ids {
-		ids[i] = c.run(agentAcme, "What is the nightly limit?").ID
+	ids := []string{c.embed("a text").ID}
+	for range runs {
+		ids = append(ids, c.run(agentAcme, "What is the nightly limit?").ID)
 	}
-	embedding := c.embed("a text").ID
-	for _, id := range append(ids, embedding) {
+	for _, id := range ids {
 		eventually(t, time.Minute, "job "+id+" waits for the provider", func() (bool, string) {
 			j := c.job(id)
 			return j.Status == events.StatusQueued && j.WaitingOn == events.WaitingProvider && j.Attempt == 0,
@@ -42,7 +41,7 @@ func TestWhatTheProviderRefusesWaitsWithoutLosingAnAttemptAndGoesOnByItself(t *t
 		t.Errorf("%d calls while the quota was used up", n)
 	}
 	s.model.forget()
-	for _, id := range append(ids, embedding) {
+	for _, id := range ids {
 		if j := c.await(id, recovered); j.Status != events.StatusSucceeded || j.Attempt != 1 {
 			t.Errorf("a job is %s after %d attempts: %+v", j.Status, j.Attempt, j.Error)
 		}
