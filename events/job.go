@@ -90,13 +90,13 @@ type Dispatch struct {
 	JobID    string `json:"job_id"`
 	TenantID string `json:"tenant_id"`
 	Kind     Kind   `json:"kind"`
-	// Number counts how often this job was put on the broker; with JobID it makes the message id.
-	Number int `json:"number"`
+	// Number tells the dispatches of one job apart; with JobID it makes the message id.
+	Number int64 `json:"number"`
 }
 
 // MessageID is the broker's deduplication id: one per job and dispatch, because an id that was used once stays blocked for the
 // dedup window even after its message was acknowledged.
-func (d Dispatch) MessageID() string { return d.JobID + "." + itoa(int64(d.Number)) }
+func (d Dispatch) MessageID() string { return d.JobID + "." + itoa(d.Number) }
 
 // Cancel is broadcast to all workers when a job was cancelled. Whoever runs it stops; everybody else ignores it.
 type Cancel struct {

@@ -6,10 +6,13 @@ import "strings"
 // the only place with subject strings.
 //
 //	<ns>.jobs.<kind>.<class>        JOBS stream, work queue: Dispatch
-//	<ns>.events.<tenant>.<job>      EVENTS stream: Event with a Seq
+//	<ns>.events.<tenant>            EVENTS stream: a list of Events with a Seq, those of one commit
 //	<ns>.live.<tenant>.<job>        core: Event without a Seq (text deltas)
 //	<ns>.control.cancel             core: Cancel
-//	<ns>.control.dispatch           core: empty nudge for the dispatcher
+//	<ns>.control.dispatch           core: Nudge
+//	<ns>.control.flow               core: Flow
+//	<ns>.control.worker             core: WorkerBeat
+//	<ns>.control.roll               core: empty call for all workers to beat
 //	<ns>.control.access             core: AccessChanged
 //	<ns>.rpc.search                 core, queue group: SearchRequest, SearchReply
 type Subjects struct{ namespace string }
@@ -39,9 +42,12 @@ func (s Subjects) JobsOf(k Kind) string { return s.namespace + ".jobs." + string
 // AllJobs matches every dispatch.
 func (s Subjects) AllJobs() string { return s.namespace + ".jobs.>" }
 
-// Event is where a job's logged events are published.
-func (s Subjects) Event(tenantID, jobID string) string {
-	return s.namespace + ".events." + tenantID + "." + jobID
+// Events is where the logged events of a tenant's jobs are published, as lists.
+func (s Subjects) Events(tenantID string) string { return s.namespace + ".events." + tenantID }
+
+// TenantOf returns the tenant's id of a subject that Events made.
+func (s Subjects) TenantOf(subject string) string {
+	return subject[strings.LastIndexByte(subject, '.')+1:]
 }
 
 // AllEvents matches the logged events of all jobs of all tenants.
@@ -55,7 +61,7 @@ func (s Subjects) Live(tenantID, jobID string) string {
 // AllLive matches the live deltas of all jobs of all tenants.
 func (s Subjects) AllLive() string { return s.namespace + ".live.>" }
 
-// JobOf returns the job's id of a subject that Event or Live made.
+// JobOf returns the job's id of a subject that Live made.
 func (s Subjects) JobOf(subject string) string {
 	return subject[strings.LastIndexByte(subject, '.')+1:]
 }
@@ -65,6 +71,15 @@ func (s Subjects) Cancel() string { return s.namespace + ".control.cancel" }
 
 // Nudge wakes the dispatcher, wherever it runs.
 func (s Subjects) Nudge() string { return s.namespace + ".control.dispatch" }
+
+// Flow is where workers tell the dispatcher what became of the jobs that it handed out.
+func (s Subjects) Flow() string { return s.namespace + ".control.flow" }
+
+// Worker is where workers say that they are alive.
+func (s Subjects) Worker() string { return s.namespace + ".control.worker" }
+
+// Roll is where a gateway that has just started asks all workers to beat.
+func (s Subjects) Roll() string { return s.namespace + ".control.roll" }
 
 // Access is where gateways tell each other that somebody may do more or less than before.
 func (s Subjects) Access() string { return s.namespace + ".control.access" }

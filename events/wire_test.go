@@ -27,6 +27,17 @@ func messages() map[string]any {
 		"dispatch": events.Dispatch{JobID: "j", TenantID: "t", Kind: events.KindAgentRun, Number: 2},
 		"cancel":   events.Cancel{JobID: "j"},
 		"access":   events.AccessChanged{TenantID: "t", Untold: true},
+		"nudge": events.Nudge{DueInMS: 1500, Ready: []events.Ready{
+			{TenantID: "t", Kind: events.KindAgentRun, Class: events.ClassInteractive, Priority: 5},
+		}},
+		"flow": events.Flow{
+			Worker: "w", Kind: events.KindAgentRun, Claimed: []string{"a"}, Missed: []string{"b"},
+			Ended: []events.Ended{{JobID: "c", DurationMS: 1.5}},
+		},
+		"worker": events.WorkerBeat{
+			Worker: "w", Kind: events.KindAgentRun, Version: "1.0.0", Slots: 4, Running: 1, Jobs: []string{"a"}, StartedAt: at,
+			Draining: true, Stopped: true,
+		},
 		"event": events.Event{
 			JobID: "j", TenantID: "t", Seq: 7, Type: events.TypeJobProgress, Time: at,
 			Data: json.RawMessage(`{"stage":"parse","done":3,"total":9}`),
@@ -127,8 +138,8 @@ func TestASubjectIsNamedInTheContractOnly(t *testing.T) {
 	}
 	s := events.NewSubjects("copilot")
 	for _, subject := range []string{
-		s.Job("{kind}", "{class}"), s.Event("{tenant}", "{job}"), s.Live("{tenant}", "{job}"), s.Cancel(), s.Nudge(), s.Access(),
-		s.Search(),
+		s.Job("{kind}", "{class}"), s.Events("{tenant}"), s.Live("{tenant}", "{job}"), s.Cancel(), s.Nudge(), s.Flow(),
+		s.Worker(), s.Roll(), s.Access(), s.Search(),
 	} {
 		if !bytes.Contains(contract, []byte("address: "+subject+"\n")) {
 			t.Errorf("asyncapi.yaml does not describe %s", subject)
@@ -144,8 +155,11 @@ func TestASubjectIsNamedInTheContractOnly(t *testing.T) {
 			t.Errorf("asyncapi.yaml does not know the kind %s", kind)
 		}
 	}
-	if got := s.JobOf(s.Event("t", "j")); got != "j" {
-		t.Errorf("the job of an event's subject is %q", got)
+	if got := s.JobOf(s.Live("t", "j")); got != "j" {
+		t.Errorf("the job of a live delta's subject is %q", got)
+	}
+	if got := s.TenantOf(s.Events("t")); got != "t" {
+		t.Errorf("the tenant of an event's subject is %q", got)
 	}
 }
 

@@ -105,21 +105,85 @@ func (b *Bus) Ready(context.Context) error {
 // Subjects returns the names this bus uses.
 func (b *Bus) Subjects() events.Subjects { return b.subjects }
 
-// Committed publishes the events of a committed transaction and wakes the dispatcher when a job was queued or a slot became free. It
-// fits store.Config.Committed. A publish that fails is only logged: the log in Postgres is the record, and readers fill gaps
+// Committed publishes what a transaction has committed: its events, those of each tenant in one message, and the jobs that it made
+// ready. It fits store.Config.Committed. A publish that fails is only logged: the log in Postgres is the record, and readers fill gaps
 // from it.
-func (b *Bus) Committed(committed []events.Event) {
-	nudge := false
-	for _, e := range committed {
-		nudge = nudge || e.Type == events.TypeJobState
-		b.publish(b.subjects.Event(e.TenantID, e.JobID), e)
+func (b *Bus) Committed(c events.Commit) {
+	for _, list := range byTenant(c.Events) {
+		b.publish(b.subjects.Events(list[0].TenantID), list)
 	}
-	if nudge {
-		if err := b.nc.Publish(b.subjects.Nudge(), nil); err != nil {
-			b.log.Debug("dispatcher not nudged", "error", err)
+	if len(c.Ready) > 0 || c.DueIn > 0 {
+		nudge := events.Nudge{Ready: foremost(c.Ready)}
+		if c.DueIn > 0 {
+			nudge.DueInMS = max(1, c.DueIn.Milliseconds())
 		}
+		b.publish(b.subjects.Nudge(), nudge)
 	}
 }
+
+// Lists stay well below the size that the broker takes, whatever is in their events.
+const (
+	listEvents = 500
+	listBytes  = 256 << 10
+)
+
+// byTenant parts events into lists of one tenant each, and keeps their order.
+func byTenant(all []events.Event) (lists [][]events.Event) {
+	if len(all) == 1 {
+		return [][]events.Event{all}
+	}
+	type open struct{ at, bytes int }
+	last := make(map[string]open)
+	for _, e := range all {
+		o, ok := last[e.TenantID]
+		if !ok || len(lists[o.at]) == listEvents || o.bytes+len(e.Data) > listBytes {
+			o = open{at: len(lists)}
+			lists = append(lists, nil)
+		}
+		lists[o.at] = append(lists[o.at], e)
+		o.bytes += len(e.Data)
+		last[e.TenantID] = o
+	}
+	return lists
+}
+
+// foremost leaves of each tenant's ready jobs of a kind what comes first.
+func foremost(all []events.Ready) []events.Ready {
+	if len(all) <= 1 {
+		return all
+	}
+	type queue struct {
+		tenant string
+		kind   events.Kind
+	}
+	first := make(map[queue]int)
+	var out []events.Ready
+	for _, r := range all {
+		q := queue{r.TenantID, r.Kind}
+		i, ok := first[q]
+		switch {
+		case !ok:
+			first[q] = len(out)
+			out = append(out, r)
+		case r.Before(out[i]):
+			out[i] = r
+		}
+	}
+	return out
+}
+
+// PublishFlow tells the dispatcher what became of the jobs that a worker was handed.
+func (b *Bus) PublishFlow(f events.Flow) { b.publish(b.subjects.Flow(), f) }
+
+// CallRoll asks all workers to beat.
+func (b *Bus) CallRoll() {
+	if err := b.nc.Publish(b.subjects.Roll(), nil); err != nil {
+		b.log.Warn("not published", "subject", b.subjects.Roll(), "error", err)
+	}
+}
+
+// PublishBeat says that a worker is alive.
+func (b *Bus) PublishBeat(w events.WorkerBeat) { b.publish(b.subjects.Worker(), w) }
 
 // PublishLive sends a text delta to whoever watches right now.
 func (b *Bus) PublishLive(e events.Event) { b.publish(b.subjects.Live(e.TenantID, e.JobID), e) }

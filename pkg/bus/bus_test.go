@@ -83,7 +83,7 @@ func TestADispatchThatIsSentTwiceArrivesOnceAndItsRepetitionAgain(t *testing.T) 
 			t.Fatal(err)
 		}
 	}
-	var numbers []int
+	var numbers []int64
 	err := c.Fetch(t.Context(), 3, 300*time.Millisecond, func(d bus.Delivery) {
 		numbers = append(numbers, d.Number)
 		_ = d.Done()
@@ -212,38 +212,54 @@ func TestARequestThatNobodyAnswersSaysSo(t *testing.T) {
 func TestCommittedEventsArriveInOrderAndWakeTheDispatcher(t *testing.T) {
 	t.Parallel()
 	b := bustest.Connect(t)
-	seqs, nudged := make(chan int64, 10), make(chan struct{}, 10)
+	lists, nudges := make(chan []events.Event, 10), make(chan events.Nudge, 10)
 	err := errors.Join(
 		b.Subscribe(t.Context(), b.Subjects().AllEvents(), func(subject string, data []byte) {
-			var e events.Event
-			if err := json.Unmarshal(data, &e); err != nil || b.Subjects().JobOf(subject) != e.JobID {
+			var list []events.Event
+			if err := json.Unmarshal(data, &list); err != nil || b.Subjects().TenantOf(subject) != list[0].TenantID {
 				t.Errorf("%s carried %s", subject, data)
 			}
-			seqs <- e.Seq
+			lists <- list
 		}),
-		b.Subscribe(t.Context(), b.Subjects().Nudge(), func(string, []byte) { nudged <- struct{}{} }),
+		b.Subscribe(t.Context(), b.Subjects().Nudge(), func(_ string, data []byte) {
+			var n events.Nudge
+			if err := json.Unmarshal(data, &n); err != nil {
+				t.Error(err)
+			}
+			nudges <- n
+		}),
 	)
 	if err != nil {
 		t.Fatal(err)
 	}
-	var committed []events.Event
-	for seq := range int64(5) {
-		committed = append(committed, events.Event{JobID: "j", TenantID: "t", Seq: seq + 1, Type: events.TypeJobState, Data: json.RawMessage(`{}`)})
+	var c events.Commit
+	for seq := range int64(6) {
+		c.Events = append(c.Events, events.Event{
+			JobID: "j", TenantID: []string{"t", "u"}[seq%2], Seq: seq + 1, Type: events.TypeJobState, Data: json.RawMessage(`{}`),
+		})
 	}
-	b.Committed(committed)
-	for want := range int64(5) {
-		select {
-		case got := <-seqs:
-			if got != want+1 {
-				t.Errorf("event %d came when %d was due", got, want+1)
-			}
-		case <-time.After(patience):
-			t.Fatal("an event did not arrive")
+	ready := events.Ready{TenantID: "t", Kind: events.KindAgentRun, Class: events.ClassBulk, Priority: 5}
+	sooner := events.Ready{TenantID: "t", Kind: events.KindAgentRun, Class: events.ClassInteractive, Priority: 9}
+	c.Ready = []events.Ready{ready, sooner, ready}
+	c.Due(1500 * time.Millisecond)
+	b.Committed(c)
+	for range 2 {
+		list := receive(t, lists)
+		if len(list) != 3 || list[1].Seq != list[0].Seq+2 || list[2].Seq != list[1].Seq+2 || list[2].TenantID != list[0].TenantID {
+			t.Errorf("a list holds %+v", list)
 		}
 	}
-	select {
-	case <-nudged:
-	case <-time.After(patience):
-		t.Fatal("the dispatcher was not woken")
+	if n := receive(t, nudges); len(n.Ready) != 1 || n.Ready[0] != sooner || n.DueInMS != 1500 {
+		t.Errorf("nudged with %+v", n)
 	}
+}
+
+func receive[T any](t *testing.T, from <-chan T) (v T) {
+	t.Helper()
+	select {
+	case v = <-from:
+	case <-time.After(patience):
+		t.Fatal("nothing arrived")
+	}
+	return v
 }

@@ -28,6 +28,9 @@ func Snooze(d time.Duration, on events.WaitingOn) error { return &SnoozeError{Fo
 // errDraining is the cause of a run's context when the worker shuts down and the grace is over.
 var errDraining = errors.New("worker is shutting down")
 
+// errDeadline is the cause of a run's context when the job's deadline has passed.
+var errDeadline = errors.New("the job's deadline has passed")
+
 // drained is what an attempt waits before it is taken up by another worker.
 const drained = 100 * time.Millisecond
 
@@ -44,6 +47,8 @@ func decide(ctx context.Context, job *store.Job, out Outcome, err error, now tim
 		e = store.WaitFor(out.Children, out.Result)
 	case err == nil:
 		e = store.Succeed(out.Result)
+	case errors.Is(cause, errDeadline):
+		e = store.Fail(events.Failure{Code: "job.deadline", Message: "The job was not done by its deadline."}, false)
 	case errors.Is(cause, errDraining):
 		e = store.Snooze(now.Add(drained), events.WaitingWorker)
 	case errors.As(err, &snooze):

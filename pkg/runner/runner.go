@@ -23,7 +23,9 @@ import (
 type Config struct {
 	// Worker names this process in the job's row; it must differ between processes.
 	Worker string
-	// Slots is how many jobs run at once; 4 by default.
+	// Version is the release that the registry of workers shows.
+	Version string
+	// Slots is how many jobs run at once; 4 by default. Resize changes it.
 	Slots int
 	// Lease is how long a claim holds without being renewed; 30 s by default. It is renewed three times in that span.
 	Lease time.Duration
@@ -59,22 +61,38 @@ type Runner struct {
 	bus     *bus.Bus
 	log     *slog.Logger
 	metrics *metrics
+	slots   *slots
+	report  *report
 
 	mu      sync.Mutex
 	running map[uuid.UUID]*claim
+	// called off are jobs that were cancelled of late: a cancel may come before the claim that it is about is known here.
+	calledOff map[uuid.UUID]time.Time
 }
 
 type claim struct {
 	lease store.Lease
 	stop  context.CancelCauseFunc
+	// over stops the run when the lease ends without having been renewed: what it does from then on, another worker may be doing.
+	over *time.Timer
 }
 
 // New builds a runner. Metrics are registered with reg.
 func New(cfg Config, h Handler, s *store.Store, e *store.Engine, b *bus.Bus, log *slog.Logger, reg prometheus.Registerer) *Runner {
-	return &Runner{
-		cfg: cfg.withDefaults(), handler: h, store: s, engine: e, bus: b, log: log.With("kind", h.Kind()),
-		metrics: newMetrics(reg, h.Kind()), running: map[uuid.UUID]*claim{},
+	cfg = cfg.withDefaults()
+	r := &Runner{
+		cfg: cfg, handler: h, store: s, engine: e, bus: b, log: log.With("kind", h.Kind()), metrics: newMetrics(reg, h.Kind()),
+		slots: newSlots(cfg.Slots), running: map[uuid.UUID]*claim{}, calledOff: map[uuid.UUID]time.Time{},
 	}
+	r.report = newReport(b, cfg, h.Kind(), r.standing)
+	return r
+}
+
+// Resize changes how many jobs run at once, from now on. With fewer slots than jobs, none is taken until enough have ended. It can be
+// called at any time; n below one is taken as one.
+func (r *Runner) Resize(n int) {
+	r.slots.resize(n)
+	r.report.wake()
 }
 
 // Run works until ctx ends, then stops fetching, lets running jobs finish within the grace and returns nil.
@@ -82,13 +100,23 @@ func (r *Runner) Run(ctx context.Context) error {
 	// Work outlives ctx by the grace.
 	work, stopWork := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer stopWork(nil)
-	if err := r.bus.Subscribe(work, r.bus.Subjects().Cancel(), r.cancelled); err != nil {
-		return err
+	for subject, hear := range map[string]func(string, []byte){
+		r.bus.Subjects().Cancel(): r.cancelled,
+		r.bus.Subjects().Roll():   func(string, []byte) { r.report.wake() },
+	} {
+		if err := r.bus.Subscribe(work, subject, hear); err != nil {
+			return err
+		}
 	}
-	var keeper sync.WaitGroup
-	keeper.Go(func() { r.keepLeases(work) })
-	var jobs sync.WaitGroup
-	r.fetch(ctx, work, &jobs)
+	var beside sync.WaitGroup
+	beside.Go(func() { r.keepLeases(work) })
+	beside.Go(func() { r.report.run(work) })
+	var jobs, lanes sync.WaitGroup
+	for range fetchLanes {
+		lanes.Go(func() { r.fetch(ctx, work, &jobs) })
+	}
+	lanes.Wait()
+	r.report.drain()
 
 	idle := make(chan struct{})
 	go func() { jobs.Wait(); close(idle) }()
@@ -102,14 +130,16 @@ func (r *Runner) Run(ctx context.Context) error {
 		<-idle
 	}
 	stopWork(nil)
-	keeper.Wait()
+	beside.Wait()
 	return nil
 }
+
+// fetchLanes are how many pulls may be open at once: while one waits for its last job, another asks for the slots that got free.
+const fetchLanes = 3
 
 // fetch pulls as many jobs as there are free slots until ctx ends. Whatever breaks (the broker away, the stream deleted) is
 // mended by binding again.
 func (r *Runner) fetch(ctx, work context.Context, jobs *sync.WaitGroup) {
-	slots := make(chan struct{}, r.cfg.Slots)
 	var consumer *bus.Consumer
 	for pause := time.Duration(0); wait(ctx, pause); {
 		pause = 0
@@ -121,20 +151,18 @@ func (r *Runner) fetch(ctx, work context.Context, jobs *sync.WaitGroup) {
 				continue
 			}
 		}
-		free, ok := reserve(ctx, slots)
+		free, ok := r.slots.reserve(ctx)
 		if !ok {
 			return
 		}
 		err := consumer.Fetch(ctx, free, fetchWait, func(d bus.Delivery) {
 			free--
 			jobs.Go(func() {
-				defer func() { <-slots }()
+				defer r.slots.release(1)
 				r.take(work, d)
 			})
 		})
-		for range free {
-			<-slots
-		}
+		r.slots.release(free)
 		if err != nil && ctx.Err() == nil {
 			r.log.Warn("fetch failed, binding again", "error", err)
 			consumer, pause = nil, 250*time.Millisecond
@@ -157,22 +185,6 @@ func (r *Runner) bind(ctx context.Context) (*bus.Consumer, error) {
 	return r.bus.Consume(ctx, r.handler.Kind(), maxAckPending)
 }
 
-// reserve waits for a free slot and takes it with all others that are free.
-func reserve(ctx context.Context, slots chan struct{}) (n int, ok bool) {
-	select {
-	case <-ctx.Done():
-		return 0, false
-	case slots <- struct{}{}:
-	}
-	for n = 1; ; n++ {
-		select {
-		case slots <- struct{}{}:
-		default:
-			return n, true
-		}
-	}
-}
-
 // claimTimeout frees the slot of a claim that a database which answers no more would hold.
 const claimTimeout = 10 * time.Second
 
@@ -183,6 +195,7 @@ func (r *Runner) take(ctx context.Context, d bus.Delivery) {
 		_ = d.Done()
 		return
 	}
+	began := time.Now()
 	claiming, cancel := context.WithTimeout(ctx, claimTimeout)
 	job, err := r.engine.Claim(claiming, id, r.cfg.Worker, r.cfg.Lease)
 	cancel()
@@ -193,27 +206,34 @@ func (r *Runner) take(ctx context.Context, d bus.Delivery) {
 	}
 	// A lost ack only means a second delivery, which finds nothing to claim.
 	_ = d.Done()
-	if job != nil {
-		r.run(ctx, job)
+	if job == nil {
+		r.report.missed(id)
+		return
 	}
+	r.report.claimed(id)
+	r.run(ctx, job, began)
+	r.report.ended(id, time.Since(began))
 }
 
-func (r *Runner) run(ctx context.Context, job *store.Job) {
+func (r *Runner) run(ctx context.Context, job *store.Job, began time.Time) {
 	log := r.log.With("job_id", job.ID, "tenant_id", job.OrganizationID, "attempt", job.Attempt)
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
-	r.track(job, stop)
+	r.track(job, began, stop)
 	defer r.untrack(job)
 	limited, cancel := context.WithTimeout(ctx, r.cfg.Timeout)
 	defer cancel()
+	if job.DeadlineAt != nil {
+		limited, cancel = context.WithDeadlineCause(limited, *job.DeadlineAt, errDeadline)
+		defer cancel()
+	}
 
-	began := time.Now()
 	run := &Run{job: job, store: r.store, live: r.bus.PublishLive, log: log, patience: r.cfg.Lease}
 	out, err := r.guard(limited, run)
 	if err != nil {
 		log.Warn("attempt failed", "error", err, "after", time.Since(began).Round(time.Millisecond))
 	}
-	ending := decide(ctx, job, out, err, time.Now())
+	ending := decide(limited, job, out, err, time.Now())
 	if ending == nil {
 		r.metrics.lost.Inc()
 		log.Info("lease lost, nothing written")
@@ -254,6 +274,9 @@ func (r *Runner) end(ctx context.Context, log *slog.Logger, job *store.Job, out 
 }
 
 func (r *Runner) write(ctx context.Context, job *store.Job, out Outcome, e store.Ending) error {
+	if out.Also == nil && e.CanEnd(job) {
+		return r.engine.End(ctx, job, e, out.Facts...)
+	}
 	return r.store.InTenant(ctx, job.Tenant(), func(tx *store.Tx) error {
 		if err := tx.Jobs().End(job.Lease(), e, out.Facts...); err != nil {
 			return err
@@ -282,6 +305,7 @@ func persist(ctx context.Context, patience time.Duration, log *slog.Logger, writ
 	}
 }
 
+// keepLeases renews what runs here, and stops what is not held any more.
 func (r *Runner) keepLeases(ctx context.Context) {
 	tick := time.NewTicker(r.cfg.Lease / 3)
 	defer tick.Stop()
@@ -291,27 +315,43 @@ func (r *Runner) keepLeases(ctx context.Context) {
 			return
 		case <-tick.C:
 		}
-		r.mu.Lock()
-		leases := make([]store.Lease, 0, len(r.running))
-		for _, c := range r.running {
-			leases = append(leases, c.lease)
-		}
-		r.mu.Unlock()
+		leases := r.leases()
 		if len(leases) == 0 {
 			continue
 		}
-		renewCtx, cancel := context.WithTimeout(ctx, r.cfg.Lease/3)
-		held, err := r.engine.Renew(renewCtx, leases, r.cfg.Lease)
+		asked := time.Now()
+		renewing, cancel := context.WithTimeout(ctx, r.cfg.Lease/4)
+		held, err := r.engine.Renew(renewing, leases, r.cfg.Lease)
 		cancel()
 		if err != nil {
 			r.log.Warn("leases not renewed", "error", err)
 			continue
 		}
 		for _, l := range leases {
-			if !held[l.JobID] {
+			if held[l.JobID] {
+				r.renewed(l, r.cfg.Lease-time.Since(asked))
+			} else {
 				r.lose(l.JobID, l.Epoch)
 			}
 		}
+	}
+}
+
+func (r *Runner) leases() []store.Lease {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	leases := make([]store.Lease, 0, len(r.running))
+	for _, c := range r.running {
+		leases = append(leases, c.lease)
+	}
+	return leases
+}
+
+func (r *Runner) renewed(l store.Lease, holds time.Duration) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if c, ok := r.running[l.JobID]; ok && c.lease == l {
+		c.over.Reset(holds)
 	}
 }
 
@@ -320,9 +360,20 @@ func (r *Runner) cancelled(_ string, data []byte) {
 	if json.Unmarshal(data, &c) != nil {
 		return
 	}
-	if id, err := uuid.Parse(c.JobID); err == nil {
-		r.lose(id, 0)
+	id, err := uuid.Parse(c.JobID)
+	if err != nil {
+		return
 	}
+	r.mu.Lock()
+	now := time.Now()
+	for old, at := range r.calledOff {
+		if now.Sub(at) > claimTimeout {
+			delete(r.calledOff, old)
+		}
+	}
+	r.calledOff[id] = now
+	r.mu.Unlock()
+	r.lose(id, 0)
 }
 
 // lose stops a run whose lease is gone; epoch zero stands for any.
@@ -342,11 +393,15 @@ func (r *Runner) stopAll(cause error) {
 	}
 }
 
-func (r *Runner) track(job *store.Job, stop context.CancelCauseFunc) {
+func (r *Runner) track(job *store.Job, claimed time.Time, stop context.CancelCauseFunc) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.running[job.ID] = &claim{lease: job.Lease(), stop: stop}
+	over := time.AfterFunc(r.cfg.Lease-time.Since(claimed), func() { stop(store.ErrLeaseLost) })
+	r.running[job.ID] = &claim{lease: job.Lease(), stop: stop, over: over}
 	r.metrics.running.Set(float64(len(r.running)))
+	if _, off := r.calledOff[job.ID]; off {
+		stop(store.ErrLeaseLost)
+	}
 }
 
 // untrack forgets a run, unless the job has been claimed again meanwhile by this same process.
@@ -354,6 +409,7 @@ func (r *Runner) untrack(job *store.Job) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if c, ok := r.running[job.ID]; ok && c.lease == job.Lease() {
+		c.over.Stop()
 		delete(r.running, job.ID)
 	}
 	r.metrics.running.Set(float64(len(r.running)))
@@ -363,6 +419,17 @@ func (r *Runner) inFlight() int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return len(r.running)
+}
+
+// standing is what the beats say about this runner.
+func (r *Runner) standing() (limit int, jobs []uuid.UUID) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	jobs = make([]uuid.UUID, 0, len(r.running))
+	for id := range r.running {
+		jobs = append(jobs, id)
+	}
+	return r.slots.size(), jobs
 }
 
 // wait pauses and reports whether ctx is still alive.

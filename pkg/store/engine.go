@@ -2,7 +2,6 @@ package store
 
 import (
 	"context"
-	"errors"
 	"time"
 
 	"github.com/google/uuid"
@@ -18,7 +17,10 @@ import (
 // several jobs locks them in the order of their ids, as a parent's end does.
 type Engine struct {
 	pool      *pgxpool.Pool
-	committed func([]events.Event)
+	committed func(events.Commit)
+	submits   gatherer[*intake, bool]
+	claims    gatherer[claimRequest, *Job]
+	ends      gatherer[endRequest, struct{}]
 }
 
 // OpenEngine connects a pool as the engine role. It succeeds without a reachable server; Ready tells.
@@ -27,8 +29,15 @@ func OpenEngine(ctx context.Context, cfg Config) (*Engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Engine{pool: pool, committed: listener(cfg)}, nil
+	e := &Engine{pool: pool, committed: listener(cfg)}
+	e.submits = gatherer[*intake, bool]{most: submitsTogether, lanes: submitLanes, do: e.submit}
+	e.claims = gatherer[claimRequest, *Job]{most: claimsTogether, lanes: claimLanes, do: e.claim}
+	e.ends = gatherer[endRequest, struct{}]{most: endsTogether, lanes: endLanes, do: e.end}
+	return e, nil
 }
+
+// gatherTimeout bounds a statement that several callers share.
+const gatherTimeout = 10 * time.Second
 
 // Close closes the pool.
 func (e *Engine) Close() error {
@@ -38,45 +47,6 @@ func (e *Engine) Close() error {
 
 // Ready returns nil when the server answers and its schema can be read.
 func (e *Engine) Ready(ctx context.Context) error { return ready(ctx, e.pool) }
-
-// claimColumns are what a worker needs to run a job and to end it.
-const claimColumns = `id, organization_id, created_by, project_id, agent_config_id, conversation_id, document_id, parent_id,
-	kind, class, priority, status, input, attempt, max_attempts, lease_epoch, last_seq, traceparent, created_at, run_at,
-	started_at, deadline_at`
-
-// Claim takes a job for a worker: the lease holds for ttl, the epoch and the attempt go up, and the job's log says that it
-// runs. A nil job means that there is nothing to take: another worker has it, it ended, or its time has not come.
-func (e *Engine) Claim(ctx context.Context, id uuid.UUID, worker string, ttl time.Duration) (*Job, error) {
-	var job *Job
-	err := e.inTx(ctx, func(tx pgx.Tx, out *[]events.Event) error {
-		rows, err := tx.Query(ctx, `UPDATE jobs SET status = 'running', waiting_on = '', attempt = attempt + 1,
-				lease_epoch = lease_epoch + 1, lease_expires_at = now() + $3, leased_by = $2, last_seq = last_seq + 1,
-				started_at = COALESCE(started_at, now()), updated_at = now()
-			WHERE id = $1 AND (status = 'queued' AND run_at <= now() OR status = 'running' AND lease_expires_at < now())
-				AND attempt < max_attempts
-			RETURNING `+claimColumns, id, worker, ttl)
-		if err != nil {
-			return explain(err, "claim job")
-		}
-		job, err = pgx.CollectExactlyOneRow(rows, func(row pgx.CollectableRow) (*Job, error) {
-			var j Job
-			err := row.Scan(&j.ID, &j.OrganizationID, &j.CreatedBy, &j.ProjectID, &j.AgentConfigID, &j.ConversationID,
-				&j.DocumentID, &j.ParentID, &j.Kind, &j.Class, &j.Priority, &j.Status, &j.Input, &j.Attempt, &j.MaxAttempts, &j.LeaseEpoch,
-				&j.LastSeq, &j.Traceparent, &j.CreatedAt, &j.RunAt, &j.StartedAt, &j.DeadlineAt)
-			return &j, err
-		})
-		if errors.Is(err, pgx.ErrNoRows) {
-			job = nil
-			return nil
-		}
-		if err != nil {
-			return explain(err, "claim job")
-		}
-		running := events.JobState{Status: events.StatusRunning, Attempt: job.Attempt}
-		return log(ctx, tx, out, logged{job.ID, job.OrganizationID, job.LastSeq, running})
-	})
-	return job, err
-}
 
 // Renew extends leases by ttl in one statement and returns those that are still held.
 func (e *Engine) Renew(ctx context.Context, leases []Lease, ttl time.Duration) (held map[uuid.UUID]bool, err error) {
@@ -105,112 +75,6 @@ func (e *Engine) Renew(ctx context.Context, leases []Lease, ttl time.Duration) (
 	return held, nil
 }
 
-// Dispatchable is a job that was just marked as handed to the broker.
-type Dispatchable struct {
-	JobID  uuid.UUID
-	Tenant tenant.ID
-	Kind   events.Kind
-	Class  events.Class
-	Number int
-}
-
-// Dispatch picks queued jobs of a kind whose time has come, so that at most depth of them are with the broker and not yet
-// claimed, marks them and returns them in the order of their turn: interactive before bulk, then the tenants one after the
-// other, then by priority and age. A job that somebody is changing at this moment is left for the next time: one tenant's
-// transaction must not hold up the others.
-func (e *Engine) Dispatch(ctx context.Context, kind events.Kind, depth int) ([]Dispatchable, error) {
-	// There is one dispatcher, so only claims can change the count meanwhile, and they make room.
-	var waiting int
-	err := e.pool.QueryRow(ctx, "SELECT count(*) FROM jobs WHERE kind = $1 AND status = 'queued' AND dispatched_at IS NOT NULL", kind).
-		Scan(&waiting)
-	if err != nil {
-		return nil, explain(err, "count dispatched jobs")
-	}
-	if waiting >= depth {
-		return nil, nil
-	}
-	rows, err := e.pool.Query(ctx, `
-		WITH due AS (
-			SELECT id, organization_id, class, priority FROM jobs
-			WHERE kind = $1 AND status = 'queued' AND dispatched_at IS NULL AND run_at <= now()
-			ORDER BY class DESC, priority, id LIMIT 10 * $2
-		), turn AS (
-			SELECT id, class, priority, row_number() OVER (PARTITION BY organization_id, class ORDER BY priority, id) AS n FROM due
-		), picked AS (
-			SELECT id, row_number() OVER (ORDER BY class DESC, n, priority, id) AS place FROM turn
-			ORDER BY place LIMIT $3
-		), free AS (
-			SELECT jobs.id, picked.place FROM jobs JOIN picked ON jobs.id = picked.id
-			WHERE jobs.status = 'queued' AND jobs.dispatched_at IS NULL
-			ORDER BY jobs.id FOR NO KEY UPDATE OF jobs SKIP LOCKED
-		), marked AS (
-			UPDATE jobs SET dispatched_at = now(), dispatch_no = dispatch_no + 1, waiting_on = 'worker'
-			FROM free WHERE jobs.id = free.id
-			RETURNING jobs.id, jobs.organization_id, jobs.class, jobs.dispatch_no, free.place
-		)
-		SELECT id, organization_id, class, dispatch_no FROM marked ORDER BY place`, kind, depth, depth-waiting)
-	if err != nil {
-		return nil, explain(err, "pick jobs to dispatch")
-	}
-	picked, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (Dispatchable, error) {
-		d := Dispatchable{Kind: kind}
-		var org uuid.UUID
-		err := row.Scan(&d.JobID, &org, &d.Class, &d.Number)
-		d.Tenant = tenant.FromUUID(org)
-		return d, err
-	})
-	if err != nil {
-		return nil, explain(err, "pick jobs to dispatch")
-	}
-	return picked, nil
-}
-
-// Recall takes back jobs that have been with the broker for at least that long without being claimed, so that Dispatch picks
-// them again. It returns how many. Use it when the broker lost its messages.
-func (e *Engine) Recall(ctx context.Context, unclaimed time.Duration) (int64, error) {
-	tag, err := e.pool.Exec(ctx, `
-		WITH lost AS (
-			SELECT id FROM jobs WHERE status = 'queued' AND dispatched_at <= now() - $1::interval
-			ORDER BY id FOR NO KEY UPDATE SKIP LOCKED
-		)
-		UPDATE jobs SET dispatched_at = NULL, waiting_on = 'fairness' FROM lost WHERE jobs.id = lost.id`, unclaimed)
-	if err != nil {
-		return 0, explain(err, "recall dispatched jobs")
-	}
-	return tag.RowsAffected(), nil
-}
-
-// Undispatch takes back exactly these jobs, because they could not be published.
-func (e *Engine) Undispatch(ctx context.Context, jobs []Dispatchable) error {
-	ids := make([]uuid.UUID, len(jobs))
-	for i, d := range jobs {
-		ids[i] = d.JobID
-	}
-	_, err := e.pool.Exec(ctx, `
-		WITH unpublished AS (
-			SELECT id FROM jobs WHERE status = 'queued' AND id = ANY($1) ORDER BY id FOR NO KEY UPDATE
-		)
-		UPDATE jobs SET dispatched_at = NULL, waiting_on = 'fairness' FROM unpublished WHERE jobs.id = unpublished.id`, ids)
-	if err != nil {
-		return explain(err, "take back unpublished jobs")
-	}
-	return nil
-}
-
-// NextDue returns how long it takes until the earliest scheduled job comes due, by the database's clock, and whether there is one.
-func (e *Engine) NextDue(ctx context.Context) (in time.Duration, scheduled bool, err error) {
-	var seconds *float64
-	err = e.pool.QueryRow(ctx, `SELECT extract(epoch FROM min(run_at) - now())::float8 FROM jobs
-		WHERE status = 'queued' AND dispatched_at IS NULL AND run_at > now()`).Scan(&seconds)
-	if err != nil {
-		return 0, false, explain(err, "read next due job")
-	}
-	if seconds == nil {
-		return 0, false, nil
-	}
-	return time.Duration(*seconds * float64(time.Second)), true, nil
-}
-
 // Expired is a job whose worker stopped renewing its lease.
 type Expired struct {
 	Lease  Lease
@@ -223,9 +87,10 @@ type Expired struct {
 // untouched, because their end may write content, which the engine cannot.
 func (e *Engine) Sweep(ctx context.Context, limit int) ([]Expired, error) {
 	var expired []Expired
-	err := e.inTx(ctx, func(tx pgx.Tx, out *[]events.Event) error {
-		rows, err := tx.Query(ctx, `SELECT id, organization_id, lease_epoch, attempt, attempt >= max_attempts, last_seq FROM jobs
-			WHERE status = 'running' AND lease_expires_at < now() ORDER BY lease_expires_at LIMIT $1 FOR UPDATE SKIP LOCKED`, limit)
+	err := e.inTx(ctx, func(tx pgx.Tx, out *events.Commit) error {
+		rows, err := tx.Query(ctx, `SELECT id, organization_id, kind, class, priority, lease_epoch, attempt, attempt >= max_attempts, last_seq
+			FROM jobs WHERE status = 'running' AND lease_expires_at < now()
+			ORDER BY lease_expires_at LIMIT $1 FOR UPDATE SKIP LOCKED`, limit)
 		if err != nil {
 			return explain(err, "find expired leases")
 		}
@@ -234,15 +99,17 @@ func (e *Engine) Sweep(ctx context.Context, limit int) ([]Expired, error) {
 		_, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (struct{}, error) {
 			var x Expired
 			var org uuid.UUID
+			ready := events.Ready{}
 			var attempt int
 			var seq int64
-			if err := row.Scan(&x.Lease.JobID, &org, &x.Lease.Epoch, &attempt, &x.Exhausted, &seq); err != nil {
+			if err := row.Scan(&x.Lease.JobID, &org, &ready.Kind, &ready.Class, &ready.Priority, &x.Lease.Epoch, &attempt, &x.Exhausted,
+				&seq); err != nil {
 				return struct{}{}, err
 			}
-			x.Tenant = tenant.FromUUID(org)
+			x.Tenant, ready.TenantID = tenant.FromUUID(org), org.String()
 			expired = append(expired, x)
 			if !x.Exhausted {
-				requeue = append(requeue, x.Lease.JobID)
+				requeue, out.Ready = append(requeue, x.Lease.JobID), append(out.Ready, ready)
 				states = append(states, logged{x.Lease.JobID, org, seq + 1, events.JobState{
 					Status: events.StatusQueued, WaitingOn: events.WaitingDispatch, Attempt: attempt,
 					Error: &events.Failure{Code: "worker.lost", Message: "The worker stopped answering; the job runs again."},
@@ -256,8 +123,8 @@ func (e *Engine) Sweep(ctx context.Context, limit int) ([]Expired, error) {
 		if len(requeue) == 0 {
 			return nil
 		}
-		if _, err := tx.Exec(ctx, `UPDATE jobs SET status = 'queued', waiting_on = 'fairness', dispatched_at = NULL, leased_by = NULL,
-			lease_expires_at = NULL, last_seq = last_seq + 1, updated_at = now() WHERE id = ANY($1)`, requeue); err != nil {
+		if _, err := tx.Exec(ctx, `UPDATE jobs SET status = 'queued', waiting_on = 'fairness', leased_by = NULL,
+			lease_expires_at = NULL, run_at = now(), last_seq = last_seq + 1, updated_at = now() WHERE id = ANY($1)`, requeue); err != nil {
 			return explain(err, "requeue expired jobs")
 		}
 		return log(ctx, tx, out, states...)
@@ -357,7 +224,7 @@ type logged struct {
 	fact     events.Fact
 }
 
-func log(ctx context.Context, tx pgx.Tx, out *[]events.Event, facts ...logged) error {
+func log(ctx context.Context, tx pgx.Tx, out *events.Commit, facts ...logged) error {
 	now := events.Time(time.Now())
 	var batch pgx.Batch
 	for _, f := range facts {
@@ -367,7 +234,7 @@ func log(ctx context.Context, tx pgx.Tx, out *[]events.Event, facts ...logged) e
 		}
 		batch.Queue(`INSERT INTO job_events (job_id, organization_id, seq, type, data, created_at) VALUES ($1, $2, $3, $4, $5, $6)`,
 			row.JobID, row.OrganizationID, row.Seq, row.Type, row.Data, row.CreatedAt)
-		*out = append(*out, row.Event())
+		out.Events = append(out.Events, row.Event())
 	}
 	if err := tx.SendBatch(ctx, &batch).Close(); err != nil {
 		return explain(err, "insert events")
@@ -375,14 +242,11 @@ func log(ctx context.Context, tx pgx.Tx, out *[]events.Event, facts ...logged) e
 	return nil
 }
 
-func (e *Engine) inTx(ctx context.Context, fn func(pgx.Tx, *[]events.Event) error) error {
-	var out []events.Event
+func (e *Engine) inTx(ctx context.Context, fn func(pgx.Tx, *events.Commit) error) error {
+	var out events.Commit
 	err := pgx.BeginFunc(ctx, e.pool, func(tx pgx.Tx) error { return fn(tx, &out) })
-	if err != nil {
-		return err
-	}
-	if len(out) > 0 {
+	if err == nil && len(out.Events) > 0 {
 		e.committed(out)
 	}
-	return nil
+	return err
 }

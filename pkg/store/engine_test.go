@@ -72,15 +72,17 @@ func TestAJobThatIsBeingChangedDoesNotHoldUpTheOthers(t *testing.T) {
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 		defer cancel()
-		picked, err := w.engine.Dispatch(ctx, events.KindEmbeddingCreate, 4)
-		if err != nil || len(picked) != 1 || picked[0].JobID != other.ID {
-			t.Errorf("dispatched %v, %v", picked, err)
+		held, err := w.engine.Claim(ctx, busy.ID, "w", leaseTTL)
+		if err != nil || held != nil {
+			t.Errorf("claimed %v, %v", held, err)
 		}
-		_, err = w.engine.Recall(ctx, 0)
-		return err
+		if held, err = w.engine.Claim(ctx, other.ID, "w", leaseTTL); err != nil || held == nil {
+			t.Errorf("claimed %v, %v", held, err)
+		}
+		return nil
 	})
-	if picked, err := w.engine.Dispatch(t.Context(), events.KindEmbeddingCreate, 4); err != nil || len(picked) != 2 {
-		t.Errorf("then dispatched %v, %v", picked, err)
+	if w.claim(busy.ID) == nil {
+		t.Error("cannot be claimed afterwards")
 	}
 }
 

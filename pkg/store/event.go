@@ -63,7 +63,7 @@ func (tx *Tx) insertEvents(rows []JobEvent) error {
 		return explain(err, "insert events")
 	}
 	for _, row := range rows {
-		tx.emitted = append(tx.emitted, row.Event())
+		tx.told.Events = append(tx.told.Events, row.Event())
 	}
 	return nil
 }

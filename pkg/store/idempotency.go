@@ -72,6 +72,11 @@ func (r Idempotency) Reserve(scope, key string, bodyHash []byte) (*First, error)
 	if reserved.RowsAffected == 1 {
 		return nil, nil //nolint:nilnil // nobody was first
 	}
+	return r.First(scope, key, bodyHash)
+}
+
+// First returns what the first request with a known key came to. A key that was used with another body is fault.Invalid.
+func (r Idempotency) First(scope, key string, bodyHash []byte) (*First, error) {
 	var row IdempotencyKey
 	if err := r.scoped(scope, key).Take(&row).Error; err != nil {
 		return nil, explain(err, "read idempotency key")

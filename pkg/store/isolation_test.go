@@ -20,6 +20,7 @@ const insufficientPrivilege = "42501"
 // rowsOfTables are one row in each table that the demonstration data leaves empty, for the organization $1, parents first.
 func rowsOfTables() []string {
 	return []string{
+		`INSERT INTO job_limits (organization_id) VALUES ($1)`,
 		`INSERT INTO permissions (organization_id, name, resource, action) VALUES ($1, 'own:thing', 'own', 'thing')`,
 		`INSERT INTO refresh_tokens (id, organization_id, user_id, family_id, token_hash, expires_at)
 			SELECT gen_random_uuid(), $1, id, gen_random_uuid(), sha256(organization_id::text::bytea), now()
@@ -261,7 +262,7 @@ func TestEngineRoleSeesJobsOfAllTenantsAndNoContent(t *testing.T) {
 	db := storetest.NewSeeded(t)
 	owner, engine := db.Conn(t, db.OwnerURL), db.Conn(t, db.EngineURL)
 	occupy(t, owner, acmeID, startupID)
-	open := []string{"jobs", "job_events", "idempotency_keys"}
+	open := []string{"jobs", "job_events", "idempotency_keys", "job_limits"}
 	for table := range tenantTables(t, owner) {
 		var n int
 		err := engine.QueryRow(t.Context(), "SELECT count(*) FROM "+table).Scan(&n)

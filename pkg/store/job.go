@@ -43,10 +43,9 @@ type Job struct {
 	LeaseExpiresAt *time.Time `gorm:"column:lease_expires_at"`
 	LeasedBy       *string    `gorm:"column:leased_by"`
 	LastSeq        int64      `gorm:"column:last_seq"`
-	DispatchNo     int        `gorm:"column:dispatch_no"`
-	DispatchedAt   *time.Time `gorm:"column:dispatched_at"`
 	RunAt          time.Time  `gorm:"column:run_at;default:now()"`
 	DeadlineAt     *time.Time `gorm:"column:deadline_at"`
+	AgentLimit     int        `gorm:"column:agent_limit"`
 
 	ChildrenOpen  int    `gorm:"column:children_open"`
 	ProgressStage string `gorm:"column:progress_stage"`
@@ -71,17 +70,21 @@ func (j *Job) Lease() Lease { return Lease{JobID: j.ID, Epoch: j.LeaseEpoch} }
 
 // NewJob is what a submit hands in. Zero values mean: bulk class, priority 5, five attempts, at once.
 type NewJob struct {
-	Kind           events.Kind
-	Class          events.Class
-	Input          any
-	CreatedBy      *uuid.UUID
-	ProjectID      *uuid.UUID
-	AgentConfigID  *uuid.UUID
+	Kind          events.Kind
+	Class         events.Class
+	Input         any
+	CreatedBy     *uuid.UUID
+	ProjectID     *uuid.UUID
+	AgentConfigID *uuid.UUID
+	// AgentLimit is how many runs of the agent may be under way at once; 0 is no limit.
+	AgentLimit     int
 	ConversationID *uuid.UUID
 	DocumentID     *uuid.UUID
 	Priority       int16
 	MaxAttempts    int
 	RunAt          time.Time
+	// DeadlineAt is when the job fails if it has not ended; zero is never.
+	DeadlineAt time.Time
 	// Weight is how much of its parent's progress the job stands for.
 	Weight int
 	// Traceparent is the W3C trace context of the request.
@@ -126,6 +129,7 @@ func (r Jobs) insert(parent *uuid.UUID, news []NewJob) ([]*Job, error) {
 			return nil, err
 		}
 		rows[i] = row
+		r.tx.told.Add(job.told(now))
 	}
 	return jobs, r.tx.insertEvents(rows)
 }
@@ -143,7 +147,7 @@ func (n NewJob) job(t tenant.ID, parent *uuid.UUID, now time.Time) (*Job, error)
 		ID: id, OrganizationID: t.UUID(), CreatedBy: n.CreatedBy, ProjectID: n.ProjectID, AgentConfigID: n.AgentConfigID,
 		ConversationID: n.ConversationID, DocumentID: n.DocumentID, ParentID: parent,
 		Kind: n.Kind, Class: n.Class, Priority: n.Priority, Status: events.StatusQueued, WaitingOn: events.WaitingDispatch,
-		Input: input, MaxAttempts: n.MaxAttempts, LastSeq: 1, RunAt: n.RunAt, ProgressTotal: n.Weight,
+		Input: input, AgentLimit: n.AgentLimit, MaxAttempts: n.MaxAttempts, LastSeq: 1, RunAt: n.RunAt, ProgressTotal: n.Weight,
 		Traceparent: n.Traceparent, CreatedAt: now, UpdatedAt: now,
 	}
 	if job.Class == "" {
@@ -155,11 +159,24 @@ func (n NewJob) job(t tenant.ID, parent *uuid.UUID, now time.Time) (*Job, error)
 	if job.MaxAttempts == 0 {
 		job.MaxAttempts = 5
 	}
+	if !n.DeadlineAt.IsZero() {
+		job.DeadlineAt = new(events.Time(n.DeadlineAt))
+	}
 	// At once means as of now on the database's clock, which decides what is due.
 	if job.RunAt.After(now) {
 		job.WaitingOn = events.WaitingSchedule
 	}
 	return job, nil
+}
+
+// told is what the dispatcher is told about a job that has just been queued.
+func (j *Job) told(now time.Time) (c events.Commit) {
+	if j.WaitingOn == events.WaitingDispatch {
+		c.Ready = []events.Ready{{TenantID: j.OrganizationID.String(), Kind: j.Kind, Class: j.Class, Priority: j.Priority}}
+	} else {
+		c.Due(j.RunAt.Sub(now))
+	}
+	return c
 }
 
 // Get returns a job, or fault.NotFound.

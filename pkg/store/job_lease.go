@@ -78,12 +78,20 @@ func Fail(f events.Failure, dead bool) Ending {
 
 // Again puts the job back in the queue. The attempt stays charged; failure tells why it did not succeed.
 func Again(at time.Time, on events.WaitingOn, failure events.Failure) Ending {
-	return Ending{status: events.StatusQueued, waitingOn: on, runAt: at, failure: &failure}
+	return Ending{status: events.StatusQueued, waitingOn: until(on), runAt: at, failure: &failure}
 }
 
 // Snooze puts the job back in the queue without charging the attempt.
 func Snooze(at time.Time, on events.WaitingOn) Ending {
-	return Ending{status: events.StatusQueued, waitingOn: on, runAt: at, uncharged: true}
+	return Ending{status: events.StatusQueued, waitingOn: until(on), runAt: at, uncharged: true}
+}
+
+// until is what a job waits for until its time comes. Its turn it waits for after that, when the dispatcher says so.
+func until(on events.WaitingOn) events.WaitingOn {
+	if on == events.WaitingNothing || on == events.WaitingDispatch {
+		return events.WaitingSchedule
+	}
+	return on
 }
 
 // WaitFor submits children and lets the job wait for them without holding a slot. The last of them to succeed ends it with the
@@ -126,7 +134,9 @@ func (r Jobs) End(l Lease, e Ending, facts ...events.Fact) error {
 		}
 		if !e.runAt.IsZero() {
 			// What counts is how long the caller wants to wait: its clock may be another.
-			e.runAt = now.Add(time.Until(e.runAt))
+			wait := time.Until(e.runAt)
+			e.runAt = now.Add(wait)
+			r.tx.told.Due(max(wait, time.Millisecond))
 		}
 	}
 	change, err := e.columns(job)
@@ -183,7 +193,7 @@ func (e Ending) columns(job *Job) (map[string]any, error) {
 	now := events.Time(time.Now())
 	change := map[string]any{
 		"status": e.status, "waiting_on": e.waitingOn, "dead": e.dead,
-		"leased_by": nil, "lease_expires_at": nil, "dispatched_at": nil,
+		"leased_by": nil, "lease_expires_at": nil,
 	}
 	if e.result != nil {
 		result, err := json.Marshal(e.result)

@@ -51,10 +51,44 @@ func (r Jobs) Cancel(id uuid.UUID) (*Job, error) {
 	return r.Get(id)
 }
 
+// overdue is how a job fails whose deadline has passed.
+func overdue() events.Failure {
+	return events.Failure{Code: "job.deadline", Message: "The job was not done by its deadline."}
+}
+
+// Expire fails a job that no worker holds and whose deadline has passed, and its open children with it. Any other is left as it is.
+func (r Jobs) Expire(id uuid.UUID) error {
+	parent, err := r.lockParent(id)
+	if err != nil {
+		return err
+	}
+	job, err := r.lock(id)
+	if err != nil {
+		return err
+	}
+	now, err := r.clock()
+	if err != nil {
+		return err
+	}
+	if job.DeadlineAt == nil || now.Before(*job.DeadlineAt) || job.Status.Terminal() || job.Status == events.StatusRunning {
+		return nil
+	}
+	ending := Fail(overdue(), false)
+	change, err := ending.columns(job)
+	if err != nil {
+		return err
+	}
+	state := events.JobState{Status: ending.status, Attempt: job.Attempt, Error: ending.failure}
+	if err := r.move(job, change, state); err != nil {
+		return err
+	}
+	return r.settle(job, parent, ending)
+}
+
 func (r Jobs) cancel(job *Job) error {
 	return r.move(job, map[string]any{
 		"status": events.StatusCancelled, "waiting_on": "", "lease_epoch": job.LeaseEpoch + 1,
-		"leased_by": nil, "lease_expires_at": nil, "dispatched_at": nil, "finished_at": events.Time(time.Now()),
+		"leased_by": nil, "lease_expires_at": nil, "finished_at": events.Time(time.Now()),
 	}, events.JobState{Status: events.StatusCancelled, Attempt: job.Attempt})
 }
 

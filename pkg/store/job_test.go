@@ -33,10 +33,10 @@ type engineWorld struct {
 func newEngineWorld(t *testing.T) *engineWorld {
 	t.Helper()
 	w := &engineWorld{world: newWorld(t, 4)}
-	heard := func(es []events.Event) {
+	heard := func(c events.Commit) {
 		w.mu.Lock()
 		defer w.mu.Unlock()
-		w.committed = append(w.committed, es...)
+		w.committed = append(w.committed, c.Events...)
 	}
 	var err error
 	if w.engine, err = store.OpenEngine(t.Context(), store.Config{URL: w.db.EngineURL, MaxConns: 4, Committed: heard}); err != nil {
@@ -405,48 +405,6 @@ func TestCancelReachesChildrenAndMeetsTheirEndsWithoutDeadlock(t *testing.T) {
 		if log := w.log(w.acme, kid.ID); len(slices.DeleteFunc(log, func(s events.Status) bool { return !s.Terminal() })) != 1 {
 			t.Error("a child has not exactly one terminal state")
 		}
-	}
-}
-
-func TestDispatchTakesTurnsAndKeepsTheBrokerQueueShort(t *testing.T) {
-	t.Parallel()
-	w := newEngineWorld(t)
-	for range 10 {
-		w.submit(w.acme, store.NewJob{})
-	}
-	late := w.submit(w.startup, store.NewJob{})
-	urgent := w.submit(w.acme, store.NewJob{Class: events.ClassInteractive})
-	w.submit(w.acme, store.NewJob{RunAt: time.Now().Add(time.Hour), Class: events.ClassInteractive})
-
-	first, err := w.engine.Dispatch(t.Context(), events.KindEmbeddingCreate, 4)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if len(first) != 4 || first[0].JobID != urgent.ID {
-		t.Fatalf("got %v, want 4 with the interactive one first", first)
-	}
-	if !slices.ContainsFunc(first, func(d store.Dispatchable) bool { return d.JobID == late.ID }) {
-		t.Error("the small tenant's job is not in the first round")
-	}
-	if again, err := w.engine.Dispatch(t.Context(), events.KindEmbeddingCreate, 4); err != nil || len(again) != 0 {
-		t.Errorf("dispatched %d more although the queue is full (%v)", len(again), err)
-	}
-	w.claim(urgent.ID)
-	if next, err := w.engine.Dispatch(t.Context(), events.KindEmbeddingCreate, 4); err != nil || len(next) != 1 {
-		t.Errorf("dispatched %d for one free place (%v)", len(next), err)
-	}
-	if n, err := w.engine.Recall(t.Context(), time.Minute); err != nil || n != 0 {
-		t.Errorf("recalled %d that are not lost (%v)", n, err)
-	}
-	if n, err := w.engine.Recall(t.Context(), 0); err != nil || n != 4 {
-		t.Errorf("recalled %d, want 4 (%v)", n, err)
-	}
-	again, err := w.engine.Dispatch(t.Context(), events.KindEmbeddingCreate, 4)
-	if err != nil || len(again) != 4 || again[0].Number < 2 {
-		t.Errorf("after the recall got %v (%v)", again, err)
-	}
-	if due, ok, err := w.engine.NextDue(t.Context()); err != nil || !ok || due < 50*time.Minute || due > time.Hour {
-		t.Errorf("the next job is due in %v (%v)", due, err)
 	}
 }
 

@@ -24,9 +24,9 @@ type Config struct {
 	URL string
 	// MaxConns caps the pool; zero means 10.
 	MaxConns int32
-	// Committed is told of the events of every transaction right after its commit; nil means nobody listens. It must not
-	// block: the caller of the transaction waits for it.
-	Committed func([]events.Event)
+	// Committed is told of every transaction that added to the logs of jobs, right after its commit; nil means nobody listens. It
+	// must not block: the caller of the transaction waits for it.
+	Committed func(events.Commit)
 	// AccessChanged is told right after the commit of a transaction that changed what somebody of the tenant may do: a user, a
 	// role, a membership, a session, an API key, the organization. Nil means nobody listens. The caller of the transaction
 	// waits for it, so that a change counts when its answer is out.
@@ -38,7 +38,7 @@ type Store struct {
 	pool      *pgxpool.Pool
 	sql       *sql.DB
 	db        *gorm.DB
-	committed func([]events.Event)
+	committed func(events.Commit)
 	access    func(context.Context, tenant.ID)
 }
 
@@ -100,8 +100,8 @@ func (s *Store) InTenant(ctx context.Context, t tenant.ID, fn func(*Tx) error) e
 	}); err != nil {
 		return err
 	}
-	if len(tx.emitted) > 0 {
-		s.committed(tx.emitted)
+	if len(tx.told.Events) > 0 {
+		s.committed(tx.told)
 	}
 	if tx.accessChanged {
 		tx.changedIn = append(tx.changedIn, t)
@@ -174,10 +174,11 @@ func commit(ctx context.Context, on *sql.Conn) error {
 // Tx is a transaction inside one tenant. Its repositories add the tenant to every statement, and row-level security holds
 // underneath should one forget.
 type Tx struct {
-	db      *gorm.DB
-	tenant  tenant.ID
-	actor   Actor
-	emitted []events.Event
+	db     *gorm.DB
+	tenant tenant.ID
+	actor  Actor
+	// told is what there is to tell after the commit.
+	told events.Commit
 	// changes wait for the end of the transaction to be audited.
 	changes []change
 	// accessChanged says that somebody of the tenant may do more or less from now on.
@@ -208,7 +209,7 @@ func (tx *Tx) Enter(t tenant.ID, fn func(*Tx) error) error {
 	if err := inner.writeAudit(); err != nil {
 		return err
 	}
-	tx.emitted = append(tx.emitted, inner.emitted...)
+	tx.told.Add(inner.told)
 	tx.changedIn = append(tx.changedIn, inner.changedIn...)
 	if inner.accessChanged {
 		tx.changedIn = append(tx.changedIn, t)
@@ -254,9 +255,9 @@ func ready(ctx context.Context, pool *pgxpool.Pool) error {
 	return nil
 }
 
-func listener(cfg Config) func([]events.Event) {
+func listener(cfg Config) func(events.Commit) {
 	if cfg.Committed != nil {
 		return cfg.Committed
 	}
-	return func([]events.Event) {}
+	return func(events.Commit) {}
 }

@@ -39,6 +39,7 @@ func policiesBeside() map[string]string {
 		"jobs.engine":             "ALL {copilot_engine}",
 		"job_events.engine":       "ALL {copilot_engine}",
 		"idempotency_keys.engine": "ALL {copilot_engine}",
+		"job_limits.engine":       "SELECT {copilot_engine}",
 		"users.auth":              "SELECT {copilot_auth}",
 		"refresh_tokens.auth":     "SELECT {copilot_auth}",
 		"organizations.platform":  "SELECT {copilot_app}",

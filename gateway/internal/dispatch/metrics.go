@@ -7,6 +7,7 @@ type metrics struct {
 	dispatched *prometheus.CounterVec
 	recalled   prometheus.Counter
 	expired    prometheus.Counter
+	lag        prometheus.Histogram
 }
 
 func newMetrics(reg prometheus.Registerer) *metrics {
@@ -24,6 +25,10 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 			Name: "copilot_dispatch_leases_expired_total", Help: "Jobs whose worker stopped renewing its lease.",
 		}),
 	}
-	reg.MustRegister(m.leading, m.dispatched, m.recalled, m.expired)
+	m.lag = prometheus.NewHistogram(prometheus.HistogramOpts{
+		Name: "copilot_dispatch_lag_seconds", Help: "How long jobs were ready before they were handed to the broker.",
+		Buckets: prometheus.ExponentialBuckets(0.001, 3, 12),
+	})
+	reg.MustRegister(m.lag, m.leading, m.dispatched, m.recalled, m.expired)
 	return m
 }

@@ -46,12 +46,14 @@ type Hub struct {
 
 	mu       sync.Mutex
 	topics   map[string]*topic // by job id
+	tenants  map[string]int    // how many topics each has
 	draining chan struct{}
 	drain    sync.Once
 }
 
 // topic is one watched job.
 type topic struct {
+	tenant   string
 	watchers map[*watcher]struct{}
 	// seen is the highest sequence number that the bus delivered.
 	seen int64
@@ -68,7 +70,7 @@ type watcher struct {
 func New(cfg Config, s *store.Store, e *store.Engine, b *bus.Bus, log *slog.Logger, reg prometheus.Registerer) *Hub {
 	h := &Hub{
 		cfg: cfg.withDefaults(), store: s, engine: e, bus: b, log: log,
-		topics: map[string]*topic{}, draining: make(chan struct{}),
+		topics: map[string]*topic{}, tenants: map[string]int{}, draining: make(chan struct{}),
 		subscribers: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "copilot_stream_subscribers", Help: "Clients that follow a job on this gateway.",
 		}),
@@ -79,10 +81,12 @@ func New(cfg Config, s *store.Store, e *store.Engine, b *bus.Bus, log *slog.Logg
 
 // Run listens until ctx ends and returns nil then.
 func (h *Hub) Run(ctx context.Context) error {
-	for _, subject := range []string{h.bus.Subjects().AllEvents(), h.bus.Subjects().AllLive()} {
-		if err := h.bus.Subscribe(ctx, subject, h.deliver); err != nil {
-			return err
-		}
+	subjects := h.bus.Subjects()
+	if err := h.bus.Subscribe(ctx, subjects.AllEvents(), h.deliver); err != nil {
+		return err
+	}
+	if err := h.bus.Subscribe(ctx, subjects.AllLive(), h.deliverLive); err != nil {
+		return err
 	}
 	tick := time.NewTicker(h.cfg.Compare)
 	defer tick.Stop()
@@ -99,8 +103,27 @@ func (h *Hub) Run(ctx context.Context) error {
 // Drain ends every subscription politely, and those to come at once: Next returns a fault that asks to come back.
 func (h *Hub) Drain() { h.drain.Do(func() { close(h.draining) }) }
 
-// deliver runs on the bus's goroutine, so it must never wait.
+// deliver takes the events of a commit. It runs on the bus's goroutine, so it must never wait.
 func (h *Hub) deliver(subject string, data []byte) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.tenants[h.bus.Subjects().TenantOf(subject)] == 0 {
+		return
+	}
+	var list []events.Event
+	if err := json.Unmarshal(data, &list); err != nil {
+		h.log.Error("unreadable events ignored", "subject", subject, "error", err)
+		return
+	}
+	for _, e := range list {
+		if t, watched := h.topics[e.JobID]; watched {
+			t.deliver(e)
+		}
+	}
+}
+
+// deliverLive takes a piece of text, likewise.
+func (h *Hub) deliverLive(subject string, data []byte) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	t, watched := h.topics[h.bus.Subjects().JobOf(subject)]
@@ -112,6 +135,10 @@ func (h *Hub) deliver(subject string, data []byte) {
 		h.log.Error("unreadable event ignored", "subject", subject, "error", err)
 		return
 	}
+	t.deliver(e)
+}
+
+func (t *topic) deliver(e events.Event) {
 	t.seen = max(t.seen, e.Seq)
 	for w := range t.watchers {
 		select {
@@ -163,14 +190,15 @@ func (w *watcher) fallBehind() {
 	}
 }
 
-func (h *Hub) watch(job uuid.UUID) *watcher {
+func (h *Hub) watch(in tenant.ID, job uuid.UUID) *watcher {
 	w := &watcher{queue: make(chan events.Event, h.cfg.Queue), behind: make(chan struct{}, 1)}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	t, ok := h.topics[job.String()]
 	if !ok {
-		t = &topic{watchers: map[*watcher]struct{}{}}
+		t = &topic{tenant: in.String(), watchers: map[*watcher]struct{}{}}
 		h.topics[job.String()] = t
+		h.tenants[t.tenant]++
 	}
 	t.watchers[w] = struct{}{}
 	h.subscribers.Inc()
@@ -189,14 +217,18 @@ func (h *Hub) unwatch(job uuid.UUID, w *watcher) {
 	}
 	delete(t.watchers, w)
 	h.subscribers.Dec()
-	if len(t.watchers) == 0 {
-		delete(h.topics, job.String())
+	if len(t.watchers) > 0 {
+		return
+	}
+	delete(h.topics, job.String())
+	if h.tenants[t.tenant]--; h.tenants[t.tenant] == 0 {
+		delete(h.tenants, t.tenant)
 	}
 }
 
 // Await returns nil when the job has ended, and ctx's error when that comes first.
 func (h *Hub) Await(ctx context.Context, t tenant.ID, job uuid.UUID) error {
-	w := h.watch(job)
+	w := h.watch(t, job)
 	defer h.unwatch(job, w)
 	for {
 		ended, err := h.ended(ctx, t, job)

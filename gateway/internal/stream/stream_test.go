@@ -52,7 +52,7 @@ func newWorld(t *testing.T, cfg stream.Config) *world {
 		t.Fatal(err)
 	}
 	w.bus = bustest.Connect(t)
-	open := func(committed func([]events.Event)) *store.Store {
+	open := func(committed func(events.Commit)) *store.Store {
 		s, err := store.Open(ctx, store.Config{URL: db.AppURL, MaxConns: 3, Committed: committed})
 		if err != nil {
 			t.Fatal(err)

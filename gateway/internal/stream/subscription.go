@@ -48,7 +48,7 @@ const earlyMax = 256
 // fault.Invalid. The caller has checked that the job may be seen. Close must be called.
 func (h *Hub) Subscribe(ctx context.Context, t tenant.ID, job uuid.UUID, from events.Position) (*Subscription, error) {
 	// Listen before reading, so that nothing falls between the two.
-	s := &Subscription{hub: h, tenant: t, job: job, w: h.watch(job), seq: from.Seq, stale: true}
+	s := &Subscription{hub: h, tenant: t, job: job, w: h.watch(t, job), seq: from.Seq, stale: true}
 	err := h.store.InTenant(ctx, t, func(tx *store.Tx) error {
 		record, err := tx.Jobs().Get(job)
 		if err != nil {

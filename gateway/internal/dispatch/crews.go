@@ -1,0 +1,97 @@
+package dispatch
+
+import (
+	"math"
+	"sync"
+	"time"
+
+	"github.com/tarento/copilot/events"
+)
+
+// crews knows the workers of each kind, from their beats, and how many jobs they could take, from what they tell of their jobs. It is
+// safe for concurrent use.
+type crews struct {
+	mu    sync.Mutex
+	kinds map[events.Kind]*crew
+}
+
+// crew are the workers of a kind.
+type crew struct {
+	workers map[string]*worker
+	// rate is how many jobs end in a second, of late.
+	rate    float64
+	counted time.Time
+	ended   int
+}
+
+type worker struct {
+	slots, running int
+	heard          time.Time
+}
+
+// ahead is for how long the broker holds jobs beyond the free slots: about what passes between the end of a job and the arrival of
+// the next one. It is what keeps workers busy whose jobs take no time.
+const ahead = 25 * time.Millisecond
+
+func newCrews() crews { return crews{kinds: map[events.Kind]*crew{}} }
+
+func (c *crews) crew(k events.Kind) *crew {
+	found, ok := c.kinds[k]
+	if !ok {
+		found = &crew{workers: map[string]*worker{}}
+		c.kinds[k] = found
+	}
+	return found
+}
+
+// beat takes in that a worker is alive.
+func (c *crews) beat(b *events.WorkerBeat, now time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	of := c.crew(b.Kind)
+	if b.Stopped {
+		delete(of.workers, b.Worker)
+		return
+	}
+	w := &worker{slots: b.Slots, running: b.Running, heard: now}
+	if b.Draining {
+		w.slots = 0
+	}
+	of.workers[b.Worker] = w
+}
+
+// flow takes in what a worker says of its jobs.
+func (c *crews) flow(f *events.Flow) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	of := c.crew(f.Kind)
+	of.ended += len(f.Ended)
+	if w, ok := of.workers[f.Worker]; ok {
+		w.running = max(0, w.running+len(f.Claimed)-len(f.Ended))
+	}
+}
+
+// room is how many jobs of a kind the broker should hold for the workers to be busy: one for each free slot, and what they will be
+// through with before the next could come.
+func (c *crews) room(k events.Kind, now time.Time) int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	of := c.crew(k)
+	free := 0
+	for name, w := range of.workers {
+		if now.Sub(w.heard) > events.BeatLost {
+			delete(of.workers, name)
+			continue
+		}
+		free += max(0, w.slots-w.running)
+	}
+	if len(of.workers) == 0 {
+		return 0
+	}
+	if passed := now.Sub(of.counted); passed >= ahead {
+		weight := math.Exp2(-passed.Seconds() * 4)
+		of.rate = of.rate*weight + float64(of.ended)/passed.Seconds()*(1-weight)
+		of.ended, of.counted = 0, now
+	}
+	return free + int(of.rate*ahead.Seconds())
+}

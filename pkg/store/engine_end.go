@@ -1,0 +1,165 @@
+package store
+
+import (
+	"context"
+	"encoding/json"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+
+	"github.com/tarento/copilot/events"
+)
+
+// How many ends share a statement at most, and how many such statements may be under way.
+const (
+	endsTogether = 256
+	endLanes     = 2
+)
+
+// CanEnd reports whether End can end a claim of the job: nothing else may follow from the end.
+func (e Ending) CanEnd(job *Job) bool {
+	return e.status.Terminal() && !e.expired && job.ParentID == nil && job.Kind != events.KindDocumentIngest
+}
+
+type endRequest struct {
+	job    *Job
+	ending Ending
+	result []byte
+	facts  []events.Fact
+}
+
+// End is Jobs.End for ends that nothing else follows from, as CanEnd says. Those of the same moment share a commit, whomever the
+// jobs belong to.
+func (e *Engine) End(ctx context.Context, job *Job, ending Ending, facts ...events.Fact) error {
+	var result []byte
+	if ending.result != nil {
+		var err error
+		if result, err = json.Marshal(ending.result); err != nil {
+			return explain(err, "encode the result of "+string(job.Kind))
+		}
+	}
+	state := events.JobState{Status: ending.status, Attempt: job.Attempt, Error: ending.failure, Dead: ending.dead}
+	_, err := e.ends.run(ctx, endRequest{job, ending, result, append(facts[:len(facts):len(facts)], state)})
+	return err
+}
+
+const endJobs = `WITH ending AS (
+		SELECT * FROM unnest($1::uuid[], $2::bigint[], $3::text[], $4::text[], $5::text[], $6::text[], $7::bool[], $8::int[])
+			AS e(id, epoch, status, result, error_code, error_message, dead, facts)
+	), held AS (
+		SELECT jobs.id FROM jobs JOIN ending ON jobs.id = ending.id
+		WHERE jobs.lease_epoch = ending.epoch AND jobs.status = 'running'
+		ORDER BY jobs.id FOR NO KEY UPDATE OF jobs
+	), ended AS (
+		UPDATE jobs SET status = e.status, waiting_on = '', dead = e.dead, result = coalesce(e.result::jsonb, jobs.result),
+			error_code = CASE WHEN e.status = 'succeeded' THEN NULL ELSE e.error_code END,
+			error_message = CASE WHEN e.status = 'succeeded' THEN NULL ELSE e.error_message END,
+			progress_done = CASE WHEN e.status = 'succeeded' AND progress_total > 0 THEN progress_total ELSE progress_done END,
+			leased_by = NULL, lease_expires_at = NULL, finished_at = now(), updated_at = now(), last_seq = last_seq + e.facts
+		FROM ending e WHERE jobs.id = e.id AND jobs.id IN (SELECT id FROM held)
+		RETURNING jobs.id, jobs.organization_id, jobs.last_seq - e.facts AS before
+	), told AS (
+		INSERT INTO job_events (job_id, organization_id, seq, type, data, created_at)
+		SELECT ended.id, ended.organization_id, ended.before + t.n, t.type, t.data::json, now()
+		FROM unnest($9::uuid[], $10::int[], $11::text[], $12::text[]) AS t(id, n, type, data) JOIN ended ON ended.id = t.id
+	)
+	SELECT id, before, now() FROM ended`
+
+func (e *Engine) end(ctx context.Context, ends []endRequest) []outcome[struct{}] {
+	outcomes := make([]outcome[struct{}], len(ends))
+	err := e.endAll(ctx, ends, outcomes)
+	if err == nil {
+		return outcomes
+	}
+	for i := range ends {
+		outcomes[i].err = err
+		// One result that the database refuses must not keep the others from being written.
+		if len(ends) > 1 && refused(err) {
+			outcomes[i] = e.end(ctx, ends[i:i+1])[0]
+		}
+	}
+	return outcomes
+}
+
+func (e *Engine) endAll(ctx context.Context, ends []endRequest, outcomes []outcome[struct{}]) error {
+	ctx, cancel := context.WithTimeout(ctx, gatherTimeout)
+	defer cancel()
+	var c endColumns
+	for _, r := range ends {
+		if err := c.add(r); err != nil {
+			return err
+		}
+	}
+	var at time.Time
+	before := make(map[uuid.UUID]int64, len(ends))
+	rows, err := e.pool.Query(ctx, endJobs, c.arguments()...)
+	if err != nil {
+		return explain(err, "end jobs")
+	}
+	var id uuid.UUID
+	var seq int64
+	if _, err := pgx.ForEachRow(rows, []any{&id, &seq, &at}, func() error { before[id] = seq; return nil }); err != nil {
+		return explain(err, "end jobs")
+	}
+	var commit events.Commit
+	for i, r := range ends {
+		seq, ended := before[r.job.ID]
+		if !ended {
+			outcomes[i].err = ErrLeaseLost
+			continue
+		}
+		for n, fact := range r.facts {
+			event, err := newEvent(r.job.ID, r.job.OrganizationID, seq+1+int64(n), events.Time(at), fact)
+			if err != nil {
+				return err
+			}
+			commit.Events = append(commit.Events, event.Event())
+		}
+	}
+	e.committed(commit)
+	return nil
+}
+
+// endColumns are ends as the statement takes them: one array for each column.
+type endColumns struct {
+	id                    []uuid.UUID
+	epoch                 []int64
+	status                []string
+	result, code, message []*string
+	dead                  []bool
+	facts                 []int32
+
+	factOf     []uuid.UUID
+	factNumber []int32
+	typ, data  []string
+}
+
+func (c *endColumns) add(r endRequest) error {
+	c.id, c.epoch = append(c.id, r.job.ID), append(c.epoch, r.job.LeaseEpoch)
+	c.status, c.dead = append(c.status, string(r.ending.status)), append(c.dead, r.ending.dead)
+	c.facts = append(c.facts, int32(len(r.facts))) //nolint:gosec // a few
+	var result, code, message *string
+	if r.result != nil {
+		result = new(string(r.result))
+	}
+	if f := r.ending.failure; f != nil {
+		code, message = &f.Code, &f.Message
+	}
+	c.result, c.code, c.message = append(c.result, result), append(c.code, code), append(c.message, message)
+	for n, fact := range r.facts {
+		event, err := newEvent(r.job.ID, r.job.OrganizationID, 0, time.Time{}, fact)
+		if err != nil {
+			return err
+		}
+		c.factOf, c.factNumber = append(c.factOf, r.job.ID), append(c.factNumber, int32(n+1)) //nolint:gosec // a few
+		c.typ, c.data = append(c.typ, string(event.Type)), append(c.data, string(event.Data))
+	}
+	return nil
+}
+
+func (c *endColumns) arguments() []any {
+	return []any{
+		c.id, c.epoch, c.status, c.result, c.code, c.message, c.dead, c.facts, c.factOf, c.factNumber, c.typ, c.data,
+	}
+}
