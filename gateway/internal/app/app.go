@@ -66,7 +66,7 @@ func Serve(ctx context.Context, cfg Config, listener net.Listener, log *slog.Log
 	if err != nil {
 		return errors.Join(err, listener.Close())
 	}
-	log.InfoContext(ctx, "starting", "address", listener.Addr().String(), "ops", cfg.OpsAddr, "version", version())
+	log.InfoContext(ctx, "starting", "address", listener.Addr().String(), "ops", cfg.OpsAddr, "version", telemetry.Version())
 	return lifecycle.Run(ctx, services...)
 }
 
@@ -115,7 +115,7 @@ func open(ctx context.Context, cfg Config, log *slog.Logger) (p *platform, err e
 		return nil, err
 	}
 	p.closers.PushCloser("store", p.store)
-	p.engine, err = store.OpenEngine(ctx, store.Config{URL: cfg.EngineURL.Reveal(), MaxConns: 4, Committed: p.bus.Committed})
+	p.engine, err = store.OpenEngine(ctx, store.Config{URL: cfg.EngineURL.Reveal(), MaxConns: 8, Committed: p.bus.Committed})
 	if err != nil {
 		return nil, err
 	}
@@ -143,13 +143,13 @@ func (p *platform) build(listener net.Listener) ([]lifecycle.Service, error) {
 		"postgres": p.store.Ready, "engine": p.engine.Ready, "nats": p.bus.Ready, "blobs": p.blobs.Ready,
 	})
 	api, err := httpapi.New(httpapi.Config{
-		Version: version(), MaxUpload: p.cfg.MaxUpload, BodyWithin: p.cfg.BodyTimeout, DefaultModel: p.cfg.DefaultModel,
+		Version: telemetry.Version(), MaxUpload: p.cfg.MaxUpload, BodyWithin: p.cfg.BodyTimeout, DefaultModel: p.cfg.DefaultModel,
 		AnswerWithin:   p.cfg.Limits.AnswerTimeout,
 		TrustedProxies: p.cfg.TrustedProxies, CursorKey: []byte(p.cfg.Auth.Secret.Reveal()), RequireMatch: p.cfg.RequireMatch,
 		CORS: httpapi.CORS{Origins: p.cfg.CORSOrigins},
 	}, httpapi.Parts{
 		Store: p.store, Bus: p.bus, Blobs: p.blobs, Egress: egress.New(egress.Options{Allowed: p.cfg.EgressAllowed}),
-		Hub: hub, Jobs: jobs.New(p.store, hub, p.bus), Accounts: accounts,
+		Hub: hub, Jobs: jobs.New(p.store, p.engine, hub, p.bus), Accounts: accounts,
 		Guard: httpapi.NewGuard(limiter, httpapi.GuardRates{
 			LoginsPerAccount: p.cfg.Auth.PerAccount, LoginsPerAddress: p.cfg.Auth.PerAddress, RegistrationsPerAddress: p.cfg.Auth.Registers,
 			FailClosed: p.cfg.Limits.loginsClosed(),
@@ -211,18 +211,4 @@ func (p *platform) redisReady(ctx context.Context) error {
 		return fmt.Errorf("gateway: reach Redis: %w", err)
 	}
 	return nil
-}
-
-// version is the commit that the program was built from, or "development".
-func version() string {
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		return development
-	}
-	for _, s := range info.Settings {
-		if s.Key == "vcs.revision" && len(s.Value) >= 12 {
-			return s.Value[:12]
-		}
-	}
-	return development
 }

@@ -28,7 +28,7 @@ type Config struct {
 	MaxUpload      int64         `env:"MAX_UPLOAD_BYTES" envDefault:"104857600"        desc:"Largest file that may be uploaded, in bytes."`
 	BodyTimeout    time.Duration `env:"BODY_READ_TIMEOUT" envDefault:"10s" desc:"How long a JSON body may take to arrive. Uploads may take longer, as long as they move."`
 	DefaultModel   string        `env:"DEFAULT_LLM_MODEL" envDefault:"gemini-2.5-flash" desc:"Language model of agents that name none."`
-	DispatchDepth  int           `env:"DISPATCH_DEPTH"   envDefault:"64"               desc:"Jobs of one kind that lie with the broker at most; a little more than the free slots of all workers of that kind."`
+	DispatchDepth  int           `env:"DISPATCH_DEPTH"   envDefault:"4096"             desc:"Jobs of one kind that lie with the broker at most, however much room the workers have."`
 	CORSOrigins    []string      `env:"CORS_ORIGINS"                                   desc:"Origins of web pages that may call the API, separated by commas; * allows all, empty none."`
 	TrustedProxies []string      `env:"TRUSTED_PROXIES"                                desc:"Addresses and networks whose X-Forwarded-For is believed, separated by commas."`
 

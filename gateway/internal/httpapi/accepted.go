@@ -50,11 +50,11 @@ const maxWait = 30 * time.Second
 
 // accept answers a submit, after waiting when that is preferred.
 func (s *Server) accept(ctx context.Context, p *rbac.Principal, sub jobs.Submission, prefer string) (*acceptedOutput, error) {
-	out := &acceptedOutput{Status: http.StatusAccepted, Location: jobPath(sub.Job.ID)}
+	out := &acceptedOutput{Status: http.StatusAccepted, Location: jobPath(sub.Job().ID)}
 	if sub.Replayed {
 		out.Replayed = yes
 	}
-	job := sub.Job
+	job := sub.Job()
 	if wait := preferredWait(prefer); wait > 0 {
 		out.Applied = "wait=" + strconv.Itoa(int(wait.Seconds()))
 		if !job.Status.Terminal() {

@@ -55,12 +55,8 @@ func (s *Server) submitRun(
 	if err != nil {
 		return sub, err
 	}
-	return s.Jobs.Submit(ctx, p, once, func(tx *store.Tx) (store.NewJob, error) {
-		works, err := s.prepare(tx, p, agent, project, run)
-		if err != nil {
-			return store.NewJob{}, err
-		}
-		return works[0], nil
+	return s.Jobs.Submit(ctx, p, once, func(tx *store.Tx) ([]store.NewJob, error) {
+		return s.prepare(tx, p, agent, project, run)
 	})
 }
 

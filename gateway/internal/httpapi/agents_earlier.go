@@ -135,7 +135,7 @@ func (s *Server) batchExecute(ctx context.Context, p *rbac.Principal, in *batchI
 	if err != nil {
 		return nil, err
 	}
-	made, replayed, err := s.Jobs.SubmitAll(ctx, p, once, func(tx *store.Tx) ([]store.NewJob, error) {
+	sub, err := s.Jobs.Submit(ctx, p, once, func(tx *store.Tx) ([]store.NewJob, error) {
 		runs := make([]NewRun, len(b.Inputs))
 		for i, task := range b.Inputs {
 			runs[i] = NewRun{UserInput: task, SystemPrompt: b.SystemPrompt, MaxIterations: b.MaxIterations}
@@ -145,11 +145,11 @@ func (s *Server) batchExecute(ctx context.Context, p *rbac.Principal, in *batchI
 	if err != nil {
 		return nil, err
 	}
-	out := &batchOutput{Status: http.StatusAccepted, RetryAfter: seconds(pollAfter), Body: Jobs{Total: len(made)}}
-	if replayed {
+	out := &batchOutput{Status: http.StatusAccepted, RetryAfter: seconds(pollAfter), Body: Jobs{Total: len(sub.Jobs)}}
+	if sub.Replayed {
 		out.Replayed = yes
 	}
-	out.Body.Data = shown(made, func(j **store.Job) Job { return showJob(*j) })
+	out.Body.Data = shown(sub.Jobs, func(j **store.Job) Job { return showJob(*j) })
 	return out, nil
 }
 
@@ -166,11 +166,11 @@ func (s *Server) streamAgent(ctx context.Context, p *rbac.Principal, in *streamI
 	if err != nil {
 		return nil, err
 	}
-	followed, err := s.follow(ctx, p, sub.Job.ID, events.Position{})
+	followed, err := s.follow(ctx, p, sub.Job().ID, events.Position{})
 	if err != nil {
 		return nil, err
 	}
-	out := &streamOutput{Body: followed.Body, Location: jobPath(sub.Job.ID)}
+	out := &streamOutput{Body: followed.Body, Location: jobPath(sub.Job().ID)}
 	if sub.Replayed {
 		out.Replayed = yes
 	}

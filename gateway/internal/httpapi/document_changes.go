@@ -199,7 +199,7 @@ func (s *Server) onDocument(
 		return nil, err
 	}
 	var stopped []uuid.UUID
-	sub, err := s.Jobs.Submit(ctx, p, once, func(tx *store.Tx) (job store.NewJob, err error) {
+	sub, err := s.Jobs.SubmitWith(ctx, p, once, func(tx *store.Tx) (job store.NewJob, err error) {
 		if err := changeable(tx, p, in.ID); err != nil {
 			return job, err
 		}

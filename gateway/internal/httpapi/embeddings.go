@@ -36,8 +36,8 @@ func (s *Server) createEmbeddings(ctx context.Context, p *rbac.Principal, in *cr
 		return nil, err
 	}
 	input := events.EmbeddingCreateInput{Model: in.Body.Model, Store: in.Body.Store, Texts: in.Body.Texts}
-	sub, err := s.Jobs.Submit(ctx, p, once, func(*store.Tx) (store.NewJob, error) {
-		return store.NewJob{Kind: events.KindEmbeddingCreate, Class: events.ClassInteractive, Input: input}, nil
+	sub, err := s.Jobs.Submit(ctx, p, once, func(*store.Tx) ([]store.NewJob, error) {
+		return []store.NewJob{{Kind: events.KindEmbeddingCreate, Class: events.ClassInteractive, Input: input}}, nil
 	})
 	if err != nil {
 		return nil, err

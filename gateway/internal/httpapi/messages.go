@@ -154,7 +154,7 @@ func (s *Server) createMessage(ctx context.Context, p *rbac.Principal, in *creat
 	if !in.Body.runs() {
 		return s.keepMessage(ctx, p, once, in)
 	}
-	sub, err := s.Jobs.Submit(ctx, p, once, func(tx *store.Tx) (store.NewJob, error) { return s.ask(tx, p, in) })
+	sub, err := s.Jobs.SubmitWith(ctx, p, once, func(tx *store.Tx) (store.NewJob, error) { return s.ask(tx, p, in) })
 	if err != nil {
 		return nil, err
 	}

@@ -124,7 +124,7 @@ func (s *Server) take(
 	if err != nil {
 		return nil, err
 	}
-	sub, err := s.Jobs.Submit(ctx, p, once, u.submitter(p))
+	sub, err := s.Jobs.SubmitWith(ctx, p, once, u.submitter(p))
 	if err != nil {
 		taken = s.documentMayExist(ctx, p, u.id)
 		return nil, err

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"net/http"
 	"time"
 
 	"github.com/google/uuid"
@@ -28,13 +27,14 @@ type Canceller interface{ PublishCancel(jobID string) }
 // Service takes in, follows and cancels jobs. It is safe for concurrent use.
 type Service struct {
 	store  *store.Store
+	engine *store.Engine
 	awaits Awaiter
 	cancel Canceller
 }
 
 // New builds a service.
-func New(s *store.Store, a Awaiter, c Canceller) *Service {
-	return &Service{store: s, awaits: a, cancel: c}
+func New(s *store.Store, e *store.Engine, a Awaiter, c Canceller) *Service {
+	return &Service{store: s, engine: e, awaits: a, cancel: c}
 }
 
 // Once makes a submit happen once, however often it is sent. The zero Once does nothing.
@@ -47,29 +47,95 @@ type Once struct {
 	Hash []byte
 }
 
+// scope is where a key counts: keys of one user mean nothing to another.
+func (o Once) scope(p *rbac.Principal) string { return o.Scope + " " + p.UserID.String() }
+
 // Submission is what a submit came to.
 type Submission struct {
-	Job *store.Job
-	// Replayed says that an earlier request with the same key made the job, and that this one did nothing.
+	Jobs []*store.Job
+	// Replayed says that an earlier request with the same key made the jobs, and that this one did nothing.
 	Replayed bool
 }
 
-// Submit makes a job in one transaction with whatever build writes and with the idempotency key. Build runs only when the key
-// is new. A key that was used with another request is fault.Invalid, one that is in use at this moment fault.Conflict.
+// Job is that of a submission of one.
+func (s Submission) Job() *store.Job { return s.Jobs[0] }
+
+// Submit takes in work that needs nothing written beside it, together with the idempotency key: all of it or none. Prepare says what
+// is to be done; it may read, and whatever it returns as an error refuses the request. What others submit at the same moment shares the
+// commit. A key that was used with another request is fault.Invalid.
 func (s *Service) Submit(
+	ctx context.Context, p *rbac.Principal, once Once, prepare func(*store.Tx) ([]store.NewJob, error),
+) (Submission, error) {
+	var work []store.NewJob
+	err := s.store.View(ctx, p.Tenant, func(tx *store.Tx) (err error) {
+		work, err = prepare(tx)
+		return err
+	})
+	if err != nil && once.Key != "" {
+		// What can be refused now may have been taken in when the key was new.
+		if again, known := s.again(ctx, p, once); known == nil {
+			return again, nil
+		}
+	}
+	if err != nil {
+		return Submission{}, err
+	}
+	for i := range work {
+		work[i].CreatedBy = &p.UserID
+	}
+	made, known, err := s.engine.Submit(ctx, store.Submission{
+		Tenant: p.Tenant, Work: work, Once: store.Once{Key: once.Key, Scope: once.scope(p), Hash: once.Hash},
+	})
+	if err != nil || !known {
+		return Submission{Jobs: made}, err
+	}
+	return s.again(ctx, p, once)
+}
+
+// again returns what the first request with a key came to.
+func (s *Service) again(ctx context.Context, p *rbac.Principal, once Once) (sub Submission, err error) {
+	err = s.store.View(ctx, p.Tenant, func(tx *store.Tx) error {
+		first, err := tx.Idempotency().First(once.scope(p), once.Key, once.Hash)
+		if err != nil {
+			return err
+		}
+		sub, err = remembered(tx, first)
+		return err
+	})
+	return sub, err
+}
+
+// remembered reads the jobs that a known key stands for.
+func remembered(tx *store.Tx, first *store.First) (Submission, error) {
+	ids := []uuid.UUID{first.JobID}
+	if first.Response != nil {
+		if err := json.Unmarshal(first.Response, &ids); err != nil {
+			return Submission{}, fmt.Errorf("jobs: read a kept answer: %w", err)
+		}
+	}
+	sub := Submission{Jobs: make([]*store.Job, len(ids)), Replayed: true}
+	for i, id := range ids {
+		var err error
+		if sub.Jobs[i], err = tx.Jobs().Get(id); err != nil {
+			return Submission{}, err
+		}
+	}
+	return sub, nil
+}
+
+// SubmitWith makes a job in one transaction with whatever build writes and with the idempotency key. Build runs only when the key
+// is new. A key that was used with another request is fault.Invalid, one that is in use at this moment fault.Conflict.
+func (s *Service) SubmitWith(
 	ctx context.Context, p *rbac.Principal, once Once, build func(*store.Tx) (store.NewJob, error),
 ) (sub Submission, err error) {
-	// Keys of one user mean nothing to another.
-	scope := once.Scope + " " + p.UserID.String()
 	err = s.store.InTenant(ctx, p.Tenant, func(tx *store.Tx) error {
 		if once.Key != "" {
-			first, err := tx.Idempotency().Reserve(scope, once.Key, once.Hash)
+			first, err := tx.Idempotency().Reserve(once.scope(p), once.Key, once.Hash)
 			if err != nil {
 				return err
 			}
 			if first != nil {
-				sub.Replayed = true
-				sub.Job, err = tx.Jobs().Get(first.JobID)
+				sub, err = remembered(tx, first)
 				return err
 			}
 		}
@@ -78,67 +144,16 @@ func (s *Service) Submit(
 			return err
 		}
 		work.CreatedBy = &p.UserID
-		if sub.Job, err = tx.Jobs().Submit(work); err != nil || once.Key == "" {
+		job, err := tx.Jobs().Submit(work)
+		if err != nil {
 			return err
 		}
-		return tx.Idempotency().Complete(scope, once.Key, sub.Job.ID)
+		if sub.Jobs = []*store.Job{job}; once.Key == "" {
+			return nil
+		}
+		return tx.Idempotency().Complete(once.scope(p), once.Key, job.ID)
 	})
 	return sub, err
-}
-
-// SubmitAll is Submit for several jobs: they are made together or not at all, and a known key gives all of them again.
-func (s *Service) SubmitAll(
-	ctx context.Context, p *rbac.Principal, once Once, build func(*store.Tx) ([]store.NewJob, error),
-) (made []*store.Job, replayed bool, err error) {
-	scope := once.Scope + " " + p.UserID.String()
-	err = s.store.InTenant(ctx, p.Tenant, func(tx *store.Tx) error {
-		if once.Key != "" {
-			first, err := tx.Idempotency().Reserve(scope, once.Key, once.Hash)
-			if err != nil {
-				return err
-			}
-			if replayed = first != nil; replayed {
-				made, err = remembered(tx, first.Response)
-				return err
-			}
-		}
-		work, err := build(tx)
-		if err != nil {
-			return err
-		}
-		for i := range work {
-			work[i].CreatedBy = &p.UserID
-		}
-		if made, err = tx.Jobs().SubmitAll(work); err != nil || once.Key == "" {
-			return err
-		}
-		ids := make([]uuid.UUID, len(made))
-		for i, job := range made {
-			ids[i] = job.ID
-		}
-		response, err := json.Marshal(ids)
-		if err != nil {
-			return fmt.Errorf("jobs: keep the answer: %w", err)
-		}
-		return tx.Idempotency().Keep(scope, once.Key, http.StatusAccepted, json.RawMessage(`{}`), response)
-	})
-	return made, replayed, err
-}
-
-// remembered reads the jobs that a kept answer names.
-func remembered(tx *store.Tx, response []byte) ([]*store.Job, error) {
-	var ids []uuid.UUID
-	if err := json.Unmarshal(response, &ids); err != nil {
-		return nil, fmt.Errorf("jobs: read a kept answer: %w", err)
-	}
-	made := make([]*store.Job, len(ids))
-	for i, id := range ids {
-		var err error
-		if made[i], err = tx.Jobs().Get(id); err != nil {
-			return nil, err
-		}
-	}
-	return made, nil
 }
 
 // Get returns a job within the caller's reach; any other is fault.NotFound.

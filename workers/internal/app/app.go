@@ -74,7 +74,7 @@ func (w program[C]) run(ctx context.Context, args []string, environ map[string]s
 	worker := workerName(w.name)
 	for _, k := range works {
 		jobs := runner.New(runner.Config{
-			Worker: worker, Slots: k.slots, Lease: p.cfg.Lease, Timeout: p.cfg.Timeout, Grace: p.cfg.Grace,
+			Worker: worker, Version: telemetry.Version(), Slots: k.slots, Lease: p.cfg.Lease, Timeout: p.cfg.Timeout, Grace: p.cfg.Grace,
 		}, k.handler, p.store, p.engine, p.bus, p.log, p.registry)
 		// The jobs get their grace, and a little to write their ends.
 		all = append(all, lifecycle.Service{

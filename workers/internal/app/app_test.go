@@ -141,13 +141,17 @@ func sandboxCache(t *testing.T) string {
 
 func dispatch(t *testing.T, engine *store.Engine, messages *bus.Bus, kind events.Kind) {
 	t.Helper()
-	picked, err := engine.Dispatch(t.Context(), kind, 1)
-	if err != nil || len(picked) != 1 {
-		t.Fatalf("picked %v, %v", picked, err)
+	who, err := engine.ReadyTenants(t.Context())
+	if err != nil || len(who) != 1 {
+		t.Fatalf("ready are %v, %v", who, err)
 	}
-	d := picked[0]
-	_, err = messages.Dispatch(t.Context(), func(int) events.Class { return d.Class }, []events.Dispatch{
-		{JobID: d.JobID.String(), TenantID: d.Tenant.String(), Kind: d.Kind, Number: d.Number},
+	ready, err := engine.ReadyJobs(t.Context(), store.ReadyQuery{Kind: kind, Tenants: []tenant.ID{who[0].Tenant}, Limit: 1})
+	if err != nil || len(ready) != 1 {
+		t.Fatalf("ready are %v, %v", ready, err)
+	}
+	j := ready[0]
+	_, err = messages.Dispatch(t.Context(), func(int) events.Class { return j.Class }, []events.Dispatch{
+		{JobID: j.ID.String(), TenantID: j.Tenant.String(), Kind: kind, Number: 1},
 	})
 	if err != nil {
 		t.Fatal(err)
