@@ -142,7 +142,7 @@ func sandboxCache(t *testing.T) string {
 func dispatch(t *testing.T, engine *store.Engine, messages *bus.Bus, kind events.Kind) {
 	t.Helper()
 	who, err := engine.ReadyTenants(t.Context())
-	if err != nil || len(who) != 1 {
+	if err != nil || len(who) == 0 {
 		t.Fatalf("ready are %v, %v", who, err)
 	}
 	ready, err := engine.ReadyJobs(t.Context(), store.ReadyQuery{Kind: kind, Tenants: []tenant.ID{who[0].Tenant}, Limit: 1})
