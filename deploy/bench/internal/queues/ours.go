@@ -38,11 +38,11 @@ type Ours struct {
 	worked chan error // what the runner returned
 }
 
-// Options say what a worker of ours does. Zero values do nothing.
+// Options say what a worker of ours does.
 type Options struct {
-	// Slots is how many jobs run at once.
+	// Slots is how many jobs run at once; zero leaves the runner's own choice.
 	Slots int
-	// Takes is how long each job takes.
+	// Takes is how long each job takes; zero means that it does nothing at all.
 	Takes time.Duration
 }
 
