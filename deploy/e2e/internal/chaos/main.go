@@ -51,7 +51,7 @@ func parse(args []string, usage io.Writer) (o Options, asJSON bool, err error) {
 	flags.Uint64Var(&o.Seed, "seed", uint64(time.Now().UnixNano())%1_000_000, "what the clients do, and which faults come in which order")
 	flags.IntVar(&o.Jobs, "jobs", 500, "jobs that clients submit")
 	flags.DurationVar(&o.For, "for", 90*time.Second, "how long clients submit and faults come")
-	flags.DurationVar(&o.Settle, "settle", 2*time.Minute, "how long the system may take to come to rest when everything is healed")
+	flags.DurationVar(&o.Settle, "settle", 2*time.Minute, "how long no job may end, when everything is healed and some are open")
 	flags.DurationVar(&o.Lease, "lease", 3*time.Second, "how long a job stays with a worker that shows no sign of life")
 	flags.StringVar(&o.Bin, "bin", "", "folder of the built programs; they are built when it is empty")
 	flags.StringVar(&o.Root, "root", ".", "the repository")

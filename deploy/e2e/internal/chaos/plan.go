@@ -99,7 +99,7 @@ func (p *plan) planRun(r *rand.Rand) {
 		case fails && turn == p.turns-1:
 			p.wants, p.answer = events.StatusFailed, ""
 			script = []reaction{{Repeat: forever, Error: &failure{Code: 400}}}
-		case chance(r, 10):
+		case chance(r, troubled):
 			script = []reaction{trouble(r, answer), answer}
 		default:
 			script = []reaction{answer}
@@ -108,14 +108,18 @@ func (p *plan) planRun(r *rand.Rand) {
 	}
 }
 
+// troubled is the share of calls that go wrong once, in percent. Every 429 is a pause of all jobs that need the model, so more would
+// measure nothing else.
+const troubled = 4
+
 // trouble is a reaction that makes the job wait or try again, once.
 func trouble(r *rand.Rand, answer reaction) reaction {
-	switch r.IntN(4) {
+	switch r.IntN(6) {
 	case 0:
 		return reaction{Error: &failure{Code: 429, RetryAfter: "1s"}}
-	case 1:
+	case 1, 2:
 		return reaction{Error: &failure{Code: 500}}
-	case 2:
+	case 3, 4:
 		if len(answer.Parts) > 1 {
 			return reaction{Parts: answer.Parts, ChunkDelay: answer.ChunkDelay, Cut: &cut{After: 1 + r.IntN(len(answer.Parts)-1)}}
 		}
@@ -157,7 +161,7 @@ func (p *plan) troubleEmbedding(r *rand.Rand) (poisoned bool) {
 	switch {
 	case chance(r, 4):
 		poisoned, p.wants = true, events.StatusFailed
-	case chance(r, 15):
+	case chance(r, troubled):
 		script = []reaction{trouble(r, reaction{}), slow}
 	}
 	p.script[embedSession(p.mark)] = script

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -23,7 +24,7 @@ type Options struct {
 	// Jobs is how many jobs clients submit, For how long they and the faults have.
 	Jobs int
 	For  time.Duration
-	// Settle is how long the system may take to come to rest when everything is healed.
+	// Settle is how long the system may go without ending a job, when everything is healed, before it counts as stuck.
 	Settle time.Duration
 	// Lease is how long a job stays with a worker that shows no sign of life.
 	Lease time.Duration
@@ -41,7 +42,7 @@ type Options struct {
 }
 
 // errSettle is the cause of the end of a run that does not come to rest.
-var errSettle = errors.New("the system has not come to rest in time")
+var errSettle = errors.New("the system does not come to rest")
 
 // Result is what a run came to.
 type Result struct {
@@ -128,7 +129,8 @@ func Run(ctx context.Context, o Options) (result *Result, err error) {
 	if settled < 0 {
 		say("%v", errSettle)
 	}
-	say("checking")
+	say("stopping, checking")
+	s.stopNodes() // so that nothing changes while it is read
 	if err := judge(ctx, result, s, l, rec); err != nil {
 		return nil, err
 	}
@@ -136,8 +138,8 @@ func Run(ctx context.Context, o Options) (result *Result, err error) {
 	return result, nil
 }
 
-// settle heals everything and waits until all clients are done and no job is open. It returns how long that took, or a negative
-// number.
+// settle heals everything and waits until all clients are done and no job is open, for as long as jobs go on ending. It returns how
+// long that took, or a negative number.
 func settle(ctx context.Context, o Options, s *system, l *load, rec *record) time.Duration {
 	began := time.Now()
 	if err := s.heal(ctx); err != nil {
@@ -147,10 +149,15 @@ func settle(ctx context.Context, o Options, s *system, l *load, rec *record) tim
 	go func() { l.work.Wait(); close(done) }()
 	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
-	for time.Since(began) < o.Settle {
+	least, moved := math.MaxInt, began
+	for time.Since(moved) < o.Settle {
+		c, err := rec.counts(ctx)
+		if err == nil && c.Open < least {
+			least, moved = c.Open, time.Now()
+		}
 		select {
 		case <-done:
-			if c, err := rec.counts(ctx); err == nil && c.Open == 0 {
+			if err == nil && c.Open == 0 {
 				return time.Since(began)
 			}
 		default:

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -277,11 +278,22 @@ func (n *node) ways() []*link {
 	return ways
 }
 
-// stop ends everything, the gateways first, and removes what was kept.
-func (s *system) stop() error {
-	for _, n := range slices.Backward(s.nodes) {
-		n.stop(endsWithin)
+// stopNodes ends all processes of the system, the gateways first.
+func (s *system) stopNodes() {
+	for _, gateways := range []bool{true, false} {
+		var all sync.WaitGroup
+		for _, n := range s.nodes {
+			if (n.front != nil) == gateways {
+				all.Go(func() { n.stop(endsWithin) })
+			}
+		}
+		all.Wait()
 	}
+}
+
+// stop ends everything and removes what was kept.
+func (s *system) stop() error {
+	s.stopNodes()
 	for _, n := range s.nodes {
 		for _, l := range n.ways() {
 			l.close()
