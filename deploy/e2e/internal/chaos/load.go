@@ -2,6 +2,7 @@ package chaos
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -56,9 +57,6 @@ func newLoad(ctx context.Context, o Options, s *system) (*load, error) {
 	}
 	for _, t := range tenants() {
 		token, err := l.login(ctx, t.admin)
-		for try := 0; err != nil && try < loginTries && pause(ctx, time.Second); try++ {
-			token, err = l.login(ctx, t.admin)
-		}
 		if err != nil {
 			return nil, err
 		}
@@ -77,8 +75,8 @@ func newLoad(ctx context.Context, o Options, s *system) (*load, error) {
 	return l, nil
 }
 
-// loginTries is how often a login is tried again: it takes long on a machine that does other things.
-const loginTries = 5
+// loginWithin is how long a login may take, on a machine that does other things.
+const loginWithin = time.Minute
 
 func (l *load) login(ctx context.Context, username string) (string, error) {
 	body, err := json.Marshal(map[string]string{"username": username, "password": seededPassword})
@@ -90,7 +88,7 @@ func (l *load) login(ctx context.Context, username string) (string, error) {
 			AccessToken string `json:"access_token"`
 		} `json:"tokens"`
 	}
-	a, err := l.send(ctx, l.gateways[0], request{method: http.MethodPost, path: "/api/v1/auth/login", body: body})
+	a, err := l.send(ctx, l.gateways[0], request{method: http.MethodPost, path: "/api/v1/auth/login", body: body, within: loginWithin})
 	if err == nil && a.status != http.StatusOK {
 		err = fmt.Errorf("status %d: %s", a.status, a.body)
 	}
@@ -131,7 +129,8 @@ func (c *client) forget(ctx context.Context) {
 type request struct {
 	method, path, token, key string
 	body                     []byte
-	media                    string // of the body; empty means JSON
+	media                    string        // of the body; empty means JSON
+	within                   time.Duration // zero means answersWithin
 }
 
 // answer is what came back, read whole.
@@ -144,7 +143,7 @@ type answer struct {
 const answersWithin = 6 * time.Second
 
 func (l *load) send(ctx context.Context, gateway string, r request) (answer, error) {
-	ctx, cancel := context.WithTimeout(ctx, answersWithin)
+	ctx, cancel := context.WithTimeout(ctx, cmp.Or(r.within, answersWithin))
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, r.method, gateway+r.path, bytes.NewReader(r.body))
 	if err != nil {
