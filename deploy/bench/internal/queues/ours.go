@@ -80,9 +80,9 @@ func OpenOurs(ctx context.Context, p Place, o Options) (opened *Ours, err error)
 }
 
 // committed follows the jobs by what was committed about them, and passes it on as a worker does.
-func (q *Ours) committed(facts []events.Event) {
-	q.bus.Committed(facts)
-	for _, fact := range facts {
+func (q *Ours) committed(c events.Commit) {
+	q.bus.Committed(c)
+	for _, fact := range c.Events {
 		if fact.Terminal() {
 			q.end(fact.JobID)
 		}
@@ -108,11 +108,7 @@ func (q *Ours) SubmitFor(ctx context.Context, organization string, class events.
 		news[i] = store.NewJob{Kind: kind, Class: class, Input: work()}
 	}
 	q.expect(n)
-	var jobs []*store.Job
-	err = q.store.InTenant(ctx, owner, func(tx *store.Tx) (err error) {
-		jobs, err = tx.Jobs().SubmitAll(news)
-		return err
-	})
+	jobs, _, err := q.engine.Submit(ctx, store.Submission{Tenant: owner, Work: news})
 	if err != nil {
 		return nil, err
 	}
