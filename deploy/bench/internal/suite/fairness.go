@@ -170,7 +170,7 @@ func together[T any](all []T, do func(i int, one T) error) error {
 // clearQueue cancels what is queued and waits for what runs.
 func clearQueue(ctx context.Context, conn *pgx.Conn) error {
 	for {
-		if _, err := conn.Exec(ctx, `UPDATE jobs SET status = 'cancelled', finished_at = now(), waiting_on = '', dispatched_at = NULL
+		if _, err := conn.Exec(ctx, `UPDATE jobs SET status = 'cancelled', finished_at = now(), waiting_on = ''
 			WHERE id IN (SELECT id FROM jobs WHERE status = 'queued' ORDER BY id FOR UPDATE)`); err != nil {
 			return fmt.Errorf("clear the queue: %w", err)
 		}
