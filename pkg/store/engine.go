@@ -88,8 +88,8 @@ type Expired struct {
 func (e *Engine) Sweep(ctx context.Context, limit int) ([]Expired, error) {
 	var expired []Expired
 	err := e.inTx(ctx, func(tx pgx.Tx, out *events.Commit) error {
-		rows, err := tx.Query(ctx, `SELECT id, organization_id, kind, class, priority, lease_epoch, attempt, attempt >= max_attempts, last_seq
-			FROM jobs WHERE status = 'running' AND lease_expires_at < now()
+		rows, err := tx.Query(ctx, `SELECT id, organization_id, kind, class, priority, lease_epoch, attempt,
+				attempt >= max_attempts, last_seq FROM jobs WHERE status = 'running' AND lease_expires_at < now()
 			ORDER BY lease_expires_at LIMIT $1 FOR UPDATE SKIP LOCKED`, limit)
 		if err != nil {
 			return explain(err, "find expired leases")

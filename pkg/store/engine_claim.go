@@ -17,7 +17,7 @@ const (
 )
 
 // claimColumns are what a worker needs to run a job and to end it.
-const claimColumns = `jobs.id, jobs.organization_id, created_by, project_id, agent_config_id, conversation_id, document_id, parent_id,
+const claimColumns = `id, organization_id, created_by, project_id, agent_config_id, conversation_id, document_id, parent_id,
 	kind, class, priority, status, input, attempt, max_attempts, lease_epoch, last_seq, traceparent, created_at, run_at,
 	started_at, deadline_at`
 
@@ -33,13 +33,13 @@ const claimJobs = `WITH wanted AS (
 			lease_expires_at = now() + wanted.ttl, leased_by = wanted.worker, last_seq = last_seq + 1,
 			started_at = coalesce(started_at, now()), updated_at = now()
 		FROM wanted WHERE jobs.id = wanted.id
-		RETURNING ` + claimColumns + `
+		RETURNING jobs.` + claimColumns + `
 	), told AS (
 		INSERT INTO job_events (job_id, organization_id, seq, type, data, created_at)
 		SELECT id, organization_id, last_seq, 'job.state', format('{"status":"running","attempt":%s}', attempt)::json, now()
 		FROM claimed
 	)
-	SELECT *, now() FROM claimed`
+	SELECT ` + claimColumns + `, now() FROM claimed`
 
 type claimRequest struct {
 	id     uuid.UUID

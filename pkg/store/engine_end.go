@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"encoding/json"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -40,12 +41,13 @@ func (e *Engine) End(ctx context.Context, job *Job, ending Ending, facts ...even
 		}
 	}
 	state := events.JobState{Status: ending.status, Attempt: job.Attempt, Error: ending.failure, Dead: ending.dead}
-	_, err := e.ends.run(ctx, endRequest{job, ending, result, append(facts[:len(facts):len(facts)], state)})
+	_, err := e.ends.run(ctx, endRequest{job, ending, result, append(slices.Clip(facts), state)})
 	return err
 }
 
 const endJobs = `WITH ending AS (
-		SELECT * FROM unnest($1::uuid[], $2::bigint[], $3::text[], $4::text[], $5::text[], $6::text[], $7::bool[], $8::int[])
+		SELECT id, epoch, status, result, error_code, error_message, dead, facts
+		FROM unnest($1::uuid[], $2::bigint[], $3::text[], $4::text[], $5::text[], $6::text[], $7::bool[], $8::int[])
 			AS e(id, epoch, status, result, error_code, error_message, dead, facts)
 	), held AS (
 		SELECT jobs.id FROM jobs JOIN ending ON jobs.id = ending.id
@@ -138,7 +140,7 @@ type endColumns struct {
 func (c *endColumns) add(r endRequest) error {
 	c.id, c.epoch = append(c.id, r.job.ID), append(c.epoch, r.job.LeaseEpoch)
 	c.status, c.dead = append(c.status, string(r.ending.status)), append(c.dead, r.ending.dead)
-	c.facts = append(c.facts, int32(len(r.facts))) //nolint:gosec // a few
+	c.facts = append(c.facts, int32(len(r.facts)))
 	var result, code, message *string
 	if r.result != nil {
 		result = new(string(r.result))
@@ -152,7 +154,7 @@ func (c *endColumns) add(r endRequest) error {
 		if err != nil {
 			return err
 		}
-		c.factOf, c.factNumber = append(c.factOf, r.job.ID), append(c.factNumber, int32(n+1)) //nolint:gosec // a few
+		c.factOf, c.factNumber = append(c.factOf, r.job.ID), append(c.factNumber, int32(n+1))
 		c.typ, c.data = append(c.typ, string(event.Type)), append(c.data, string(event.Data))
 	}
 	return nil

@@ -75,9 +75,10 @@ func (e *Engine) ReadyJobs(ctx context.Context, q ReadyQuery) ([]ReadyJob, error
 	for i, t := range q.Tenants {
 		orgs[i] = t.UUID()
 	}
-	rows, err := e.pool.Query(ctx, `SELECT first.* FROM unnest($2::uuid[]) AS t(organization_id) CROSS JOIN LATERAL (
-			SELECT id, organization_id, class, priority, coalesce(agent_config_id, '00000000-0000-0000-0000-000000000000'), agent_limit,
-				greatest(run_at, created_at)
+	rows, err := e.pool.Query(ctx, `SELECT first.id, first.organization_id, first.class, first.priority, first.agent,
+			first.agent_limit, first.since FROM unnest($2::uuid[]) AS t(organization_id) CROSS JOIN LATERAL (
+			SELECT id, organization_id, class, priority, coalesce(agent_config_id, '00000000-0000-0000-0000-000000000000') AS agent,
+				agent_limit, greatest(run_at, created_at) AS since
 			FROM jobs WHERE kind = $1 AND jobs.organization_id = t.organization_id AND status = 'queued' AND waiting_on = 'fairness'
 				AND id <> ALL($3::uuid[]) AND (agent_config_id IS NULL OR agent_config_id <> ALL($4::uuid[]))
 			ORDER BY class DESC, priority, id LIMIT $5) AS first`,

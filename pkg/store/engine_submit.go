@@ -141,7 +141,8 @@ func pick(all []*intake, which []int) []*intake {
 
 // insertSubmissions writes what of $1..$6 (submissions) has a key that is free, or none, with its jobs ($7..$23) and their events.
 const insertSubmissions = `WITH submission AS (
-		SELECT * FROM unnest($1::int[], $2::uuid[], $3::text[], $4::text[], $5::bytea[], $6::uuid[], $7::text[])
+		SELECT n, organization_id, scope, key, body_hash, job_id, response
+		FROM unnest($1::int[], $2::uuid[], $3::text[], $4::text[], $5::bytea[], $6::uuid[], $7::text[])
 			AS s(n, organization_id, scope, key, body_hash, job_id, response)
 	), kept AS (
 		INSERT INTO idempotency_keys AS k
@@ -226,7 +227,7 @@ type submissionColumns struct {
 }
 
 func (c *submissionColumns) add(n int, in *intake) {
-	c.n, c.org = append(c.n, int32(n)), append(c.org, in.tenant.UUID()) //nolint:gosec // a few hundred
+	c.n, c.org = append(c.n, int32(n)), append(c.org, in.tenant.UUID())
 	c.scope, c.key, c.hash = append(c.scope, in.once.Scope), append(c.key, in.once.Key), append(c.hash, in.once.Hash)
 	if len(in.jobs) == 1 {
 		c.job, c.keptAnswers = append(c.job, &in.jobs[0].ID), append(c.keptAnswers, "")
@@ -256,7 +257,7 @@ type jobColumns struct {
 }
 
 func (c *jobColumns) add(n int, job *Job, first JobEvent) {
-	c.n = append(c.n, int32(n)) //nolint:gosec // a few hundred
+	c.n = append(c.n, int32(n))
 	c.id, c.org = append(c.id, job.ID), append(c.org, job.OrganizationID)
 	c.user, c.project, c.agent = append(c.user, job.CreatedBy), append(c.project, job.ProjectID), append(c.agent, job.AgentConfigID)
 	c.conversation, c.document = append(c.conversation, job.ConversationID), append(c.document, job.DocumentID)
@@ -264,9 +265,9 @@ func (c *jobColumns) add(n int, job *Job, first JobEvent) {
 	c.waitingOn, c.input = append(c.waitingOn, string(job.WaitingOn)), append(c.input, string(job.Input))
 	c.trace, c.typ, c.data = append(c.trace, job.Traceparent), append(c.typ, string(first.Type)), append(c.data, string(first.Data))
 	c.priority = append(c.priority, job.Priority)
-	c.attempts = append(c.attempts, int32(job.MaxAttempts))    //nolint:gosec // a few
-	c.weight = append(c.weight, int32(job.ProgressTotal))      //nolint:gosec // a share of a document
-	c.agentLimit = append(c.agentLimit, int32(job.AgentLimit)) //nolint:gosec // a few
+	c.attempts = append(c.attempts, int32(job.MaxAttempts))
+	c.weight = append(c.weight, int32(job.ProgressTotal))
+	c.agentLimit = append(c.agentLimit, int32(job.AgentLimit))
 	var runAt *time.Time
 	if !job.RunAt.IsZero() {
 		runAt = &job.RunAt

@@ -42,7 +42,7 @@ func (g *gatherer[In, Out]) run(ctx context.Context, in In) (Out, error) {
 	}
 	g.mu.Unlock()
 	if start {
-		go g.drain()
+		go g.drain() //nolint:contextcheck // it works for all callers, and none of them ends it
 	}
 	select {
 	case o := <-call.done:

@@ -122,7 +122,8 @@ func TestSearchesUseTheIndexOfWords(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, c := range []struct{ view, of, id string }{
-		{"searchable_conversations", "organization_id", acmeID}, {"searchable_conversations", "user_id", adminAcme.String()},
+		{"searchable_conversations", "organization_id", acmeID},
+		{"searchable_conversations", "user_id", adminAcme.String()},
 		{"searchable_messages", "organization_id", acmeID},
 	} {
 		rows, err := app.Query(t.Context(), "EXPLAIN SELECT id FROM "+c.view+" WHERE "+c.of+" = $1 AND search_terms("+c.of+

@@ -18,10 +18,10 @@ import (
 // those who have used much, at most, and so how long they can be made to wait.
 const memory = 5 * time.Second
 
-// turns decides whose job of one kind is next, and does nothing else: it asks no database and no clock. Interactive jobs go before bulk
-// ones. Among those, the tenant goes first that has used the least of late in relation to its weight (usage decays by halves, as in
-// Kay and Lauder, "A fair share scheduler"), and of its jobs the one of the lowest number and the greatest age. So a tenant with ten jobs does not
-// wait for another one's ten thousand, and nobody waits for long.
+// turns decides whose job of one kind is next, and does nothing else: it asks no database and no clock. Interactive jobs go before
+// bulk ones. Among those, the tenant goes first that has used the least of late in relation to its weight (usage decays by halves,
+// as in Kay and Lauder, "A fair share scheduler"), and of its jobs the one of the lowest number and the greatest age. So a tenant
+// with ten jobs does not wait for another one's ten thousand, and nobody waits for long.
 //
 // Of each tenant it holds the first few jobs, and says when it has to be given others.
 type turns struct {
@@ -311,11 +311,11 @@ func (q *turns) correct(running []store.RunningJob, still map[uuid.UUID]bool, no
 type order []*share
 
 // Len implements heap.Interface.
-func (o order) Len() int { return len(o) }
+func (o *order) Len() int { return len(*o) }
 
 // Less implements heap.Interface.
-func (o order) Less(i, j int) bool {
-	a, b := o[i], o[j]
+func (o *order) Less(i, j int) bool {
+	a, b := (*o)[i], (*o)[j]
 	if a.class != b.class {
 		return a.class == events.ClassInteractive
 	}
@@ -330,14 +330,15 @@ func (o order) Less(i, j int) bool {
 }
 
 // Swap implements heap.Interface.
-func (o order) Swap(i, j int) {
-	o[i], o[j] = o[j], o[i]
-	o[i].place, o[j].place = i, j
+func (o *order) Swap(i, j int) {
+	all := *o
+	all[i], all[j] = all[j], all[i]
+	all[i].place, all[j].place = i, j
 }
 
 // Push implements heap.Interface.
 func (o *order) Push(x any) {
-	s := x.(*share) //nolint:forcetypeassert // nothing else is in it
+	s := x.(*share) //nolint:forcetypeassert,errcheck // nothing else is in it
 	s.place = len(*o)
 	*o = append(*o, s)
 }

@@ -186,7 +186,7 @@ func TestLimitsOfTenantsAndAgentsHold(t *testing.T) {
 func TestAnyHistoryHandsOutEveryJob(t *testing.T) {
 	t.Parallel()
 	for seed := range uint64(40) {
-		random := rand.New(rand.NewPCG(seed, 1)) //nolint:gosec // to be repeated
+		random := rand.New(rand.NewPCG(seed, 1))
 		r, q, now := newRecord(), newTurns(), time.Unix(1e9, 0)
 		var underWay []store.ReadyJob
 		added, ended := 0, 0

@@ -55,7 +55,7 @@ func TestJobsAreListedNewestFirstWithinReach(t *testing.T) {
 	first, next := g.jobs(member, "limit=3&sort=created_at")
 	rest, _ := g.jobs(member, "limit=3&sort=created_at&cursor="+next)
 	slices.Reverse(made)
-	if all := append(first, rest...); !slices.Equal(all, made) {
+	if all := slices.Concat(first, rest); !slices.Equal(all, made) {
 		t.Errorf("from the oldest on: %v, want %v", all, made)
 	}
 	run := g.call(member, "POST", runs, `{"user_input":"x"}`).wants(202).job().ID
