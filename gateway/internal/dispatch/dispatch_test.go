@@ -41,7 +41,8 @@ type world struct {
 	tenant tenant.ID
 }
 
-func newWorld(t *testing.T) *world {
+// newWorld has a worker with so many free slots.
+func newWorld(t *testing.T, slots int) *world {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	t.Cleanup(cancel)
@@ -60,7 +61,7 @@ func newWorld(t *testing.T) *world {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = w.engine.Close() })
-	w.crew(100)
+	w.crew(slots)
 	return w
 }
 
@@ -192,7 +193,7 @@ func (w *world) untilEnded(id uuid.UUID) (job *store.Job) {
 
 func TestACommittedJobReachesTheBrokerAtOnce(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newWorld(t, 100)
 	// The tick is so long that only the nudge can be what wakes the leader.
 	w.dispatcher(dispatch.Config{Tick: time.Hour})
 	first := w.submit(store.NewJob{})
@@ -207,7 +208,7 @@ func TestACommittedJobReachesTheBrokerAtOnce(t *testing.T) {
 
 func TestAScheduledJobIsDispatchedWhenItsTimeComes(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newWorld(t, 100)
 	w.dispatcher(dispatch.Config{Tick: time.Hour})
 	at := time.Now().Add(700 * time.Millisecond)
 	w.submit(store.NewJob{RunAt: at})
@@ -219,7 +220,7 @@ func TestAScheduledJobIsDispatchedWhenItsTimeComes(t *testing.T) {
 
 func TestJobsThatWereWithAStreamThatVanishedAreDispatchedAgain(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newWorld(t, 100)
 	w.dispatcher(dispatch.Config{Tick: 50 * time.Millisecond, Lost: time.Hour})
 	ids := map[string]bool{w.submit(store.NewJob{}).String(): true, w.submit(store.NewJob{}).String(): true}
 	w.untilDispatched(2)
@@ -274,7 +275,7 @@ func (w *world) untilDispatched(n uint64) {
 
 func TestAJobWhoseMessageIsLostIsDispatchedAgainAfterAWhile(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newWorld(t, 100)
 	w.dispatcher(dispatch.Config{Tick: 20 * time.Millisecond, Lost: 100 * time.Millisecond})
 	w.submit(store.NewJob{})
 	first := w.receive()
@@ -286,7 +287,7 @@ func TestAJobWhoseMessageIsLostIsDispatchedAgainAfterAWhile(t *testing.T) {
 
 func TestAJobOfADeadWorkerRunsAgainUntilItsAttemptsAreUsedUp(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newWorld(t, 100)
 	w.dispatcher(dispatch.Config{Tick: 20 * time.Millisecond})
 	id := w.submit(store.NewJob{MaxAttempts: 2})
 	for attempt := 1; attempt <= 2; attempt++ {
@@ -302,7 +303,7 @@ func TestAJobOfADeadWorkerRunsAgainUntilItsAttemptsAreUsedUp(t *testing.T) {
 
 func TestAJobThatCannotBeEndedDoesNotStopTheDispatchOfOthers(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newWorld(t, 100)
 	poison := w.submit(store.NewJob{MaxAttempts: 1})
 	w.claim(poison.String())
 	w.sql(`CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'not this one'; END $$`)
@@ -317,7 +318,7 @@ func TestAJobThatCannotBeEndedDoesNotStopTheDispatchOfOthers(t *testing.T) {
 
 func TestAnotherDispatcherTakesOverWhenTheLeaderStops(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newWorld(t, 100)
 	stop := w.dispatcher(dispatch.Config{Tick: 50 * time.Millisecond})
 	w.submit(store.NewJob{})
 	w.receive()
@@ -334,8 +335,7 @@ func TestAnotherDispatcherTakesOverWhenTheLeaderStops(t *testing.T) {
 
 func TestTheBrokerHoldsNoMoreThanTheWorkersCanTake(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	w.crew(3)
+	w := newWorld(t, 3)
 	for range 10 {
 		w.submit(store.NewJob{})
 	}

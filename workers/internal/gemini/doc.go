@@ -30,8 +30,8 @@
 // call fails until an operator changes the configuration. Its message says so.
 //
 // The client never tries anything again by itself: retries belong to the job engine, breakers and limits to package provider, which
-// stands before it and sees all workers. The SDK does not retry unless told to either. The one thing it does on its own is to continue an answer for which
-// the service handed out a checkpoint to continue from, which is part of the protocol.
+// stands before it and sees all workers. The SDK does not retry unless told to either. The one thing it does on its own is to
+// continue an answer for which the service handed out a checkpoint to continue from, which is part of the protocol.
 //
 // The API key appears in no error.
 package gemini

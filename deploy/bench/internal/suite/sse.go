@@ -99,7 +99,8 @@ func (m *measurement) sse(ctx context.Context, report *Report) error {
 		jobs := f.jobs[:min(talks, len(f.jobs))]
 		gateway, bare := f.sides(floor.PathRelay)
 		relay, err := m.compared(ctx, Comparison{
-			Name: fmt.Sprintf("Token relay, %d streams of %d a second", len(jobs), talkRate), Of: system.Gateway, To: "bare relay of core NATS",
+			Name: fmt.Sprintf("Token relay, %d streams of %d a second", len(jobs), talkRate),
+			Of:   system.Gateway, To: "bare relay of core NATS",
 			Seconds: lasting.Seconds(), Goal: Goal{P50: 1.2, P99: 1.5},
 		}, f.relay(gateway, jobs), f.relay(bare, jobs))
 		if err != nil {
@@ -165,7 +166,8 @@ func (m *measurement) topics(ctx context.Context, f *followed, measured *SSE) er
 		Followers: len(f.jobs), Gateway: memory[0], Floor: memory[1], Ratio: stat.Compare(memory[0], memory[1]),
 	}
 	c := Comparison{
-		Name: fmt.Sprintf("%d events/s, each for another of %d followers", topicRate, len(f.jobs)), Of: system.Gateway, To: "bare net/http hub",
+		Name: fmt.Sprintf("%d events/s, each for another of %d followers", topicRate, len(f.jobs)),
+		Of:   system.Gateway, To: "bare net/http hub",
 		Rounds: m.options.Rounds, Seconds: lasting.Seconds(), Side: side(rounds[0]), Floor: side(rounds[1]), Goal: Goal{P99: 1.3},
 	}
 	c.Against = against(c.Side, c.Floor)
