@@ -14,8 +14,9 @@ import (
 )
 
 // AckWait is how long a worker may take from delivery to claim before the broker hands the message to another. The claim ends
-// the broker's part; from then on the lease decides.
-const AckWait = 30 * time.Second
+// the broker's part; from then on the lease decides. It takes milliseconds, and a second delivery does no harm, so the wait is for what a
+// worker held that froze or died just then.
+const AckWait = 4 * time.Second
 
 // jobsMaxAge is how long a dispatched job lies in the work queue at most.
 const jobsMaxAge = 10 * time.Minute

@@ -21,7 +21,7 @@ type Config struct {
 	Depth int
 	// Tick is how often the dispatcher compares what it believes with the record; 1 s by default.
 	Tick time.Duration
-	// Lost is after what time a dispatched job that nobody claimed counts as lost by the broker; 1 min by default. Only
+	// Lost is after what time a dispatched job that nobody claimed counts as lost by the broker; 15 s by default. Only
 	// needed when a message vanished without its stream: a stream that was deleted is noticed at once.
 	Lost time.Duration
 }
@@ -34,7 +34,7 @@ func (c Config) withDefaults() Config {
 		c.Tick = time.Second
 	}
 	if c.Lost <= 0 {
-		c.Lost = time.Minute
+		c.Lost = 15 * time.Second
 	}
 	return c
 }

@@ -86,6 +86,8 @@ func (w program[C]) run(ctx context.Context, args []string, environ map[string]s
 
 func open(ctx context.Context, name string, cfg Shared, s Streams) (p *platform, err error) {
 	p = &platform{cfg: cfg, log: cfg.Log.Logger(s.Err, name), registry: telemetry.NewRegistry()}
+	// Libraries that have something to say without a caller to say it to use the standard logger: one form of lines for all.
+	slog.SetDefault(p.log)
 	defer p.closers.CloseOnError(context.WithoutCancel(ctx), &err)
 	if p.bus, err = bus.Connect(bus.Config{URL: cfg.NATSURL, Namespace: cfg.NATSNamespace, Name: name, Log: p.log}); err != nil {
 		return nil, err
