@@ -33,7 +33,7 @@ func (b *Bus) EnsureTopology(ctx context.Context) (created time.Time, err error)
 		// A full queue refuses; it must never drop what it took.
 		Discard:  jetstream.DiscardNew,
 		MaxBytes: 256 << 20,
-		// The dispatcher sends again what nobody has claimed for a minute, so what is older was sent since: without workers the
+		// The dispatcher sends again what nobody has claimed for some seconds, so what is older was sent since: without workers the
 		// queue would grow until it is full, and then nothing could be dispatched.
 		MaxAge:     jobsMaxAge,
 		MaxMsgSize: 64 << 10,
