@@ -48,7 +48,7 @@ func Run(ctx context.Context, args []string, environ map[string]string, s Stream
 		return err
 	}
 	debug.SetGCPercent(cfg.GCPercent)
-	cfg.Limits.makePlaces()
+	cfg.Limits = cfg.Limits.withPlaces()
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", cfg.HTTPAddr)
 	if err != nil {
 		return fmt.Errorf("gateway: listen for the API: %w", err)

@@ -68,14 +68,15 @@ func (l Limits) loginsClosed() bool {
 	return l.FailClosed
 }
 
-// makePlaces gives the threads that hash passwords processors of their own in the eyes of Go's scheduler. They step back for all
+// withPlaces gives the threads that hash passwords processors of their own in the eyes of Go's scheduler. They step back for all
 // others, so one that hashes may not run for a while; if it held a place of those that answer requests, these would wait for it.
-func (l *Limits) makePlaces() {
+func (l Limits) withPlaces() Limits {
 	processors := runtime.GOMAXPROCS(0)
 	if l.BcryptParallel == 0 {
 		l.BcryptParallel = max(1, processors-1)
 	}
 	runtime.GOMAXPROCS(processors + l.BcryptParallel)
+	return l
 }
 
 // Validate implements config.Validator.
