@@ -68,18 +68,46 @@ func (tx *Tx) insertEvents(rows []JobEvent) error {
 	return nil
 }
 
-// Events returns a job's log after seq, at most limit events, in order.
+// Events returns a job's log after seq, at most limit events, in order. Of a log that has been deleted since the job ended, its last
+// event is left, which says how the job ended.
 func (r Jobs) Events(job uuid.UUID, after int64, limit int) ([]events.Event, error) {
 	var rows []JobEvent
 	err := r.events(job).Where("seq > ?", after).Order("seq").Limit(limit).Find(&rows).Error
 	if err != nil {
 		return nil, explain(err, "read events")
 	}
+	if len(rows) == 0 {
+		return r.lastEvent(job, after)
+	}
 	log := make([]events.Event, len(rows))
 	for i, row := range rows {
 		log[i] = row.Event()
 	}
 	return log, nil
+}
+
+// lastEvent returns the last event after seq of a job that has ended and has no log any more, as its row tells it. One statement sees
+// both: a log that grew since it was read is there.
+func (r Jobs) lastEvent(id uuid.UUID, after int64) ([]events.Event, error) {
+	var jobs []*Job
+	err := r.scoped().Where("id = ? AND last_seq > ? AND finished_at IS NOT NULL", id, after).
+		Where("NOT EXISTS (SELECT FROM job_events e WHERE e.job_id = jobs.id AND e.seq > ?)", after).Find(&jobs).Error
+	if err != nil {
+		return nil, explain(err, "read the last event")
+	}
+	if len(jobs) == 0 {
+		return nil, nil
+	}
+	job := jobs[0]
+	state := events.JobState{Status: job.Status, Attempt: job.Attempt, Dead: job.Dead}
+	if job.Status == events.StatusFailed && job.ErrorCode != nil && job.ErrorMessage != nil {
+		state.Error = &events.Failure{Code: *job.ErrorCode, Message: *job.ErrorMessage}
+	}
+	last, err := newEvent(job.ID, job.OrganizationID, job.LastSeq, *job.FinishedAt, state)
+	if err != nil {
+		return nil, err
+	}
+	return []events.Event{last.Event()}, nil
 }
 
 // TextAt returns which text was being written as of seq, and how much of it the log held then. Both are zero before the

@@ -262,7 +262,7 @@ func TestEngineRoleSeesJobsOfAllTenantsAndNoContent(t *testing.T) {
 	db := storetest.NewSeeded(t)
 	owner, engine := db.Conn(t, db.OwnerURL), db.Conn(t, db.EngineURL)
 	occupy(t, owner, acmeID, startupID)
-	open := []string{"jobs", "job_events", "idempotency_keys", "job_limits"}
+	open := []string{"jobs", "job_events", "idempotency_keys", "job_limits", "run_steps"}
 	for table := range tenantTables(t, owner) {
 		var n int
 		err := engine.QueryRow(t.Context(), "SELECT count(*) FROM "+table).Scan(&n)
@@ -271,6 +271,12 @@ func TestEngineRoleSeesJobsOfAllTenantsAndNoContent(t *testing.T) {
 			t.Errorf("%s: sees %d rows (%v), want 2", table, n, err)
 		case !slices.Contains(open, table) && !hasState(err, insufficientPrivilege):
 			t.Errorf("%s: got %v, want SQLSTATE 42501", table, err)
+		}
+	}
+	// Of journals it sees whose they are, so that it can delete them.
+	for _, statement := range []string{"SELECT output FROM run_steps", "UPDATE run_steps SET name = 'mine'", "SELECT * FROM run_steps"} {
+		if _, err := engine.Exec(t.Context(), statement); !hasState(err, insufficientPrivilege) {
+			t.Errorf("%s: got %v, want SQLSTATE 42501", statement, err)
 		}
 	}
 	if _, err := engine.Exec(t.Context(), "SELECT auth_find_user('admin@acme.com')"); !hasState(err, insufficientPrivilege) {

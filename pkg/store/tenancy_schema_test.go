@@ -38,6 +38,7 @@ func policiesBeside() map[string]string {
 	return map[string]string{
 		"jobs.engine":             "ALL {copilot_engine}",
 		"job_events.engine":       "ALL {copilot_engine}",
+		"run_steps.engine":        "ALL {copilot_engine}",
 		"idempotency_keys.engine": "ALL {copilot_engine}",
 		"job_limits.engine":       "SELECT {copilot_engine}",
 		"users.auth":              "SELECT {copilot_auth}",

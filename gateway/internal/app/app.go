@@ -176,7 +176,9 @@ func (p *platform) build(listener net.Listener) ([]lifecycle.Service, error) {
 		{Name: "streams", Run: hub.Run},
 		{Name: "access", Run: p.access.Run},
 		{Name: "uses of API keys", Run: accounts.KeepUses},
-		{Name: "janitor", Run: janitor.New(janitor.Config{After: p.cfg.PruneAfter}, p.store, p.engine, p.log).Run},
+		{Name: "janitor", Run: janitor.New(janitor.Config{
+			After: p.cfg.Keep.Expired, Events: p.cfg.Keep.Events, Jobs: p.cfg.Keep.Jobs,
+		}, p.store, p.engine, p.log, p.registry).Run},
 		{Name: "operations", Run: func(ctx context.Context) error {
 			return telemetry.ServeOps(ctx, p.cfg.OpsAddr, p.registry, ready, p.log)
 		}},

@@ -8,6 +8,7 @@ import (
 	"github.com/tarento/copilot/gateway/internal/auth"
 	"github.com/tarento/copilot/pkg/config"
 	"github.com/tarento/copilot/pkg/secret"
+	"github.com/tarento/copilot/pkg/store"
 	"github.com/tarento/copilot/pkg/telemetry"
 )
 
@@ -33,17 +34,40 @@ type Config struct {
 	CORSOrigins    []string      `env:"CORS_ORIGINS"                                   desc:"Origins of web pages that may call the API, separated by commas; * allows all, empty none."`
 	TrustedProxies []string      `env:"TRUSTED_PROXIES"                                desc:"Addresses and networks whose X-Forwarded-For is believed, separated by commas."`
 
-	PruneAfter time.Duration `env:"PRUNE_AFTER" envDefault:"24h" desc:"How long sessions and idempotency keys are kept after they have expired. Within the hour after that they are deleted."`
-
 	GCPercent int `env:"GOGC" envDefault:"400" desc:"How much the heap may grow between garbage collections, in percent; more is faster and takes more memory."`
 
 	EgressAllowed []netip.Prefix `env:"EGRESS_ALLOWED_NETWORKS" desc:"Networks that addresses of documents may lead to although they are not public, separated by commas; nobody's by default."`
 
 	RequireMatch bool `env:"REQUIRE_IF_MATCH" envDefault:"false" desc:"Whether changes without an If-Match header are refused, with 428."`
 
+	Keep   Keep
 	Limits Limits
 	Auth   Auth
 	Log    telemetry.LogConfig
+}
+
+// Keep is what the gateway is told about how long things are kept.
+type Keep struct {
+	Expired time.Duration `env:"PRUNE_AFTER"     envDefault:"24h"   desc:"How long sessions and idempotency keys are kept after they have expired. Within the hour after that they are deleted."`
+	Events  time.Duration `env:"JOB_EVENTS_KEEP" envDefault:"720h"  desc:"How long the events and the journal of a job are kept after it has ended; dead jobs keep theirs. Who resumes a stream or reads the feed of a tenant may stay away that long. 0 keeps them as long as the job."`
+	Jobs    time.Duration `env:"JOBS_KEEP"       envDefault:"2160h" desc:"How long a job is kept after it has ended, with its result and all that is about it; 0 keeps jobs for ever."`
+}
+
+// leastKept is how long at least what clients come back to is there: an idempotency key names a job for that long.
+const leastKept = store.IdempotencyTTL
+
+// Validate implements config.Validator.
+func (k Keep) Validate() error {
+	switch {
+	case k.Expired < 0:
+		return config.Invalid("PRUNE_AFTER", "must not be negative")
+	case k.Events != 0 && k.Events < leastKept:
+		return config.Invalid("JOB_EVENTS_KEEP", "must be 0 or at least %s", leastKept)
+	case k.Jobs != 0 && k.Jobs < max(k.Events, leastKept):
+		return config.Invalid("JOBS_KEEP", "must be 0, or at least %s and JOB_EVENTS_KEEP", leastKept)
+	default:
+		return nil
+	}
 }
 
 // Limits is what the gateway is told about how much it serves to whom, and how fast clients must be.
@@ -137,8 +161,6 @@ func (c Config) Validate() error {
 		return config.Invalid("BODY_READ_TIMEOUT", "must be positive")
 	case c.Drain <= 0:
 		return config.Invalid("DRAIN_TIMEOUT", "must be positive")
-	case c.PruneAfter < 0:
-		return config.Invalid("PRUNE_AFTER", "must not be negative")
 	case c.DispatchDepth < 1:
 		return config.Invalid("DISPATCH_DEPTH", "must be positive")
 	case c.Environment == production && c.Auth.BcryptCost < productionCost:

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/goleak"
 
 	"github.com/tarento/copilot/gateway/internal/janitor"
@@ -25,12 +26,14 @@ type world struct {
 	owner *pgx.Conn
 	store *store.Store
 	eng   *store.Engine
+	// metrics are those of one janitor.
+	metrics *prometheus.Registry
 }
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
 	db := storetest.NewSeeded(t)
-	w := &world{t: t, owner: db.Conn(t, db.OwnerURL)}
+	w := &world{t: t, owner: db.Conn(t, db.OwnerURL), metrics: prometheus.NewRegistry()}
 	var err error
 	if w.store, err = store.Open(t.Context(), store.Config{URL: db.AppURL, MaxConns: 2}); err != nil {
 		t.Fatal(err)
@@ -44,7 +47,8 @@ func newWorld(t *testing.T) *world {
 }
 
 func (w *world) janitor(cfg janitor.Config) *janitor.Janitor {
-	return janitor.New(cfg, w.store, w.eng, slog.New(slog.DiscardHandler))
+	w.metrics = prometheus.NewRegistry()
+	return janitor.New(cfg, w.store, w.eng, slog.New(slog.DiscardHandler), w.metrics)
 }
 
 func (w *world) sql(statement string, args ...any) {
@@ -115,6 +119,94 @@ func TestWhatExpiredLongEnoughAgoIsDeletedInBatches(t *testing.T) {
 	slices.Sort(want)
 	if got := w.left(); !slices.Equal(got, want) {
 		t.Errorf("left are\n%q, want\n%q", got, want)
+	}
+}
+
+// job writes a job of each organization that succeeded so long ago, with an event and a step.
+func (w *world) job(ended time.Duration) {
+	w.t.Helper()
+	w.sql(`WITH made AS (
+			INSERT INTO jobs (id, organization_id, kind, input, status, last_seq, created_at, finished_at)
+			SELECT (lpad(to_hex((extract(epoch FROM now() - $1::interval) * 1000)::bigint), 12, '0') || left(md5(id::text), 20))::uuid,
+				id, 'agent.run', '{}', 'succeeded', 1, now() - $1::interval, now() - $1::interval FROM organizations
+			RETURNING id, organization_id
+		), logged AS (
+			INSERT INTO job_events (job_id, organization_id, seq, type, created_at)
+			SELECT id, organization_id, 1, 'job.state', now() - $1::interval FROM made
+		)
+		INSERT INTO run_steps (job_id, organization_id, step_no, kind, started_at, finished_at)
+		SELECT id, organization_id, 1, 'tool_call', now(), now() FROM made`, ended)
+}
+
+// counts are the rows of jobs, events and steps.
+func (w *world) counts() (n [3]int) {
+	w.t.Helper()
+	err := w.owner.QueryRow(w.t.Context(), `SELECT (SELECT count(*) FROM jobs), (SELECT count(*) FROM job_events),
+		(SELECT count(*) FROM run_steps)`).Scan(&n[0], &n[1], &n[2])
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return n
+}
+
+// measured is the value of a metric for one label.
+func (w *world) measured(name, what string) float64 {
+	w.t.Helper()
+	families, err := w.metrics.Gather()
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	for _, f := range families {
+		for _, m := range f.GetMetric() {
+			if f.GetName() == name && m.GetLabel()[0].GetValue() == what {
+				return m.GetCounter().GetValue() + m.GetGauge().GetValue()
+			}
+		}
+	}
+	w.t.Fatalf("no metric %s of %s", name, what)
+	return 0
+}
+
+func TestJobsLoseTheirEventsAndThenGo(t *testing.T) {
+	t.Parallel()
+	const day = 24 * time.Hour
+	w := newWorld(t)
+	var tenants int
+	if err := w.owner.QueryRow(t.Context(), "SELECT count(*) FROM organizations").Scan(&tenants); err != nil {
+		t.Fatal(err)
+	}
+	for _, ended := range []time.Duration{day, 2 * day, 40 * day, 50 * day, 100 * day} {
+		w.job(ended)
+	}
+	for _, c := range []struct {
+		name string
+		cfg  janitor.Config
+		want [3]int // rows of each organization: jobs, events, steps
+	}{
+		{"for ever", janitor.Config{}, [3]int{5, 5, 5}},
+		{"events for a month", janitor.Config{Events: 30 * day, Batch: 1}, [3]int{5, 2, 2}},
+		{"and jobs for three", janitor.Config{Events: 30 * day, Jobs: 90 * day, Batch: 3}, [3]int{4, 2, 2}},
+		{"jobs alone", janitor.Config{Jobs: 36 * time.Hour}, [3]int{1, 1, 1}},
+	} {
+		before := w.counts()
+		if err := w.janitor(c.cfg).Prune(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		got := w.counts()
+		for i, what := range []string{"jobs", "events", "steps"} {
+			if got[i] != tenants*c.want[i] {
+				t.Errorf("%s: left are %d %s, want %d", c.name, got[i], what, tenants*c.want[i])
+			}
+			if n := w.measured("copilot_retention_deleted_total", what); int(n) != before[i]-got[i] {
+				t.Errorf("%s: counted %v %s, gone are %d", c.name, n, what, before[i]-got[i])
+			}
+		}
+	}
+	for _, what := range []string{"jobs", "events"} {
+		at := time.Unix(int64(w.measured("copilot_retention_oldest_timestamp_seconds", what)), 0)
+		if ago := time.Since(at); ago < day || ago > day+time.Hour {
+			t.Errorf("the oldest of the %s is of %s ago, want a day", what, ago)
+		}
 	}
 }
 

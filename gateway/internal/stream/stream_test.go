@@ -326,3 +326,21 @@ func TestDrainSendsReadersElsewhere(t *testing.T) {
 		t.Errorf("got %v, want Unavailable", err)
 	}
 }
+
+func TestAStreamOfALogThatIsGoneSaysHowTheJobEnded(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, stream.Config{})
+	w.append(w.store, events.JobProgress{Stage: "parse", Done: 1, Total: 2})
+	w.succeed()
+	w.in(w.store, func(tx *store.Tx) error { return tx.DB().Exec("DELETE FROM job_events").Error })
+	for _, from := range []events.Position{{}, {Seq: 2}, {Seq: 3, Offset: 7}} {
+		s := w.subscribe(from)
+		item, err := s.Next(w.ctx)
+		if err != nil || !item.Event.Terminal() || item.Position.Seq != 4 {
+			t.Errorf("from %s on comes %+v: %v", from, item, err)
+		}
+		if _, err := s.Next(w.ctx); !errors.Is(err, io.EOF) {
+			t.Errorf("then %v, want the end", err)
+		}
+	}
+}
