@@ -3,6 +3,7 @@ package dispatch
 import (
 	"bytes"
 	"container/heap"
+	"maps"
 	"math"
 	"slices"
 	"time"
@@ -30,7 +31,10 @@ type turns struct {
 	// out are jobs that lie with the broker, running those that workers hold.
 	out, running map[uuid.UUID]handed
 	agents       map[uuid.UUID]int // under way, by agent
-	limits       map[tenant.ID]store.JobLimit
+	// full are agents that had no room for a job of theirs. A job keeps the limit that its agent had when it was submitted, so this can
+	// be before those that are under way are as many as their own limits allow.
+	full   map[uuid.UUID]bool
+	limits map[tenant.ID]store.JobLimit
 	// cost is what a job of this kind takes of a worker's time on average, in seconds.
 	cost float64
 }
@@ -65,7 +69,7 @@ type share struct {
 func newTurns() *turns {
 	return &turns{
 		shares: map[tenant.ID]*share{}, out: map[uuid.UUID]handed{}, running: map[uuid.UUID]handed{}, agents: map[uuid.UUID]int{},
-		limits: map[tenant.ID]store.JobLimit{}, cost: 1,
+		full: map[uuid.UUID]bool{}, limits: map[tenant.ID]store.JobLimit{}, cost: 1,
 	}
 }
 
@@ -149,6 +153,9 @@ func (q *turns) fill(who []tenant.ID, jobs []store.ReadyJob, limit int) {
 	of := make(map[tenant.ID][]store.ReadyJob, len(who))
 	for _, j := range jobs {
 		of[j.Tenant] = append(of[j.Tenant], j)
+		if _, runs := q.running[j.ID]; runs { // not any more, and nobody has told so yet
+			q.ended(j.ID, 0)
+		}
 	}
 	for _, t := range who {
 		s := q.share(t)
@@ -163,7 +170,10 @@ func (q *turns) pick(now time.Time) (store.ReadyJob, bool) {
 		s := q.order[0]
 		i := slices.IndexFunc(s.ready, func(j store.ReadyJob) bool { return j.AgentLimit == 0 || q.agents[j.Agent] < j.AgentLimit })
 		if i < 0 {
-			// What is behind them may be of another agent.
+			// What is behind them may be of another agent; these must not be read again meanwhile, or it would be for ever.
+			for _, j := range s.ready {
+				q.full[j.Agent] = true
+			}
 			s.ready, s.stale, s.more = nil, s.more, false
 			s.class = events.ClassBulk
 			q.put(s)
@@ -173,6 +183,10 @@ func (q *turns) pick(now time.Time) (store.ReadyJob, bool) {
 		s.ready = slices.Delete(s.ready, i, i+1)
 		if len(s.ready) == 0 && s.more {
 			s.stale, s.more, s.class = true, false, j.Class
+		}
+		if _, runs := q.running[j.ID]; runs { // as was found out after it was read
+			q.put(s)
+			continue
 		}
 		s.charge(q.cost/float64(max(1, q.limits[s.tenant].Weight)), now)
 		q.out[j.ID] = handed{j.Tenant, j.Agent, j.AgentLimit, now}
@@ -197,7 +211,8 @@ func halves(now time.Time) float64 { return float64(now.UnixMilli()) / float64(m
 
 // atLimit returns the agents that have as many runs under way as they may.
 func (q *turns) atLimit() (agents []uuid.UUID) {
-	counted := make(map[uuid.UUID]bool)
+	counted := maps.Clone(q.full)
+	agents = slices.Collect(maps.Keys(counted))
 	for _, set := range []map[uuid.UUID]handed{q.out, q.running} {
 		for _, h := range set {
 			if h.limit > 0 && q.agents[h.agent] >= h.limit && !counted[h.agent] {
@@ -253,6 +268,7 @@ func (q *turns) ended(id uuid.UUID, took time.Duration) {
 }
 
 func (q *turns) free(h handed) {
+	delete(q.full, h.agent)
 	if q.agents[h.agent]--; q.agents[h.agent] <= 0 {
 		delete(q.agents, h.agent)
 	}
@@ -291,6 +307,7 @@ func (q *turns) correct(running []store.RunningJob, still map[uuid.UUID]bool, no
 		q.running[j.ID] = h
 	}
 	clear(q.agents)
+	clear(q.full)
 	for _, s := range q.shares {
 		s.underWay = 0
 	}

@@ -30,7 +30,9 @@ func (r *record) add(t tenant.ID, n int, like store.ReadyJob) {
 
 // read is what Engine.ReadyJobs does.
 func (r *record) read(q *turns, who []tenant.ID, limit int) (first []store.ReadyJob) {
-	r.reads++
+	if r.reads++; r.reads > 100_000 {
+		panic("the record is read without end")
+	}
 	blocked := map[uuid.UUID]bool{}
 	for _, a := range q.atLimit() {
 		blocked[a] = true
@@ -39,8 +41,7 @@ func (r *record) read(q *turns, who []tenant.ID, limit int) (first []store.Ready
 		n := 0
 		for _, j := range r.jobs[t] {
 			_, out := q.out[j.ID]
-			_, runs := q.running[j.ID]
-			if n < limit && !out && !runs && !blocked[j.Agent] {
+			if n < limit && !out && !blocked[j.Agent] {
 				first = append(first, j)
 				n++
 			}
@@ -179,6 +180,41 @@ func TestLimitsOfTenantsAndAgentsHold(t *testing.T) {
 	}
 	if counts[uuid.Nil] != 3 || counts[busy] != 2 {
 		t.Errorf("then %d of a tenant with 3, %d of an agent with 2", counts[uuid.Nil], counts[busy])
+	}
+}
+
+// Jobs keep the limit that their agent had when they were submitted: with two of a limit of three under way none of a limit of one can
+// go, and all that the others need is one look past them.
+func TestAnAgentWhoseLimitSankHoldsNobodyUp(t *testing.T) {
+	t.Parallel()
+	r, q, now := newRecord(), newTurns(), time.Unix(1e9, 0)
+	who, agent, other := someone(1), uuid.New(), uuid.New()
+	r.add(who, 2, store.ReadyJob{Class: events.ClassBulk, Priority: 5, Agent: agent, AgentLimit: 3})
+	r.add(who, 20, store.ReadyJob{Class: events.ClassBulk, Priority: 5, Agent: agent, AgentLimit: 1})
+	r.add(who, 5, store.ReadyJob{Class: events.ClassBulk, Priority: 5, Agent: other, AgentLimit: 5})
+	q.found(who)
+	first := r.next(q, 100, now)
+	if len(first) != 7 || r.reads > 5 {
+		t.Errorf("%d jobs go after %d reads, want the two and the five", len(first), r.reads)
+	}
+	r.work(q, first, time.Second)
+	if then := r.next(q, 100, now); len(then) != 1 {
+		t.Errorf("then go %d, want one of the limit of one", len(then))
+	}
+}
+
+func TestAJobThatIsReadyAgainIsUnderWayOnce(t *testing.T) {
+	t.Parallel()
+	r, q, now := newRecord(), newTurns(), time.Unix(1e9, 0)
+	who := someone(1)
+	q.limits[who] = store.JobLimit{MaxRunning: 2}
+	r.add(who, 1, store.ReadyJob{Class: events.ClassBulk, Priority: 5})
+	q.found(who)
+	q.claimed(r.next(q, 1, now)[0].ID)
+	// Its worker put it back, and nobody has told so yet.
+	q.announce(who, events.ClassBulk, 5)
+	if again := r.next(q, 1, now); len(again) != 1 || q.share(who).underWay != 1 {
+		t.Errorf("%d go again, %d are under way", len(again), q.share(who).underWay)
 	}
 }
 
