@@ -1,6 +1,9 @@
 package client
 
-import "time"
+import (
+	"encoding/json"
+	"time"
+)
 
 // EventType says what happened to a job. Others may come with a later server: leave out what you do not know.
 type EventType string
@@ -14,10 +17,29 @@ const (
 	EventTextDelta    EventType = "text.delta"    // [TextDelta]
 	EventUsage        EventType = "usage"         // [TokenUsage]
 
-	// These two are about the connection, and are dealt with before anybody sees them.
-	eventTokenExpired EventType = "token.expired"
-	eventError        EventType = "error"
+	// EventFeedRestarted begins a feed that goes on after the server's database was restored, or has failed over: events of the time
+	// before may come again. It has no data.
+	EventFeedRestarted EventType = "feed.restarted"
+
+	// These are about the connection, and are dealt with before anybody sees them.
+	eventTokenExpired  EventType = "token.expired"
+	eventAccessChanged EventType = "access.changed"
+	eventAccessRevoked EventType = "access.revoked"
+	eventReaderSlow    EventType = "reader.slow"
+	eventError         EventType = "error"
 )
+
+// FeedEvent is the data of every event that tells of one job among all, as those of [Client.FollowEvents] do.
+type FeedEvent struct {
+	JobID string  `json:"job_id"`
+	Kind  JobKind `json:"kind"`
+	// Seq counts the events of a job from 1.
+	Seq  int64     `json:"seq"`
+	Type EventType `json:"type"`
+	Time time.Time `json:"time"`
+	// Data is what the event's type says.
+	Data json.RawMessage `json:"data"`
+}
 
 // JobState tells that a job has another status.
 type JobState struct {

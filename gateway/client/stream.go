@@ -1,6 +1,7 @@
 package client
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/json"
@@ -146,6 +147,7 @@ func (f *follower) connect(ctx context.Context) (got bool, err error) {
 	stream := newSSEReader(aliveReader{resp.Body, func() { watchdog.Reset(f.client.silence) }})
 	for {
 		next, err := stream.next()
+		f.lastID = cmp.Or(stream.lastEventID(), f.lastID) // which also comes without an event
 		if wish := stream.retryDelay(); wish > 0 {
 			f.delay = min(wish, slowestConnect)
 		}
@@ -163,13 +165,17 @@ func (f *follower) connect(ctx context.Context) (got bool, err error) {
 		case eventTokenExpired:
 			// The next connection renews the token; this one did what it could.
 			return true, fmt.Errorf("%w: the access token has expired", errCut)
+		case eventAccessChanged, eventReaderSlow:
+			return got, fmt.Errorf("%w: %s", errCut, e.Type)
+		case eventAccessRevoked:
+			return got, f.refused(e)
 		case eventError:
 			return got, fmt.Errorf("%w: %w", errCut, f.refused(e))
 		default:
 		}
 		// The reader's time with the event does not count as the server's silence.
 		watchdog.Stop()
-		got, f.lastID = true, stream.lastEventID()
+		got = true
 		if !f.yield(e, nil) {
 			return got, errEnough
 		}

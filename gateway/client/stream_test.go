@@ -121,6 +121,19 @@ func TestFollowComesBackToWhereItWas(t *testing.T) {
 			scripts: []func(io.Writer, *http.Request){cut(hello), send(hello, succeeded)},
 			options: []client.CallOption{client.After("7.5")}, ids: "9", resumed: "[7.5 7.5]",
 		},
+		"an id without an event is where it goes on": {
+			scripts: []func(io.Writer, *http.Request){
+				cut("retry: 1000\nid: a\n\n"), cut("retry: 1000\nid: b\n\n", ": still here\nid: c\n\n"), send(hello, succeeded),
+			},
+			ids: "9", resumed: "[ a c]",
+		},
+		"a stream that ends for a reason that passes goes on": {
+			scripts: []func(io.Writer, *http.Request){
+				send(hello, running, "event: access.changed\ndata: {\"status\":403}\n\n"),
+				send(hello, "event: reader.slow\ndata: {\"status\":429}\n\n"), send(hello, succeeded),
+			},
+			ids: "1 9", resumed: "[ 1 1]",
+		},
 		"an event that is not known is passed on": {
 			scripts: []func(io.Writer, *http.Request){send("id: 5\nevent: job.sang\ndata: la\n\n", succeeded)},
 			ids:     "5 9", resumed: "[]",

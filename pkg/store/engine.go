@@ -158,6 +158,25 @@ func (e *Engine) LastSeqs(ctx context.Context, ids []uuid.UUID) (map[uuid.UUID]i
 	return seqs, nil
 }
 
+// FeedEnds returns the transaction that wrote the newest event of each tenant which has one: one query with which a gateway finds out
+// whether any of the feeds it serves missed an event.
+func (e *Engine) FeedEnds(ctx context.Context, tenants []uuid.UUID) (map[uuid.UUID]int64, error) {
+	rows, err := e.pool.Query(ctx, `
+		SELECT t.id, newest.xid::text::bigint FROM unnest($1::uuid[]) AS t(id), LATERAL (
+			SELECT xid FROM job_events WHERE organization_id = t.id ORDER BY xid DESC LIMIT 1
+		) AS newest`, tenants)
+	if err != nil {
+		return nil, explain(err, "read the ends of feeds")
+	}
+	ends := make(map[uuid.UUID]int64, len(tenants))
+	var id uuid.UUID
+	var xid int64
+	if _, err := pgx.ForEachRow(rows, []any{&id, &xid}, func() error { ends[id] = xid; return nil }); err != nil {
+		return nil, explain(err, "read the ends of feeds")
+	}
+	return ends, nil
+}
+
 // Duty is what one process does for all of them. It is the key of its advisory lock, in ASCII.
 type Duty int64
 

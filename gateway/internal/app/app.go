@@ -138,14 +138,14 @@ func (p *platform) build(listener net.Listener) ([]lifecycle.Service, error) {
 	if err != nil {
 		return nil, err
 	}
-	hub := stream.New(stream.Config{}, p.store, p.engine, p.bus, p.log, p.registry)
+	hub := stream.New(stream.Config{CursorKeys: p.cfg.Auth.cursorKeys()}, p.store, p.engine, p.bus, p.log, p.registry)
 	dispatcher := dispatch.New(dispatch.Config{Depth: p.cfg.DispatchDepth}, p.engine, p.store, p.bus, p.log, p.registry)
 	ready := telemetry.NewReadiness(map[string]telemetry.Check{
 		"postgres": p.store.Ready, "engine": p.engine.Ready, "nats": p.bus.Ready, "blobs": p.blobs.Ready,
 	})
 	api, err := httpapi.New(httpapi.Config{
 		Version: telemetry.Version(), MaxUpload: p.cfg.MaxUpload, BodyWithin: p.cfg.BodyTimeout, DefaultModel: p.cfg.DefaultModel,
-		AnswerWithin:   p.cfg.Limits.AnswerTimeout,
+		AnswerWithin: p.cfg.Limits.AnswerTimeout, Heartbeat: p.cfg.Heartbeat,
 		TrustedProxies: p.cfg.TrustedProxies, CursorKey: []byte(p.cfg.Auth.Secret.Reveal()), RequireMatch: p.cfg.RequireMatch,
 		CORS: httpapi.CORS{Origins: p.cfg.CORSOrigins},
 	}, httpapi.Parts{

@@ -34,6 +34,8 @@ type Config struct {
 	CORSOrigins    []string      `env:"CORS_ORIGINS"                                   desc:"Origins of web pages that may call the API, separated by commas; * allows all, empty none."`
 	TrustedProxies []string      `env:"TRUSTED_PROXIES"                                desc:"Addresses and networks whose X-Forwarded-For is believed, separated by commas."`
 
+	Heartbeat time.Duration `env:"STREAM_HEARTBEAT" envDefault:"15s" desc:"How often an event stream that has nothing to tell shows that it is alive. Proxies must allow as much silence, and some."`
+
 	GCPercent int `env:"GOGC" envDefault:"400" desc:"How much the heap may grow between garbage collections, in percent; more is faster and takes more memory."`
 
 	EgressAllowed []netip.Prefix `env:"EGRESS_ALLOWED_NETWORKS" desc:"Networks that addresses of documents may lead to although they are not public, separated by commas; nobody's by default."`
@@ -161,6 +163,8 @@ func (c Config) Validate() error {
 		return config.Invalid("BODY_READ_TIMEOUT", "must be positive")
 	case c.Drain <= 0:
 		return config.Invalid("DRAIN_TIMEOUT", "must be positive")
+	case c.Heartbeat <= 0:
+		return config.Invalid("STREAM_HEARTBEAT", "must be positive")
 	case c.DispatchDepth < 1:
 		return config.Invalid("DISPATCH_DEPTH", "must be positive")
 	case c.Environment == production && c.Auth.BcryptCost < productionCost:

@@ -65,3 +65,12 @@ func (a Auth) signingKey() (auth.Key, error) {
 		return auth.Key{}, config.Invalid("JWT_ALGORITHM", "must be %s or %s", hs256, eddsa)
 	}
 }
+
+// cursorKeys seal the ids that feeds give out: the secret, and the previous one while they are exchanged.
+func (a Auth) cursorKeys() [][]byte {
+	keys := [][]byte{[]byte(a.Secret.Reveal())}
+	if !a.Previous.IsZero() {
+		keys = append(keys, []byte(a.Previous.Reveal()))
+	}
+	return keys
+}

@@ -105,8 +105,7 @@ func (s *Server) earlierAgentOperations() {
 	streamed.about = "Submits a run and streams its events as GET /jobs/{id}/events does. Location names the job: a client that is cut " +
 		"off goes on there with Last-Event-ID."
 	secured(s, access.AgentsExecute, streamed, s.streamAgent)
-	followed := s.api.OpenAPI().Paths[base+"/agents/stream"].Post.Responses["200"]
-	followed.Content = map[string]*huma.MediaType{"text/event-stream": {Schema: &huma.Schema{Type: huma.TypeString}}}
+	s.streams(s.api.OpenAPI().Paths[base+"/agents/stream"].Post)
 
 	secured(s, access.AgentsRead, operation{
 		id: "get-agents-health", method: http.MethodGet, path: "/agents/health", tag: tagAgents, summary: "Ask whether agents are at work",

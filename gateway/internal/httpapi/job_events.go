@@ -21,7 +21,7 @@ import (
 )
 
 const (
-	// heartbeat is how often a silent stream shows that it is alive.
+	// heartbeat is how often a silent stream shows that it is alive, if nothing else is configured.
 	heartbeat = 15 * time.Second
 	// eventWithin is how long a client may take to read one event.
 	eventWithin = 10 * time.Second
@@ -48,11 +48,16 @@ func (s *Server) jobEventOperations() {
 		about: "The job's events from the beginning or after `Last-Event-ID`, then as they happen, until the job has ended. Each " +
 			"has an `id` to resume from, its type as `event` (job.state, job.progress, step.started, step.finished, text.delta, " +
 			"usage) and its JSON as `data`. No event is left out or sent twice; text deltas are cut to what was not seen yet. The " +
-			"stream also ends with the access token, with the event token.expired: refresh it and connect again.",
+			"stream also ends with the access token (event token.expired: refresh it and connect again) and when the caller may no " +
+			"longer read it (access.revoked, with the reason).",
 		errors: []int{http.StatusNotFound},
 	}, s.followJob)
-	followed := s.api.OpenAPI().Paths[base+"/jobs/{id}/events"].Get.Responses["200"]
-	followed.Content = map[string]*huma.MediaType{"text/event-stream": {Schema: &huma.Schema{Type: huma.TypeString}}}
+	s.streams(s.api.OpenAPI().Paths[base+"/jobs/{id}/events"].Get)
+}
+
+// streams has the document say that an operation answers with server-sent events.
+func (*Server) streams(op *huma.Operation) {
+	op.Responses["200"].Content = map[string]*huma.MediaType{"text/event-stream": {Schema: &huma.Schema{Type: huma.TypeString}}}
 }
 
 func (s *Server) followJob(ctx context.Context, p *rbac.Principal, in *jobEventsInput) (*eventStreamOutput, error) {
@@ -76,24 +81,33 @@ func (s *Server) follow(ctx context.Context, p *rbac.Principal, job uuid.UUID, f
 	if err != nil {
 		return nil, err
 	}
-	return &eventStreamOutput{Body: func(ctx huma.Context) { //nolint:contextcheck // it carries the same context
+	return &eventStreamOutput{Body: s.events(func(ctx context.Context, w *eventWriter) error {
 		defer sub.Close()
-		ctx.SetHeader("Content-Type", "text/event-stream")
-		ctx.SetHeader("Cache-Control", "no-store")
-		ctx.SetHeader("X-Accel-Buffering", "no")
-		ctx.SetStatus(http.StatusOK)
-		writer := humagin.Unwrap(ctx).Writer
-		w := &eventWriter{w: writer, control: http.NewResponseController(writer)}
-		if err := w.follow(ctx.Context(), sub, p.Expires); err != nil {
-			requestOf(ctx.Context()).log.WarnContext(ctx.Context(), "event stream broken off", "job_id", job, "error", err)
-		}
-	}}, nil
+		return w.follow(ctx, sub, p.Expires)
+	})}, nil
 }
 
 // eventWriter writes server-sent events to one client.
 type eventWriter struct {
 	w       io.Writer
 	control *http.ResponseController
+	// heartbeat is how often a silent stream shows that it is alive.
+	heartbeat time.Duration
+}
+
+// events answers with a stream that write fills.
+func (s *Server) events(write func(context.Context, *eventWriter) error) func(huma.Context) {
+	return func(ctx huma.Context) {
+		ctx.SetHeader("Content-Type", "text/event-stream")
+		ctx.SetHeader("Cache-Control", "no-store")
+		ctx.SetHeader("X-Accel-Buffering", "no")
+		ctx.SetStatus(http.StatusOK)
+		writer := humagin.Unwrap(ctx).Writer
+		w := &eventWriter{w: writer, control: http.NewResponseController(writer), heartbeat: s.cfg.Heartbeat}
+		if err := write(ctx.Context(), w); err != nil {
+			requestOf(ctx.Context()).log.WarnContext(ctx.Context(), "event stream broken off", "error", err)
+		}
+	}
 }
 
 // errClientGone means that there is nobody to write to.
@@ -108,42 +122,65 @@ func (w *eventWriter) follow(ctx context.Context, sub *stream.Subscription, expi
 		return nil
 	}
 	for {
-		item, err := w.next(alive, sub)
-		switch {
-		case err == nil:
+		item, err := beating(alive, w, sub.Next, func() string { return stillHere })
+		if err == nil {
 			err = w.send(fmt.Sprintf("id: %s\nevent: %s\ndata: %s\n\n", item.Position, item.Event.Type, item.Event.Data))
-			if err != nil {
-				return nil
-			}
-		case errors.Is(err, io.EOF), errors.Is(err, errClientGone), ctx.Err() != nil:
-			return nil
-		case alive.Err() != nil:
-			_ = w.send(": the access token has expired; refresh it and connect again\nevent: token.expired\ndata: {}\n\n")
-			return nil
-		case fault.Is(err, fault.Unavailable):
-			_ = w.send(fmt.Sprintf("retry: %d\n: this gateway is shutting down; connect again\n\n", reconnect.Milliseconds()/2))
-			return nil
-		default:
-			_ = w.fail(err)
-			return err
+		}
+		if err != nil {
+			return w.end(ctx, err, expires)
 		}
 	}
 }
 
-// next waits for the next item and shows a sign of life whenever that takes long.
-func (w *eventWriter) next(ctx context.Context, sub *stream.Subscription) (stream.Item, error) {
+// stillHere is the sign of life of a silent stream.
+const stillHere = ": still here\n\n"
+
+// beating waits for what is next and shows a sign of life whenever that takes long.
+func beating[T any](ctx context.Context, w *eventWriter, next func(context.Context) (T, error), sign func() string) (T, error) {
 	for {
-		waiting, cancel := context.WithTimeout(ctx, heartbeat)
-		item, err := sub.Next(waiting)
+		waiting, cancel := context.WithTimeout(ctx, w.heartbeat)
+		found, err := next(waiting)
 		over := waiting.Err() != nil
 		cancel()
 		if err == nil || !over || ctx.Err() != nil {
-			return item, err
+			return found, err
 		}
-		if err := w.send(": still here\n\n"); err != nil {
-			return stream.Item{}, err
+		if err := w.send(sign()); err != nil {
+			return found, err
 		}
 	}
+}
+
+// end tells the client why its stream ends. Only what an operator should know comes back.
+func (w *eventWriter) end(ctx context.Context, err error, expires time.Time) error {
+	refusal := context.Cause(ctx)
+	switch {
+	case errors.Is(err, io.EOF), errors.Is(err, errClientGone):
+	case !time.Now().Before(expires):
+		_ = w.send(": the access token has expired; refresh it and connect again\nevent: token.expired\ndata: {}\n\n")
+	case fault.Is(refusal, fault.Forbidden) && fault.Of(refusal).Code == codeAccessChanged:
+		_ = w.leave(codeAccessChanged, refusal)
+	case fault.Is(refusal, fault.Unauthenticated), fault.Is(refusal, fault.Forbidden):
+		_ = w.leave("access.revoked", refusal)
+	case ctx.Err() != nil:
+	case fault.Is(err, fault.Unavailable):
+		_ = w.send(fmt.Sprintf("retry: %d\n: this gateway is shutting down; connect again\n\n", reconnect.Milliseconds()/2))
+	case fault.Is(err, fault.RateLimited):
+		_ = w.leave("reader.slow", err)
+	default:
+		_ = w.fail(err)
+		return err
+	}
+	return nil
+}
+
+// leave ends the stream with a reason.
+func (w *eventWriter) leave(event string, reason error) error {
+	data, err := json.Marshal(problemOf(reason))
+	if err != nil {
+		return err
+	}
+	return w.send(fmt.Sprintf("event: %s\ndata: %s\n\n", event, data))
 }
 
 // fail tells the client that the stream broke off and that it may come back.

@@ -39,6 +39,8 @@ type operation struct {
 	own bool
 	// person refuses API keys: it is for who has logged in.
 	person bool
+	// reach is what a long operation shows, when that is more than one thing; it ends when that changes.
+	reach func(*rbac.Principal) rbac.Reach
 }
 
 const (
@@ -181,6 +183,9 @@ func (op operation) huma(bodyWithin time.Duration) huma.Operation {
 	}
 }
 
+// codeAccessChanged is the end of what lasts when its caller may still be served, but with something else.
+const codeAccessChanged = "access.changed"
+
 type principalKey struct{}
 
 // authorize admits callers who are known and may call the operation. What lasts ends when they no longer may.
@@ -203,9 +208,12 @@ func (s *Server) authorize(permission access.Permission, op operation) func(huma
 		if op.long {
 			var done context.CancelFunc
 			known, done = s.Accounts.While(known, p.Tenant, func(ctx context.Context) error {
-				p, err := s.authenticate(ctx, authorization, key)
+				now, err := s.authenticate(ctx, authorization, key)
 				if err == nil {
-					err = op.admits(p, permission)
+					err = op.admits(now, permission)
+				}
+				if err == nil && op.reach != nil && !op.reach(now).Equal(op.reach(p)) {
+					err = fault.New(fault.Forbidden, codeAccessChanged, "What you may see has changed. Connect again to go on.")
 				}
 				return err
 			})

@@ -37,6 +37,8 @@ type Config struct {
 	BodyWithin time.Duration
 	// AnswerWithin is how long a client may take to read an answer; 0 means 75 s. Streams bound each of their events themselves.
 	AnswerWithin time.Duration
+	// Heartbeat is how often a stream shows that it is alive while it has nothing to tell; 0 means 15 s.
+	Heartbeat time.Duration
 	// DefaultModel is the language model of agents that name none.
 	DefaultModel string
 	// TrustedProxies are the addresses and networks whose X-Forwarded-For is believed; nobody's by default.
@@ -92,6 +94,9 @@ func New(cfg Config, parts Parts) (*Server, error) {
 	if cfg.AnswerWithin == 0 {
 		cfg.AnswerWithin = answerWithin
 	}
+	if cfg.Heartbeat == 0 {
+		cfg.Heartbeat = heartbeat
+	}
 	s := &Server{Parts: parts, cfg: cfg, log: parts.Log, metrics: newRequestMetrics(parts.Metrics), router: gin.New()}
 	s.router.HandleMethodNotAllowed = true
 	if err := s.router.SetTrustedProxies(cfg.TrustedProxies); err != nil {
@@ -142,6 +147,7 @@ func (s *Server) operations() {
 	s.embeddingOperations()
 	s.jobOperations()
 	s.jobEventOperations()
+	s.feedOperations()
 	s.auditLogOperations()
 }
 

@@ -77,6 +77,24 @@ func (r Reach) Sees(owner, project *uuid.UUID) bool {
 	return r.All || owner != nil && *owner == r.Owner || project != nil && slices.Contains(r.Projects, *project)
 }
 
+// Equal reports whether the same rows are within both.
+func (r Reach) Equal(other Reach) bool {
+	if r.All || other.All {
+		return r.All == other.All
+	}
+	for _, id := range r.Projects {
+		if !slices.Contains(other.Projects, id) {
+			return false
+		}
+	}
+	for _, id := range other.Projects {
+		if !slices.Contains(r.Projects, id) {
+			return false
+		}
+	}
+	return r.Owner == other.Owner
+}
+
 // Jobs returns which jobs the caller may read, and so cancel if it may cancel at all.
 func (p *Principal) Jobs() Reach { return p.reach(access.JobsReadAll, access.JobsReadProject) }
 

@@ -133,3 +133,24 @@ func TestKeysOfOthersNeedAPermission(t *testing.T) {
 		t.Error("keys are seen by others than their user and who manages keys")
 	}
 }
+
+func TestReachesAreEqualWhenTheyShowTheSame(t *testing.T) {
+	t.Parallel()
+	ada, bob, x, y := uuid.New(), uuid.New(), uuid.New(), uuid.New()
+	for name, c := range map[string]struct {
+		a, b rbac.Reach
+		want bool
+	}{
+		"everything, whoever asks":      {rbac.Reach{All: true, Owner: ada}, rbac.Reach{All: true, Owner: bob}, true},
+		"everything, and one's own":     {rbac.Reach{All: true, Owner: ada}, rbac.Reach{Owner: ada}, false},
+		"projects in another order":     {rbac.Reach{Owner: ada, Projects: []uuid.UUID{x, y}}, rbac.Reach{Owner: ada, Projects: []uuid.UUID{y, x}}, true},
+		"a project more":                {rbac.Reach{Owner: ada}, rbac.Reach{Owner: ada, Projects: []uuid.UUID{x}}, false},
+		"a project less":                {rbac.Reach{Owner: ada, Projects: []uuid.UUID{x, y}}, rbac.Reach{Owner: ada, Projects: []uuid.UUID{x}}, false},
+		"no projects, in two spellings": {rbac.Reach{Owner: ada, Projects: []uuid.UUID{}}, rbac.Reach{Owner: ada}, true},
+		"two owners":                    {rbac.Reach{Owner: ada}, rbac.Reach{Owner: bob}, false},
+	} {
+		if got := c.a.Equal(c.b); got != c.want {
+			t.Errorf("%s: equal is %t, want %t", name, got, c.want)
+		}
+	}
+}

@@ -8,4 +8,9 @@
 // Nothing here is lost for good. A full queue, a message that never came and a reconnect all end in the same way: the
 // Subscription reads the log again. Every few seconds one query per gateway compares the last sequence numbers of all watched
 // jobs with what was seen, so even the very last event of a job cannot go missing.
+//
+// A Feed shows the logs of all jobs of a tenant as one, in the order of the transactions that wrote them, and never passes one that
+// has not ended: so its position, too, says exactly what a client has seen. The events of a tenant are read once for all who follow
+// its feed here, by its tail, which the bus wakes; whoever comes from the past, or cannot follow, reads the log by itself until it
+// has caught up.
 package stream

@@ -23,6 +23,14 @@ type Config struct {
 	Queue int
 	// Compare is how often the hub looks for events that the bus did not deliver; 3 s by default.
 	Compare time.Duration
+	// CursorKeys seal the ids of feeds' entries: the first those that are given out, and all of them open what comes back. All
+	// gateways have the same.
+	CursorKeys [][]byte
+	// FeedLag is how many entries of a feed may wait for a reader before it reads the log by itself; 4096 by default. They are
+	// kept once for all readers.
+	FeedLag int
+	// SlowAfter is how long a reader of a feed may take to catch up before it is sent away; a minute by default.
+	SlowAfter time.Duration
 }
 
 func (c Config) withDefaults() Config {
@@ -31,6 +39,12 @@ func (c Config) withDefaults() Config {
 	}
 	if c.Compare <= 0 {
 		c.Compare = 3 * time.Second
+	}
+	if c.FeedLag <= 0 {
+		c.FeedLag = 4096
+	}
+	if c.SlowAfter <= 0 {
+		c.SlowAfter = time.Minute
 	}
 	return c
 }
@@ -42,11 +56,14 @@ type Hub struct {
 	engine      *store.Engine
 	bus         *bus.Bus
 	log         *slog.Logger
+	cursors     cursors
 	subscribers prometheus.Gauge
+	feeds       prometheus.Gauge
 
 	mu       sync.Mutex
 	topics   map[string]*topic // by job id
 	tenants  map[string]int    // how many topics each has
+	tails    map[string]*tail  // of the feeds that are read, by tenant
 	draining chan struct{}
 	drain    sync.Once
 }
@@ -69,13 +86,16 @@ type watcher struct {
 // New builds a hub. Metrics are registered with reg.
 func New(cfg Config, s *store.Store, e *store.Engine, b *bus.Bus, log *slog.Logger, reg prometheus.Registerer) *Hub {
 	h := &Hub{
-		cfg: cfg.withDefaults(), store: s, engine: e, bus: b, log: log,
-		topics: map[string]*topic{}, tenants: map[string]int{}, draining: make(chan struct{}),
+		cfg: cfg.withDefaults(), store: s, engine: e, bus: b, log: log, cursors: cursors{cfg.CursorKeys},
+		topics: map[string]*topic{}, tenants: map[string]int{}, tails: map[string]*tail{}, draining: make(chan struct{}),
 		subscribers: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "copilot_stream_subscribers", Help: "Clients that follow a job on this gateway.",
 		}),
+		feeds: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "copilot_feed_subscribers", Help: "Clients that follow all jobs of their organization on this gateway.",
+		}),
 	}
-	reg.MustRegister(h.subscribers)
+	reg.MustRegister(h.subscribers, h.feeds)
 	return h
 }
 
@@ -96,6 +116,7 @@ func (h *Hub) Run(ctx context.Context) error {
 			return nil
 		case <-tick.C:
 			h.compare(ctx)
+			h.compareFeeds(ctx)
 		}
 	}
 }
@@ -107,7 +128,11 @@ func (h *Hub) Drain() { h.drain.Do(func() { close(h.draining) }) }
 func (h *Hub) deliver(subject string, data []byte) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.tenants[h.bus.Subjects().TenantOf(subject)] == 0 {
+	id := h.bus.Subjects().TenantOf(subject)
+	if t, read := h.tails[id]; read {
+		t.wake()
+	}
+	if h.tenants[id] == 0 {
 		return
 	}
 	var list []events.Event

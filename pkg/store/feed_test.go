@@ -1,0 +1,155 @@
+package store_test
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/tarento/copilot/events"
+	"github.com/tarento/copilot/pkg/store"
+	"github.com/tarento/copilot/pkg/tenant"
+)
+
+// feed reads what there is after a position, in pages, and returns the end.
+func (w *world) feed(id tenant.ID, after store.FeedPosition, page int) (read []store.FeedEvent, until store.FeedHorizon) {
+	w.t.Helper()
+	err := w.View(w.t.Context(), id, func(tx *store.Tx) (err error) {
+		if until, err = tx.Feed().Horizon(); err != nil {
+			return err
+		}
+		for {
+			rows, err := tx.Feed().Read(after, until, page)
+			if err != nil || len(rows) == 0 {
+				return err
+			}
+			read = append(read, rows...)
+			after = rows[len(rows)-1].At(until.Line)
+		}
+	})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return read, until
+}
+
+// told names events by their job and number.
+func told(list []store.FeedEvent) (names []string) {
+	for _, e := range list {
+		names = append(names, fmt.Sprintf("%s %d", e.JobID, e.Seq))
+	}
+	return names
+}
+
+func TestTheFeedShowsEveryEventOfTheTenantInTheOrderOfTransactions(t *testing.T) {
+	t.Parallel()
+	w := newEngineWorld(t)
+	first := w.submit(w.acme, store.NewJob{CreatedBy: &memberAcme, ProjectID: &acmeProject})
+	w.submit(w.startup, store.NewJob{})
+	second := w.submit(w.acme, store.NewJob{Kind: events.KindDocumentSync})
+	claimed := w.claim(first.ID)
+	w.in(w.acme, func(tx *store.Tx) error { return tx.Jobs().End(claimed.Lease(), store.Succeed(nil)) })
+	want := []string{
+		first.ID.String() + " 1", second.ID.String() + " 1", first.ID.String() + " 2", first.ID.String() + " 3",
+	}
+	for _, page := range []int{1, 3, 100} {
+		read, until := w.feed(w.acme, store.FeedPosition{}, page)
+		if got := told(read); !slices.Equal(got, want) {
+			t.Errorf("in pages of %d: %v, want %v", page, got, want)
+		}
+		if until.Held || until.Line == 0 {
+			t.Errorf("the horizon is %+v", until)
+		}
+		for i, e := range read {
+			rest, _ := w.feed(w.acme, e.At(until.Line), page)
+			if got := told(rest); !slices.Equal(got, want[i+1:]) {
+				t.Errorf("after %s: %v, want %v", want[i], got, want[i+1:])
+			}
+		}
+		if e := read[0]; e.Kind != events.KindEmbeddingCreate || *e.CreatedBy != memberAcme || *e.ProjectID != acmeProject ||
+			e.Type != events.TypeJobState || len(e.Data) == 0 {
+			t.Errorf("the first event is %+v", e)
+		}
+		if rest, _ := w.feed(w.acme, until.Position(time.Now()), page); len(rest) > 0 {
+			t.Errorf("after the end: %v", told(rest))
+		}
+	}
+}
+
+// A transaction that began to write earlier may commit later; whoever has read what came in between must still see it.
+func TestTheFeedWaitsForTransactionsThatHaveNotEnded(t *testing.T) {
+	t.Parallel()
+	w := newEngineWorld(t)
+	before := w.submit(w.acme, store.NewJob{})
+	var slow *store.Job
+	var quick *store.Job
+	w.in(w.acme, func(tx *store.Tx) (err error) {
+		if slow, err = tx.Jobs().Submit(store.NewJob{Kind: events.KindEmbeddingCreate, Input: events.EmbeddingCreateInput{Texts: []string{"x"}}}); err != nil {
+			return err
+		}
+		quick = w.submit(w.acme, store.NewJob{})
+		read, until := w.feed(w.acme, store.FeedPosition{}, 10)
+		if got, want := told(read), []string{before.ID.String() + " 1"}; !slices.Equal(got, want) {
+			t.Errorf("while a transaction is open: %v, want %v", got, want)
+		}
+		if !until.Held {
+			t.Error("nothing says that there is more to come")
+		}
+		if _, other := w.feed(w.startup, store.FeedPosition{}, 10); other.Held {
+			t.Error("another tenant is told of it")
+		}
+		return nil
+	})
+	read, _ := w.feed(w.acme, store.FeedPosition{}, 10)
+	if got, want := told(read), []string{before.ID.String() + " 1", slow.ID.String() + " 1", quick.ID.String() + " 1"}; !slices.Equal(got, want) {
+		t.Errorf("when it has ended: %v, want %v", got, want)
+	}
+}
+
+func TestTheFeedIsFoundByTime(t *testing.T) {
+	t.Parallel()
+	w := newEngineWorld(t)
+	const jobs = 40
+	var ids []uuid.UUID
+	for range jobs {
+		ids = append(ids, w.submit(w.acme, store.NewJob{}).ID)
+	}
+	// One was written every hour.
+	now := time.Now().Truncate(time.Second)
+	for i, id := range ids {
+		w.asOwner("UPDATE job_events SET created_at = $1 WHERE job_id = $2", now.Add(time.Duration(i-jobs)*time.Hour), id)
+	}
+	for _, ago := range []int{0, 1, 7, jobs, jobs + 1} {
+		var from store.FeedPosition
+		if err := w.View(t.Context(), w.acme, func(tx *store.Tx) error {
+			until, err := tx.Feed().Horizon()
+			if err != nil {
+				return err
+			}
+			from, err = tx.Feed().Since(now.Add(-time.Duration(ago)*time.Hour), until)
+			return err
+		}); err != nil {
+			t.Fatal(err)
+		}
+		if rest, _ := w.feed(w.acme, from, 100); len(rest) != min(ago, jobs) {
+			t.Errorf("%d events were written in the last %d hours, want %d", len(rest), ago, min(ago, jobs))
+		}
+	}
+}
+
+func TestTheEndsOfFeedsAreReadAtOnce(t *testing.T) {
+	t.Parallel()
+	w := newEngineWorld(t)
+	w.submit(w.acme, store.NewJob{})
+	w.submit(w.acme, store.NewJob{})
+	ends, err := w.engine.FeedEnds(t.Context(), []uuid.UUID{w.acme.UUID(), w.startup.UUID()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	read, _ := w.feed(w.acme, store.FeedPosition{}, 10)
+	if len(ends) != 1 || ends[w.acme.UUID()] != read[len(read)-1].XID {
+		t.Errorf("the ends are %v, the last event is %+v", ends, read[len(read)-1])
+	}
+}
