@@ -10,6 +10,47 @@ import (
 	"time"
 )
 
+// FollowEventsParams are the parameters of [Client.FollowEvents]. Those with their zero value are not sent.
+type FollowEventsParams struct {
+	// Where a client without an id starts. One of beginning, now.
+	From string
+	// Starts with what was written then, instead.
+	Since time.Time
+	// Only events of jobs of these kinds, separated by commas.
+	Kind []JobKind
+	// Only these events, separated by commas.
+	Type []string
+}
+
+func (p *FollowEventsParams) query() url.Values {
+	q := query{}
+	q.set("from", p.From)
+	q.set("since", p.Since)
+	q.set("kind", p.Kind)
+	q.set("type", p.Type)
+	return url.Values(q)
+}
+
+// FollowEvents: follow all jobs as server-sent events.
+//
+// The events of all jobs that the caller may see, of one's own, of those of one's projects or of all, as the role allows,
+// in one stream that does not end: from now on, or after `Last-Event-ID`, at any gateway and however long ago that was.
+// Each has an `id` to resume from, its type as `event`, and as `data` the job's id and kind, the event's number among
+// those of its job, type and time, and its own data. No event is left out or sent twice, and those of one job come in
+// their order; text comes in the pieces that the log has. An `id` also comes alone: it stands behind events that the
+// caller was not to see.
+//
+// The stream says why it ends: token.expired (refresh it), access.changed (the caller sees more or less than before) and
+// reader.slow, after all of which clients connect again and go on, and access.revoked. When the database was restored or
+// has failed over, a resumed stream begins with feed.restarted: events of the time before may come again.
+//
+// Needs the permission `jobs:read`.
+//
+//	GET /api/v1/events
+func (c *Client) FollowEvents(ctx context.Context, params FollowEventsParams, options ...CallOption) iter.Seq2[Event, error] {
+	return c.follow(ctx, request{method: "GET", path: "/api/v1/events", query: params.query()}, options, nil)
+}
+
 // ListJobsParams are the parameters of [Client.ListJobs]. Those with their zero value are not sent.
 type ListJobsParams struct {
 	// How many items to answer at most.
@@ -96,7 +137,8 @@ func (c *Client) CancelJob(ctx context.Context, id string, options ...CallOption
 // The job's events from the beginning or after `Last-Event-ID`, then as they happen, until the job has ended. Each has an
 // `id` to resume from, its type as `event` (job.state, job.progress, step.started, step.finished, text.delta, usage) and
 // its JSON as `data`. No event is left out or sent twice; text deltas are cut to what was not seen yet. The stream also
-// ends with the access token, with the event token.expired: refresh it and connect again.
+// ends with the access token (event token.expired: refresh it and connect again) and when the caller may no longer read
+// it (access.revoked, with the reason).
 //
 // Needs the permission `jobs:read`.
 //

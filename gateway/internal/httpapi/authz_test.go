@@ -50,6 +50,7 @@ func mayCall() map[string]string {
 		"search-documents-semantic": "APMV", "search-documents-hybrid": "APMV",
 		"create-embeddings": "APM",
 		"list-jobs":         "APMV", "get-job": "APMV", "cancel-job": "APM", "list-job-steps": "APMV", "follow-job": "APMV",
+		"follow-events":   "APMV",
 		"list-audit-logs": "AP", "get-audit-log": "AP",
 	}
 }
@@ -71,7 +72,10 @@ func bodyOf() map[string]string {
 
 // queryOf is what operations demand in the query.
 func queryOf() map[string]string {
-	return map[string]string{"remove-document-tags": "?tag=x", "search-conversations": "?q=x"}
+	return map[string]string{
+		"remove-document-tags": "?tag=x", "search-conversations": "?q=x",
+		"follow-events": "?last_event_id=none", // a stream would not end by itself
+	}
 }
 
 // described is an operation as the OpenAPI document tells it.

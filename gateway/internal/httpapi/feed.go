@@ -8,8 +8,6 @@ import (
 	"net/http"
 	"time"
 
-	"github.com/google/uuid"
-
 	"github.com/tarento/copilot/events"
 	"github.com/tarento/copilot/gateway/internal/rbac"
 	"github.com/tarento/copilot/gateway/internal/stream"
@@ -43,15 +41,14 @@ func (s *Server) feedOperations() {
 }
 
 func (s *Server) followFeed(ctx context.Context, p *rbac.Principal, in *feedInput) (*eventStreamOutput, error) {
-	reach := p.Jobs()
 	feed, err := s.Hub.Feed(ctx, p.Tenant, stream.FeedOptions{
 		After: cmp.Or(in.LastEventID, in.After), Since: in.Since, FromBeginning: in.From == "beginning",
-		Sees: func(owner, project *uuid.UUID) bool { return reach.Sees(owner, project) }, Kinds: in.Kinds, Types: in.Types,
+		Sees: p.Jobs().Sees, Kinds: in.Kinds, Types: in.Types,
 	})
 	if err != nil {
 		return nil, err
 	}
-	return &eventStreamOutput{Body: s.events(func(ctx context.Context, w *eventWriter) error {
+	return &eventStreamOutput{Body: s.events(func(ctx context.Context, w *eventWriter) error { //nolint:contextcheck // it is the request's, too
 		defer feed.Close()
 		return w.feed(ctx, feed, p.Expires)
 	})}, nil

@@ -81,7 +81,7 @@ func (s *Server) follow(ctx context.Context, p *rbac.Principal, job uuid.UUID, f
 	if err != nil {
 		return nil, err
 	}
-	return &eventStreamOutput{Body: s.events(func(ctx context.Context, w *eventWriter) error {
+	return &eventStreamOutput{Body: s.events(func(ctx context.Context, w *eventWriter) error { //nolint:contextcheck // it is the request's, too
 		defer sub.Close()
 		return w.follow(ctx, sub, p.Expires)
 	})}, nil
@@ -152,10 +152,10 @@ func beating[T any](ctx context.Context, w *eventWriter, next func(context.Conte
 }
 
 // end tells the client why its stream ends. Only what an operator should know comes back.
-func (w *eventWriter) end(ctx context.Context, err error, expires time.Time) error {
+func (w *eventWriter) end(ctx context.Context, why error, expires time.Time) error {
 	refusal := context.Cause(ctx)
 	switch {
-	case errors.Is(err, io.EOF), errors.Is(err, errClientGone):
+	case errors.Is(why, io.EOF), errors.Is(why, errClientGone):
 	case !time.Now().Before(expires):
 		_ = w.send(": the access token has expired; refresh it and connect again\nevent: token.expired\ndata: {}\n\n")
 	case fault.Is(refusal, fault.Forbidden) && fault.Of(refusal).Code == codeAccessChanged:
@@ -163,13 +163,13 @@ func (w *eventWriter) end(ctx context.Context, err error, expires time.Time) err
 	case fault.Is(refusal, fault.Unauthenticated), fault.Is(refusal, fault.Forbidden):
 		_ = w.leave("access.revoked", refusal)
 	case ctx.Err() != nil:
-	case fault.Is(err, fault.Unavailable):
+	case fault.Is(why, fault.Unavailable):
 		_ = w.send(fmt.Sprintf("retry: %d\n: this gateway is shutting down; connect again\n\n", reconnect.Milliseconds()/2))
-	case fault.Is(err, fault.RateLimited):
-		_ = w.leave("reader.slow", err)
+	case fault.Is(why, fault.RateLimited):
+		_ = w.leave("reader.slow", why)
 	default:
-		_ = w.fail(err)
-		return err
+		_ = w.fail(why)
+		return why
 	}
 	return nil
 }

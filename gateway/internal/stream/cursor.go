@@ -33,11 +33,11 @@ const (
 func (c cursors) write(t tenant.ID, p store.FeedPosition) string {
 	raw := make([]byte, cursorSeal, cursorSeal+cursorLength)
 	raw = append(raw, cursorForm)
-	raw = binary.BigEndian.AppendUint32(raw, uint32(p.Line)) //nolint:gosec // the bits, whatever they say
-	raw = binary.BigEndian.AppendUint64(raw, uint64(p.XID))  //nolint:gosec // likewise
+	raw = binary.BigEndian.AppendUint32(raw, uint32(p.Line))
+	raw = binary.BigEndian.AppendUint64(raw, uint64(p.XID))
 	raw = append(raw, p.JobID[:]...)
-	raw = binary.BigEndian.AppendUint64(raw, uint64(p.Seq))              //nolint:gosec // likewise
-	raw = binary.BigEndian.AppendUint64(raw, uint64(p.Time.UnixMilli())) //nolint:gosec // likewise
+	raw = binary.BigEndian.AppendUint64(raw, uint64(p.Seq))
+	raw = binary.BigEndian.AppendUint64(raw, uint64(p.Time.UnixMilli()))
 	copy(raw, seal(c.keys[0], t, raw[cursorSeal:]))
 	return base64.RawURLEncoding.EncodeToString(raw)
 }
@@ -50,11 +50,11 @@ func (c cursors) read(t tenant.ID, text string) (p store.FeedPosition, err error
 			"Last-Event-ID is not the id of an event of this feed. Leave it out, and say in since or from where to start.")
 	}
 	raw = raw[cursorSeal+1:]
-	p.Line = int32(binary.BigEndian.Uint32(raw))    //nolint:gosec // as it was written
-	p.XID = int64(binary.BigEndian.Uint64(raw[4:])) //nolint:gosec // likewise
+	p.Line = int32(binary.BigEndian.Uint32(raw))
+	p.XID = int64(binary.BigEndian.Uint64(raw[4:]))
 	p.JobID = uuid.UUID(raw[12:28])
-	p.Seq = int64(binary.BigEndian.Uint64(raw[28:]))                        //nolint:gosec // likewise
-	p.Time = time.UnixMilli(int64(binary.BigEndian.Uint64(raw[36:]))).UTC() //nolint:gosec // likewise
+	p.Seq = int64(binary.BigEndian.Uint64(raw[28:]))
+	p.Time = time.UnixMilli(int64(binary.BigEndian.Uint64(raw[36:]))).UTC()
 	return p, nil
 }
 
