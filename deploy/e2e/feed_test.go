@@ -63,7 +63,9 @@ func (c *cutter) carry(ctx context.Context, near net.Conn, to string) {
 	context.AfterFunc(ctx, func() {
 		c.cuts <- struct{}{}
 		// A reset: what was written and not read yet is lost.
-		_ = near.(*net.TCPConn).SetLinger(0)
+		if tcp, ok := near.(*net.TCPConn); ok {
+			_ = tcp.SetLinger(0)
+		}
 		_ = near.Close()
 		_ = far.Close()
 	})
@@ -206,8 +208,9 @@ func TestTwoHundredReadersOfTheFeedSeeEachEventOnceThroughAllCuts(t *testing.T) 
 	for _, id := range ids {
 		c.await(id, time.Minute)
 	}
-	end.Store(c.embed("the last").ID)
-	c.await(end.Load().(string), time.Minute)
+	final := c.embed("the last").ID
+	end.Store(final)
+	c.await(final, time.Minute)
 	reading.Wait()
 
 	plain := &feedReader{token: c.token, bases: []string{s.gateways[0].url}}

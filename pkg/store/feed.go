@@ -94,14 +94,17 @@ func (r Feed) Read(after FeedPosition, until FeedHorizon, limit int) ([]FeedEven
 		SELECT e.job_id, e.organization_id, e.seq, e.type, e.data, e.created_at, e.xid::text::bigint AS xid,
 			jobs.kind, jobs.created_by, jobs.project_id
 		FROM (
-			SELECT * FROM job_events
+			SELECT job_id, organization_id, seq, type, data, created_at, xid FROM job_events
 			WHERE organization_id = ? AND (xid, job_id, seq) > (CAST(CAST(? AS text) AS xid8), ?, ?) AND xid < CAST(CAST(? AS text) AS xid8)
 			ORDER BY xid, job_id, seq LIMIT ?
 		) AS e JOIN jobs ON jobs.id = e.job_id
 		ORDER BY e.xid, e.job_id, e.seq`,
-		r.tx.tenant.UUID(), strconv.FormatInt(after.XID, 10), after.JobID, after.Seq, strconv.FormatInt(until.XID, 10), limit).Find(&rows).Error
+		r.tx.tenant.UUID(), xid8(after.XID), after.JobID, after.Seq, xid8(until.XID), limit).Find(&rows).Error
 	return rows, explain(err, "read the feed")
 }
+
+// xid8 is how the number of a transaction gets to Postgres, which reads it from text only.
+func xid8(n int64) string { return strconv.FormatInt(n, 10) }
 
 // feedSkew is by how much the times of events may disagree with the order of their transactions.
 const feedSkew = time.Minute
@@ -116,7 +119,7 @@ func (r Feed) Since(t time.Time, until FeedHorizon) (FeedPosition, error) {
 		var next []FeedEvent
 		err := r.tx.db.Raw(`SELECT xid::text::bigint AS xid, created_at FROM job_events
 			WHERE organization_id = ? AND xid >= CAST(CAST(? AS text) AS xid8) AND xid < CAST(CAST(? AS text) AS xid8)
-			ORDER BY xid, job_id, seq LIMIT 1`, r.tx.tenant.UUID(), strconv.FormatInt(middle, 10), strconv.FormatInt(high, 10)).Find(&next).Error
+			ORDER BY xid, job_id, seq LIMIT 1`, r.tx.tenant.UUID(), xid8(middle), xid8(high)).Find(&next).Error
 		switch {
 		case err != nil:
 			return FeedPosition{}, explain(err, "find a time in the feed")

@@ -48,7 +48,7 @@ func (s *Server) followFeed(ctx context.Context, p *rbac.Principal, in *feedInpu
 	if err != nil {
 		return nil, err
 	}
-	return &eventStreamOutput{Body: s.events(func(ctx context.Context, w *eventWriter) error { //nolint:contextcheck // it is the request's, too
+	return &eventStreamOutput{Body: s.events(func(ctx context.Context, w *eventWriter) error { //nolint:contextcheck // the same
 		defer feed.Close()
 		return w.feed(ctx, feed, p.Expires)
 	})}, nil

@@ -81,7 +81,7 @@ func (s *Server) follow(ctx context.Context, p *rbac.Principal, job uuid.UUID, f
 	if err != nil {
 		return nil, err
 	}
-	return &eventStreamOutput{Body: s.events(func(ctx context.Context, w *eventWriter) error { //nolint:contextcheck // it is the request's, too
+	return &eventStreamOutput{Body: s.events(func(ctx context.Context, w *eventWriter) error { //nolint:contextcheck // the same
 		defer sub.Close()
 		return w.follow(ctx, sub, p.Expires)
 	})}, nil
@@ -171,7 +171,7 @@ func (w *eventWriter) end(ctx context.Context, why error, expires time.Time) err
 		_ = w.fail(why)
 		return why
 	}
-	return nil
+	return nil //nolint:nilerr // the client is told, and nobody else needs to know
 }
 
 // leave ends the stream with a reason.
