@@ -125,10 +125,11 @@ func (d deed) aim(o *oracle) (a action, ok bool) {
 		a.lease = o.leases[len(o.leases)-1-(d.n/7)%recent]
 		a.job = o.of(a.lease.ID)
 	case claim, cancel, sweep, expire, release, leaseRunsOut, timeComes, deadlinePasses:
-		if len(o.jobs) == 0 {
+		candidates := d.candidates(o)
+		if len(candidates) == 0 {
 			return a, false
 		}
-		a.job = d.n % len(o.jobs)
+		a.job = candidates[d.n/4%len(candidates)]
 	}
 	k := o.jobs[a.job]
 	a.id = k.id
@@ -154,6 +155,19 @@ func (d deed) aim(o *oracle) (a action, ok bool) {
 		a.arg = 1 + d.arg/8%3
 	}
 	return a, true
+}
+
+// candidates are the jobs to which a deed could do something, and now and then the others.
+func (d deed) candidates(o *oracle) (jobs []int) {
+	for i, k := range o.jobs {
+		switch {
+		case d.op == leaseRunsOut && k.status != events.StatusRunning, d.op == timeComes && k.status != events.StatusQueued:
+		case d.n%4 > 0 && k.status.Terminal():
+		default:
+			jobs = append(jobs, i)
+		}
+	}
+	return jobs
 }
 
 // besides reports whether a deed may be done at the same moment as others: time passes for all alike, and a job is there before
@@ -418,12 +432,27 @@ func lawful(f truth) error {
 	return nil
 }
 
+// wrong plays a history, three times if need be, because what happens at the same moment does not happen the same way every time.
+func (s *stage) wrong(history []deed) (err error) {
+	for n := 0; n < 3 && err == nil; n++ {
+		err = s.play(history)
+	}
+	return err
+}
+
 // shrink takes away what a wrong history does not need.
 func (s *stage) shrink(history []deed, patience time.Duration) []deed {
 	until := time.Now().Add(patience)
+	alone := slices.Clone(history)
+	for i := range alone {
+		alone[i].beside = false
+	}
+	if s.wrong(alone) != nil {
+		history = alone
+	}
 	for size := len(history) / 2; size > 0; size /= 2 {
 		for i := 0; i+size <= len(history) && time.Now().Before(until); {
-			if less := slices.Delete(slices.Clone(history), i, i+size); s.play(less) != nil {
+			if less := slices.Delete(slices.Clone(history), i, i+size); s.wrong(less) != nil {
 				history = less
 			} else {
 				i += size
@@ -446,13 +475,13 @@ func (s *stage) try(history []deed) {
 	for _, d := range short {
 		fmt.Fprintf(&text, "\t%s,\n", d)
 	}
-	s.t.Fatalf("it takes these %d, with which it says %v:\n%s", len(short), s.play(short), &text)
+	s.t.Fatalf("it takes these %d, with which it says %v:\n%s", len(short), s.wrong(short), &text)
 }
 
 // Whatever workers, zombies, clients and time do to jobs in whatever order, or two of them at once: the store does what its rules say.
 func TestAnyHistoryOfJobsFollowsTheRules(t *testing.T) {
 	t.Parallel()
-	const stages, histories, length = 2, 20, 60
+	const stages, histories, length = 2, 50, 60
 	for n := range uint64(stages) {
 		t.Run(fmt.Sprint("stage ", n), func(t *testing.T) {
 			t.Parallel()

@@ -115,8 +115,14 @@ func (o *oracle) apply(a action, got answer) error {
 			}
 		}
 		return nil
+	default:
+		return o.underLease(a, got)
 	}
-	// The others need the lease.
+}
+
+// underLease applies what only the holder of a job's lease may do.
+func (o *oracle) underLease(a action, got answer) error {
+	k := &o.jobs[a.job]
 	if lost := o.lost(a) || a.op == bury && k.held; lost || errors.Is(got.err, store.ErrLeaseLost) {
 		if !lost || !errors.Is(got.err, store.ErrLeaseLost) {
 			return wrong(a, got.err, map[bool]string{true: "a lost lease", false: "no lost lease"}[lost])
@@ -140,7 +146,7 @@ func (o *oracle) apply(a action, got answer) error {
 		k.steps |= 1 << a.arg
 	case bury:
 		return o.end(a.job, events.StatusFailed, true)
-	case finish, finishTogether:
+	default:
 		return o.finish(a, got)
 	}
 	return nil
@@ -248,8 +254,14 @@ func (o *oracle) finish(a action, got answer) error {
 			k.attempt--
 		}
 		return k.become(events.StatusQueued)
+	default:
+		return o.wait(a, got)
 	}
-	// Wait for children.
+}
+
+// wait lets a job wait for its children.
+func (o *oracle) wait(a action, got answer) error {
+	k := &o.jobs[a.job]
 	k.seq += 2
 	k.waitingOn, k.open, k.done, k.all = events.WaitingChildren, len(got.ids), 0, 0
 	if err := k.become(events.StatusWaiting); err != nil {

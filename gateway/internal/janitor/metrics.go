@@ -14,7 +14,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		}, []string{"what"}),
 		oldest: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "copilot_retention_oldest_timestamp_seconds",
-			Help: "When the first of the jobs that are kept was submitted, and the first of those that have their events; 0 where there is none.",
+			Help: "When the first of the jobs was submitted that are kept, and of those that have their events; 0 where there is none.",
 		}, []string{"what"}),
 	}
 	reg.MustRegister(m.deleted, m.oldest)
