@@ -8,6 +8,8 @@ type JobState struct {
 	WaitingOn WaitingOn `json:"waiting_on,omitempty"`
 	// Attempt counts claims that were charged; zero before the first.
 	Attempt int `json:"attempt,omitempty"`
+	// Worker names the process that has taken the job; set when it begins to run.
+	Worker string `json:"worker,omitempty"`
 	// RunAt is set while the job waits for its time.
 	RunAt *time.Time `json:"run_at,omitempty"`
 	// Error is set when the job failed, and when an attempt failed that will be tried again.

@@ -171,6 +171,8 @@ type AgentConfigChange struct {
 	LLMConfig *LLMConfig `json:"llm_config,omitzero"`
 	// The same as llm_config.model.
 	LLMModel *string `json:"llm_model,omitzero"`
+	// How many of its runs may be under way at once, of those submitted from then on; 0 is no limit.
+	MaxConcurrentRuns *int `json:"max_concurrent_runs,omitzero"`
 	// The same as llm_config.max_tokens.
 	MaxTokens *int `json:"max_tokens,omitzero"`
 	// What it is called.

@@ -116,30 +116,22 @@ type AgentHealth struct {
 type Batch struct {
 	// The agent to run.
 	AgentID string `json:"agent_id"`
+	// When it fails if it has not ended; never when it is left out.
+	DeadlineAt *time.Time `json:"deadline_at,omitzero"`
 	// The tasks, one for each run.
 	Inputs []string `json:"inputs"`
 	// How often the model may be called in each run.
 	MaxIterations int `json:"max_iterations,omitzero"`
+	// Which of the organization's jobs of its class go first: 1 before 9; 5 when it is left out.
+	Priority int `json:"priority,omitzero"`
 	// The project that the runs belong to; the agent's when it is left out.
 	ProjectID *string `json:"project_id,omitzero"`
+	// When it may begin, at most a year ahead; at once when it is left out or past.
+	RunAt *time.Time `json:"run_at,omitzero"`
 	// Instead of the agent's own.
 	SystemPrompt string `json:"system_prompt,omitzero"`
-}
-
-// Execution is what [Client.ExecuteAgent], [Client.ExecuteAgenticLoop] and [Client.StreamAgent] take.
-type Execution struct {
-	// The agent to run.
-	AgentID string `json:"agent_id"`
-	// What the agent's type takes, see GET /agent-types; instead of words or beside them.
-	Input map[string]any `json:"input,omitzero"`
-	// How often the model may be called; the default suits most tasks.
-	MaxIterations int `json:"max_iterations,omitzero"`
-	// The project that the run belongs to; the agent's when it is left out.
-	ProjectID *string `json:"project_id,omitzero"`
-	// Instead of the agent's own.
-	SystemPrompt string `json:"system_prompt,omitzero"`
-	// The task, in words.
-	UserInput string `json:"user_input,omitzero"`
+	// How long after run_at, or after now, it fails if it has not ended; instead of deadline_at.
+	TimeoutSeconds int `json:"timeout_seconds,omitzero"`
 }
 
 // Jobs is what [Client.BatchExecuteAgent] answers.
@@ -152,12 +144,20 @@ type Jobs struct {
 
 // NewRun is what [Client.RunAgent] takes.
 type NewRun struct {
+	// When it fails if it has not ended; never when it is left out.
+	DeadlineAt *time.Time `json:"deadline_at,omitzero"`
 	// What the agent's type takes, see GET /agent-types; instead of words or beside them.
 	Input map[string]any `json:"input,omitzero"`
 	// How often the model may be called; the default suits most tasks.
 	MaxIterations int `json:"max_iterations,omitzero"`
+	// Which of the organization's jobs of its class go first: 1 before 9; 5 when it is left out.
+	Priority int `json:"priority,omitzero"`
+	// When it may begin, at most a year ahead; at once when it is left out or past.
+	RunAt *time.Time `json:"run_at,omitzero"`
 	// Instead of the agent's own.
 	SystemPrompt string `json:"system_prompt,omitzero"`
+	// How long after run_at, or after now, it fails if it has not ended; instead of deadline_at.
+	TimeoutSeconds int `json:"timeout_seconds,omitzero"`
 	// The task, in words.
 	UserInput string `json:"user_input,omitzero"`
 }

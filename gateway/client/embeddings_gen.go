@@ -16,13 +16,3 @@ import (
 func (c *Client) CreateEmbeddings(ctx context.Context, in NewEmbeddings, options ...CallOption) (*Job, error) {
 	return call[Job](ctx, c, request{method: "POST", path: "/api/v1/embeddings", keyed: true, body: in}, options)
 }
-
-// NewEmbeddings is what [Client.CreateEmbeddings] takes.
-type NewEmbeddings struct {
-	// The embedding model; the platform's own when it is left out.
-	Model string `json:"model,omitzero"`
-	// Also keep the vectors.
-	Store bool `json:"store,omitzero"`
-	// 1 to 100 texts of 1 to 20000 characters.
-	Texts []string `json:"texts"`
-}

@@ -48,6 +48,8 @@ type JobState struct {
 	WaitingOn string `json:"waiting_on"`
 	// Attempt counts from 1.
 	Attempt int `json:"attempt"`
+	// Worker names the process that took the job, when it begins to run.
+	Worker string `json:"worker"`
 	// RunAt is when the next attempt begins, as far as that is known.
 	RunAt *time.Time `json:"run_at"`
 	// Error is why an attempt failed; also when another follows.

@@ -69,7 +69,7 @@ type ListJobsParams struct {
 	DocumentID string
 	// Only the parts of this job; without it, parts are left out.
 	ParentID string
-	// Only jobs that ran out of attempts, or only the others.
+	// Only jobs that ran out of attempts and were not tried again or discarded, or only the others.
 	Dead *bool
 	// The order; without the dash the oldest first. One of created_at, -created_at.
 	Sort string
@@ -110,6 +110,31 @@ func (c *Client) AllJobs(ctx context.Context, params ListJobsParams, options ...
 	})
 }
 
+// SubmitJobs: submit up to 1000 jobs.
+//
+// Runs of agents and embeddings in one request, at most 8 MiB. They are accepted together or not at all; what is wrong
+// with one of them is told with its place, such as `body.jobs[3].run.agent_id`. Runs need the permission
+// `agents:execute`, embeddings `embeddings:create`.
+//
+// Needs to be logged in, or an API key.
+//
+//	POST /api/v1/jobs/batch
+func (c *Client) SubmitJobs(ctx context.Context, in NewJobs, options ...CallOption) (*JobIDs, error) {
+	return call[JobIDs](ctx, c, request{method: "POST", path: "/api/v1/jobs/batch", keyed: true, body: in}, options)
+}
+
+// RedriveJobs: try dead jobs again.
+//
+// Every dead job that the filter names, the oldest first, each as POST /jobs/{id}/retry does. Those that cannot be tried
+// again are skipped, and the answer says why.
+//
+// Needs the permission `jobs:redrive`.
+//
+//	POST /api/v1/jobs/redrive
+func (c *Client) RedriveJobs(ctx context.Context, in JobRedrive, options ...CallOption) (*RedrivenJobs, error) {
+	return call[RedrivenJobs](ctx, c, request{method: "POST", path: "/api/v1/jobs/redrive", keyed: true, body: in}, options)
+}
+
 // GetJob: read a job.
 //
 // With `?wait=N` or `Prefer: wait=N` the answer is held until the job has ended, for at most N seconds.
@@ -121,6 +146,17 @@ func (c *Client) GetJob(ctx context.Context, id string, options ...CallOption) (
 	return call[Job](ctx, c, request{method: "GET", path: at("/api/v1/jobs/", id)}, options)
 }
 
+// ListJobAttempts: read the attempts of a job.
+//
+// Each time that a worker took it, with how that went. Of more than about 500 the oldest are left out.
+//
+// Needs the permission `jobs:read`.
+//
+//	GET /api/v1/jobs/{id}/attempts
+func (c *Client) ListJobAttempts(ctx context.Context, id string, options ...CallOption) (*JobAttempts, error) {
+	return call[JobAttempts](ctx, c, request{method: "GET", path: at("/api/v1/jobs/", id, "/attempts")}, options)
+}
+
 // CancelJob: cancel a job.
 //
 // Ends the job and its parts at once, wherever they are. Cancelling twice is no error.
@@ -130,6 +166,17 @@ func (c *Client) GetJob(ctx context.Context, id string, options ...CallOption) (
 //	POST /api/v1/jobs/{id}/cancel
 func (c *Client) CancelJob(ctx context.Context, id string, options ...CallOption) (*Job, error) {
 	return call[Job](ctx, c, request{method: "POST", path: at("/api/v1/jobs/", id, "/cancel")}, options)
+}
+
+// DiscardJob: discard a dead job.
+//
+// Takes it off the list of the dead. It can be read on. Discarding twice is no error.
+//
+// Needs the permission `jobs:redrive`.
+//
+//	POST /api/v1/jobs/{id}/discard
+func (c *Client) DiscardJob(ctx context.Context, id string, options ...CallOption) (*Job, error) {
+	return call[Job](ctx, c, request{method: "POST", path: at("/api/v1/jobs/", id, "/discard")}, options)
 }
 
 // FollowJob: follow a job as server-sent events.
@@ -145,6 +192,18 @@ func (c *Client) CancelJob(ctx context.Context, id string, options ...CallOption
 //	GET /api/v1/jobs/{id}/events
 func (c *Client) FollowJob(ctx context.Context, id string, options ...CallOption) iter.Seq2[Event, error] {
 	return c.follow(ctx, request{method: "GET", path: at("/api/v1/jobs/", id, "/events")}, options, Event.ended)
+}
+
+// RetryJob: try a job again.
+//
+// For a job that failed or was cancelled. A new job does the same again, for the person whose job it was; the two name
+// each other in retry_of and retried_as. A job is tried again once; after that, its retry is.
+//
+// Needs the permission `jobs:redrive`.
+//
+//	POST /api/v1/jobs/{id}/retry
+func (c *Client) RetryJob(ctx context.Context, id string, options ...CallOption) (*Job, error) {
+	return call[Job](ctx, c, request{method: "POST", path: at("/api/v1/jobs/", id, "/retry"), keyed: true}, options)
 }
 
 // ListJobSteps: read the journal of a run.
@@ -168,10 +227,112 @@ const (
 	StepKindRetrieval StepKind = "retrieval"
 )
 
+// JobAttemptOutcome: how it went: again means that it failed and the job was tried again, postponed that it had to wait
+// and was not counted. Others may come with a later server.
+type JobAttemptOutcome string
+
+// The values of [JobAttemptOutcome].
+const (
+	JobAttemptOutcomeRunning   JobAttemptOutcome = "running"
+	JobAttemptOutcomeSucceeded JobAttemptOutcome = "succeeded"
+	JobAttemptOutcomeFailed    JobAttemptOutcome = "failed"
+	JobAttemptOutcomeCancelled JobAttemptOutcome = "cancelled"
+	JobAttemptOutcomeAgain     JobAttemptOutcome = "again"
+	JobAttemptOutcomePostponed JobAttemptOutcome = "postponed"
+)
+
+// JobAttempt is a part of [JobAttempts].
+type JobAttempt struct {
+	// What counted it; one that was postponed gives its number back.
+	Attempt int `json:"attempt"`
+	// Why it failed.
+	Error *JobError `json:"error,omitzero"`
+	// When it was over.
+	FinishedAt *time.Time `json:"finished_at,omitzero"`
+	// When the next attempt was due.
+	NextAt *time.Time `json:"next_at,omitzero"`
+	// How it went: again means that it failed and the job was tried again, postponed that it had to wait and was not counted.
+	Outcome JobAttemptOutcome `json:"outcome"`
+	// When the worker took it.
+	StartedAt time.Time `json:"started_at"`
+	// Which process took it.
+	Worker string `json:"worker,omitzero"`
+}
+
+// JobAttempts is what [Client.ListJobAttempts] answers.
+type JobAttempts struct {
+	// The attempts, in order.
+	Data []JobAttempt `json:"data"`
+}
+
+// JobIDs is what [Client.SubmitJobs] answers.
+type JobIDs struct {
+	// The ids of the jobs, in the order of the batch.
+	IDs []string `json:"ids"`
+	// How many there are.
+	Total int `json:"total"`
+}
+
+// JobOfBatch is a part of [NewJobs].
+type JobOfBatch struct {
+	// Texts that vectors are wanted for, as POST /embeddings takes them.
+	Embeddings *NewEmbeddings `json:"embeddings,omitzero"`
+	// A run of an agent, as POST /agents/execute takes it.
+	Run *Execution `json:"run,omitzero"`
+}
+
+// JobRedrive is what [Client.RedriveJobs] takes.
+type JobRedrive struct {
+	// Only runs of this agent.
+	AgentID *string `json:"agent_id,omitzero"`
+	// Only say which jobs are meant.
+	DryRun bool `json:"dry_run,omitzero"`
+	// Only jobs that failed for this reason.
+	ErrorCode string `json:"error_code,omitzero"`
+	// Only jobs of this kind.
+	Kind JobKind `json:"kind,omitzero"`
+	// How many jobs to try again at most, the oldest first.
+	Limit int `json:"limit,omitzero"`
+	// Only jobs that ended from then on.
+	Since *time.Time `json:"since,omitzero"`
+	// Only jobs that ended before then.
+	Until *time.Time `json:"until,omitzero"`
+}
+
 // JobSteps is what [Client.ListJobSteps] answers.
 type JobSteps struct {
 	// The finished steps, in order.
 	Data []Step `json:"data"`
+}
+
+// NewJobs is what [Client.SubmitJobs] takes.
+type NewJobs struct {
+	// Bulk work lets the organization's interactive work go first.
+	Class JobClass `json:"class,omitzero"`
+	// 1 to 1000 jobs.
+	Jobs []JobOfBatch `json:"jobs"`
+}
+
+// RedrivenJob is a part of [RedrivenJobs].
+type RedrivenJob struct {
+	// The dead job.
+	JobID string `json:"job_id"`
+	// The job that does it again.
+	RetriedAs string `json:"retried_as,omitzero"`
+	// Why it cannot be tried again; it stays dead.
+	Skipped *JobError `json:"skipped,omitzero"`
+}
+
+// RedrivenJobs is what [Client.RedriveJobs] answers.
+type RedrivenJobs struct {
+	// The dead jobs that were meant, the oldest first.
+	Data []RedrivenJob `json:"data"`
+	// Whether nothing was done.
+	DryRun bool `json:"dry_run"`
+	// Whether there are others beyond the limit.
+	HasMore bool `json:"has_more"`
+	// How many are tried again.
+	Retried int `json:"retried"`
 }
 
 // Step is a part of [JobSteps].

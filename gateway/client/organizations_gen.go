@@ -112,6 +112,38 @@ func (c *Client) DeleteOrganization(ctx context.Context, id string, options ...C
 	return call[Organization](ctx, c, request{method: "DELETE", path: at("/api/v1/organizations/", id)}, options)
 }
 
+// GetJobLimits: read an organization's share of the workers.
+//
+// Needs the permission `jobs:read_all`.
+//
+//	GET /api/v1/organizations/{id}/job-limits
+func (c *Client) GetJobLimits(ctx context.Context, id string, options ...CallOption) (*JobLimits, error) {
+	return call[JobLimits](ctx, c, request{method: "GET", path: at("/api/v1/organizations/", id, "/job-limits")}, options)
+}
+
+// PutJobLimits: change an organization's share of the workers.
+//
+// For superusers. The dispatcher keeps to it within seconds; what runs already goes on. The same as PATCH: fields that
+// are left out stay as they are.
+//
+// Needs the permission `platform:manage`.
+//
+//	PUT /api/v1/organizations/{id}/job-limits
+func (c *Client) PutJobLimits(ctx context.Context, id string, in JobLimitsChange, options ...CallOption) (*JobLimits, error) {
+	return call[JobLimits](ctx, c, request{method: "PUT", path: at("/api/v1/organizations/", id, "/job-limits"), body: in}, options)
+}
+
+// UpdateJobLimits: change an organization's share of the workers.
+//
+// For superusers. The dispatcher keeps to it within seconds; what runs already goes on.
+//
+// Needs the permission `platform:manage`.
+//
+//	PATCH /api/v1/organizations/{id}/job-limits
+func (c *Client) UpdateJobLimits(ctx context.Context, id string, in JobLimitsChange, options ...CallOption) (*JobLimits, error) {
+	return call[JobLimits](ctx, c, request{method: "PATCH", path: at("/api/v1/organizations/", id, "/job-limits"), body: in}, options)
+}
+
 // ListOrganizationMembersParams are the parameters of [Client.ListOrganizationMembers]. Those with their zero value are
 // not sent.
 type ListOrganizationMembersParams struct {
@@ -200,6 +232,26 @@ type FirstAdmin struct {
 	Password string `json:"password"`
 	// Unique on the whole platform, whatever its case.
 	Username string `json:"username"`
+}
+
+// JobLimits is what [Client.GetJobLimits], [Client.PutJobLimits] and [Client.UpdateJobLimits] answer.
+type JobLimits struct {
+	// How many of its jobs of each kind may be under way at once; 0 is no limit.
+	MaxRunning int `json:"max_running"`
+	// The organization that it belongs to.
+	OrganizationID string `json:"organization_id"`
+	// How much of what there is to share goes to the organization, in relation to others; 1 is usual.
+	Weight int `json:"weight"`
+	// When they were last changed; null if they never were.
+	UpdatedAt *time.Time `json:"updated_at"`
+}
+
+// JobLimitsChange is what [Client.PutJobLimits] and [Client.UpdateJobLimits] take.
+type JobLimitsChange struct {
+	// How many of its jobs of each kind may be under way at once; 0 is no limit.
+	MaxRunning *int `json:"max_running,omitzero"`
+	// How much of what there is to share goes to the organization, in relation to others.
+	Weight *int `json:"weight,omitzero"`
 }
 
 // NewOrganization is what [Client.CreateOrganization] takes.

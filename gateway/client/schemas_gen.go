@@ -76,6 +76,8 @@ type AgentConfig struct {
 	LLMConfig LLMConfig `json:"llm_config"`
 	// llm_config.model; empty means the platform's default.
 	LLMModel string `json:"llm_model"`
+	// How many of its runs may be under way at once; 0 is no limit.
+	MaxConcurrentRuns int `json:"max_concurrent_runs"`
 	// llm_config.max_tokens.
 	MaxTokens *int `json:"max_tokens"`
 	// What it is called.
@@ -102,6 +104,30 @@ type AgentConfig struct {
 	UpdatedAt time.Time `json:"updated_at"`
 }
 
+// Execution is what [Client.ExecuteAgent], [Client.ExecuteAgenticLoop] and [Client.StreamAgent] take.
+type Execution struct {
+	// The agent to run.
+	AgentID string `json:"agent_id"`
+	// When it fails if it has not ended; never when it is left out.
+	DeadlineAt *time.Time `json:"deadline_at,omitzero"`
+	// What the agent's type takes, see GET /agent-types; instead of words or beside them.
+	Input map[string]any `json:"input,omitzero"`
+	// How often the model may be called; the default suits most tasks.
+	MaxIterations int `json:"max_iterations,omitzero"`
+	// Which of the organization's jobs of its class go first: 1 before 9; 5 when it is left out.
+	Priority int `json:"priority,omitzero"`
+	// The project that the run belongs to; the agent's when it is left out.
+	ProjectID *string `json:"project_id,omitzero"`
+	// When it may begin, at most a year ahead; at once when it is left out or past.
+	RunAt *time.Time `json:"run_at,omitzero"`
+	// Instead of the agent's own.
+	SystemPrompt string `json:"system_prompt,omitzero"`
+	// How long after run_at, or after now, it fails if it has not ended; instead of deadline_at.
+	TimeoutSeconds int `json:"timeout_seconds,omitzero"`
+	// The task, in words.
+	UserInput string `json:"user_input,omitzero"`
+}
+
 // Job is what [Client.ExecuteAgent], [Client.ExecuteAgenticLoop], [Client.RunAgent] and others answer.
 type Job struct {
 	// The job's id.
@@ -116,8 +142,12 @@ type Job struct {
 	ConversationID string `json:"conversation_id,omitzero"`
 	// Who submitted it.
 	CreatedBy string `json:"created_by,omitzero"`
-	// It ran out of attempts and can be tried again by an operator.
+	// It ran out of attempts, and nobody has tried it again or discarded it yet.
 	Dead bool `json:"dead"`
+	// When it fails if it has not ended.
+	DeadlineAt *time.Time `json:"deadline_at,omitzero"`
+	// When it was taken off the list of the dead.
+	DiscardedAt *time.Time `json:"discarded_at,omitzero"`
 	// The document it is about.
 	DocumentID string `json:"document_id,omitzero"`
 	// Why it failed, or why the last attempt did.
@@ -132,12 +162,20 @@ type Job struct {
 	MessageID string `json:"message_id,omitzero"`
 	// The job it is a part of.
 	ParentID string `json:"parent_id,omitzero"`
+	// Which of the organization's jobs of its class go first: 1 before 9.
+	Priority int `json:"priority"`
 	// How far it is.
 	Progress JobProgress `json:"progress"`
 	// The project it belongs to.
 	ProjectID string `json:"project_id,omitzero"`
 	// What it came to, by its kind.
 	Result json.RawMessage `json:"result,omitzero"`
+	// The job that does this one again.
+	RetriedAs string `json:"retried_as,omitzero"`
+	// The job that this one does again.
+	RetryOf string `json:"retry_of,omitzero"`
+	// When it may begin, or be tried again; only while it waits for that.
+	RunAt *time.Time `json:"run_at,omitzero"`
 	// When it was first taken by a worker.
 	StartedAt *time.Time `json:"started_at,omitzero"`
 	// Where it is; the last three are final.
@@ -152,7 +190,7 @@ type Job struct {
 	UpdatedAt time.Time `json:"updated_at"`
 }
 
-// JobError is a part of [Job].
+// JobError is a part of [Job], [JobAttempt] and [RedrivenJob].
 type JobError struct {
 	// For programs; stable.
 	Code string `json:"code"`
@@ -162,6 +200,8 @@ type JobError struct {
 
 // JobLinks is a part of [Job].
 type JobLinks struct {
+	// How often it was tried, and how that went.
+	Attempts string `json:"attempts"`
 	// POST ends it.
 	Cancel string `json:"cancel"`
 	// Follow it as server-sent events.
@@ -221,6 +261,8 @@ type NewAgentConfig struct {
 	LLMConfig *LLMConfig `json:"llm_config,omitzero"`
 	// The same as llm_config.model.
 	LLMModel string `json:"llm_model,omitzero"`
+	// How many of its runs may be under way at once; 0 is no limit.
+	MaxConcurrentRuns *int `json:"max_concurrent_runs,omitzero"`
 	// The same as llm_config.max_tokens.
 	MaxTokens int `json:"max_tokens,omitzero"`
 	// What it is called.
@@ -237,6 +279,24 @@ type NewAgentConfig struct {
 	Tools []string `json:"tools,omitzero"`
 	// Which tools the agent may use, and how.
 	ToolsConfig []ToolConfig `json:"tools_config,omitzero"`
+}
+
+// NewEmbeddings is what [Client.CreateEmbeddings] takes.
+type NewEmbeddings struct {
+	// When it fails if it has not ended; never when it is left out.
+	DeadlineAt *time.Time `json:"deadline_at,omitzero"`
+	// The embedding model; the platform's own when it is left out.
+	Model string `json:"model,omitzero"`
+	// Which of the organization's jobs of its class go first: 1 before 9; 5 when it is left out.
+	Priority int `json:"priority,omitzero"`
+	// When it may begin, at most a year ahead; at once when it is left out or past.
+	RunAt *time.Time `json:"run_at,omitzero"`
+	// Also keep the vectors.
+	Store bool `json:"store,omitzero"`
+	// 1 to 100 texts of 1 to 20000 characters.
+	Texts []string `json:"texts"`
+	// How long after run_at, or after now, it fails if it has not ended; instead of deadline_at.
+	TimeoutSeconds int `json:"timeout_seconds,omitzero"`
 }
 
 // Page is a part of a collection. The All methods read one after the other.

@@ -29,16 +29,18 @@ type AgentConfig struct {
 	// LLMConfig holds model, temperature, max_tokens, top_p and whatever else the client set.
 	LLMConfig JSON `gorm:"column:llm_config"`
 	// ToolsConfig holds one object per tool, with name, enabled and the tool's own settings.
-	ToolsConfig    JSON      `gorm:"column:tools_config"`
-	SystemPrompt   string    `gorm:"column:system_prompt"`
-	KnowledgeBases JSON      `gorm:"column:knowledge_bases"`
-	Parameters     JSON      `gorm:"column:parameters"`
-	AgentMetadata  JSON      `gorm:"column:agent_metadata"`
-	IsActive       bool      `gorm:"column:is_active"`
-	IsDefault      bool      `gorm:"column:is_default"`
-	Version        int       `gorm:"column:version"` // counts from 1
-	CreatedAt      time.Time `gorm:"column:created_at"`
-	UpdatedAt      time.Time `gorm:"column:updated_at"`
+	ToolsConfig    JSON   `gorm:"column:tools_config"`
+	SystemPrompt   string `gorm:"column:system_prompt"`
+	KnowledgeBases JSON   `gorm:"column:knowledge_bases"`
+	Parameters     JSON   `gorm:"column:parameters"`
+	AgentMetadata  JSON   `gorm:"column:agent_metadata"`
+	// MaxConcurrentRuns is how many of its runs may be under way at once; 0 is no limit.
+	MaxConcurrentRuns int       `gorm:"column:max_concurrent_runs"`
+	IsActive          bool      `gorm:"column:is_active"`
+	IsDefault         bool      `gorm:"column:is_default"`
+	Version           int       `gorm:"column:version"` // counts from 1
+	CreatedAt         time.Time `gorm:"column:created_at"`
+	UpdatedAt         time.Time `gorm:"column:updated_at"`
 }
 
 // TableName implements GORM's Tabler.

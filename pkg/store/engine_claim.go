@@ -33,10 +33,11 @@ const claimJobs = `WITH wanted AS (
 			lease_expires_at = now() + wanted.ttl, leased_by = wanted.worker, last_seq = last_seq + 1,
 			started_at = coalesce(started_at, now()), updated_at = now()
 		FROM wanted WHERE jobs.id = wanted.id
-		RETURNING jobs.` + claimColumns + `
+		RETURNING jobs.` + claimColumns + `, leased_by
 	), told AS (
 		INSERT INTO job_events (job_id, organization_id, seq, type, data, created_at)
-		SELECT id, organization_id, last_seq, 'job.state', format('{"status":"running","attempt":%s}', attempt)::json, now()
+		SELECT id, organization_id, last_seq, 'job.state',
+			format('{"status":"running","attempt":%s,"worker":%s}', attempt, to_json(leased_by))::json, now()
 		FROM claimed
 	)
 	SELECT ` + claimColumns + `, now() FROM claimed`
@@ -72,10 +73,10 @@ func (e *Engine) claimAll(ctx context.Context, wanted []claimRequest) (map[uuid.
 	var ids []uuid.UUID
 	var workers []string
 	var ttls []time.Duration
-	claimed := make(map[uuid.UUID]*Job, len(wanted))
+	claimed, by := make(map[uuid.UUID]*Job, len(wanted)), make(map[uuid.UUID]string, len(wanted))
 	for _, w := range wanted {
-		if _, twice := claimed[w.id]; !twice {
-			claimed[w.id] = nil
+		if _, twice := by[w.id]; !twice {
+			by[w.id] = w.worker
 			ids, workers, ttls = append(ids, w.id), append(workers, w.worker), append(ttls, w.ttl)
 		}
 	}
@@ -95,7 +96,7 @@ func (e *Engine) claimAll(ctx context.Context, wanted []claimRequest) (map[uuid.
 		job := j
 		j = Job{}
 		claimed[job.ID] = &job
-		running := events.JobState{Status: events.StatusRunning, Attempt: job.Attempt}
+		running := events.JobState{Status: events.StatusRunning, Attempt: job.Attempt, Worker: by[job.ID]}
 		event, err := newEvent(job.ID, job.OrganizationID, job.LastSeq, events.Time(at), running)
 		commit.Events = append(commit.Events, event.Event())
 		return err

@@ -209,3 +209,20 @@ func (e *Engine) Limits(ctx context.Context) (map[tenant.ID]JobLimit, error) {
 	})
 	return limits, explain(err, "read job limits")
 }
+
+// DeadCounted is up to how many dead jobs are counted.
+const DeadCounted = 10_000
+
+// Dead returns how many jobs are dead, by kind, of all tenants.
+func (e *Engine) Dead(ctx context.Context) (map[events.Kind]int, error) {
+	rows, err := e.pool.Query(ctx, `SELECT kind, count(*) FROM (SELECT kind FROM jobs WHERE dead LIMIT $1) AS dead GROUP BY kind`,
+		DeadCounted)
+	if err != nil {
+		return nil, explain(err, "count dead jobs")
+	}
+	dead := make(map[events.Kind]int)
+	var kind events.Kind
+	var n int
+	_, err = pgx.ForEachRow(rows, []any{&kind, &n}, func() error { dead[kind] = n; return nil })
+	return dead, explain(err, "count dead jobs")
+}

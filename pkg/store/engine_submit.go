@@ -32,10 +32,12 @@ type Once struct {
 	Hash []byte
 }
 
-// How many submissions share a statement at most, and how many such statements may be under way.
+// How many submissions share a statement at most, and how many such statements may be under way. One with more jobs than submitsLarge
+// goes alone: nobody else should wait for it, and no statement should grow with the product of the two.
 const (
 	submitsTogether = 256
 	submitLanes     = 2
+	submitsLarge    = 32
 )
 
 // Submit takes work in: the jobs, their first events and the idempotency key commit together, and with them whatever other callers
@@ -53,13 +55,19 @@ func (e *Engine) Submit(ctx context.Context, s Submission) (made []*Job, known b
 		if err != nil {
 			return nil, false, err
 		}
-		first, err := newEvent(job.ID, job.OrganizationID, 1, now, events.JobState{Status: job.Status, WaitingOn: job.WaitingOn})
+		first, err := newEvent(job.ID, job.OrganizationID, 1, now, job.firstState())
 		if err != nil {
 			return nil, false, err
 		}
 		in.jobs, in.events = append(in.jobs, job), append(in.events, first)
 	}
-	taken, err := e.submits.run(ctx, in)
+	var taken bool
+	if len(in.jobs) > submitsLarge {
+		alone := e.submit(ctx, []*intake{in})[0]
+		taken, err = alone.value, alone.err
+	} else {
+		taken, err = e.submits.run(ctx, in)
+	}
 	if err != nil || !taken {
 		return nil, err == nil, err
 	}

@@ -4,6 +4,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/tarento/copilot/events"
+	"github.com/tarento/copilot/pkg/fault"
 )
 
 // A document is indexed by one document.ingest job at a time, and as often as somebody asks for it. Each time is an indexing with
@@ -89,6 +90,21 @@ func (r Documents) Reindex(id uuid.UUID, match Match) (d *Document, stopped []uu
 	return d, stopped, r.update(id, "mark document as pending", map[string]any{
 		"processing_status": ProcessingPending, "processing_error": "",
 	})
+}
+
+// Revive prepares an active document whose document.ingest job failed or was cancelled for another one, which the caller submits in the
+// same transaction. A document that is being indexed, or has been since, is fault.Conflict "document.superseded".
+func (r Documents) Revive(id uuid.UUID) (*Document, error) {
+	return edit(r.tx, "document", "index", id, nil, func(d *Document) error {
+		switch {
+		case !d.IsActive:
+			return fault.New(fault.Conflict, "document.deleted", "The document of this job has been deleted.")
+		case d.ProcessingStatus != ProcessingFailed:
+			return fault.New(fault.Conflict, "document.superseded", "The document of this job is being indexed, or has been since.")
+		}
+		d.ProcessingStatus, d.ProcessingError = ProcessingPending, ""
+		return nil
+	}, bulky()...)
 }
 
 // Retire marks an active document as deleted and cancels its document.ingest job: from the commit on nobody finds or reads it. The

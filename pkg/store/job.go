@@ -35,7 +35,12 @@ type Job struct {
 	Result       json.RawMessage `gorm:"column:result"`
 	ErrorCode    *string         `gorm:"column:error_code"`
 	ErrorMessage *string         `gorm:"column:error_message"`
-	Dead         bool            `gorm:"column:dead"`
+	// Dead jobs ran out of attempts, and nobody has retried or discarded them yet.
+	Dead bool `gorm:"column:dead"`
+	// RetryOf is the job that this one does again, RetriedAs the one that does this one again.
+	RetryOf     *uuid.UUID `gorm:"column:retry_of"`
+	RetriedAs   *uuid.UUID `gorm:"column:retried_as"`
+	DiscardedAt *time.Time `gorm:"column:discarded_at"`
 
 	Attempt        int        `gorm:"column:attempt"`
 	MaxAttempts    int        `gorm:"column:max_attempts"`
@@ -87,6 +92,8 @@ type NewJob struct {
 	DeadlineAt time.Time
 	// Weight is how much of its parent's progress the job stands for.
 	Weight int
+	// RetryOf is the job that this one does again; nil for most. Engine.Submit does not take it.
+	RetryOf *uuid.UUID
 	// Traceparent is the W3C trace context of the request.
 	Traceparent string
 }
@@ -124,7 +131,7 @@ func (r Jobs) insert(parent *uuid.UUID, news []NewJob) ([]*Job, error) {
 	}
 	rows := make([]JobEvent, len(jobs))
 	for i, job := range jobs {
-		row, err := newEvent(job.ID, job.OrganizationID, 1, now, events.JobState{Status: job.Status, WaitingOn: job.WaitingOn})
+		row, err := newEvent(job.ID, job.OrganizationID, 1, now, job.firstState())
 		if err != nil {
 			return nil, err
 		}
@@ -148,7 +155,7 @@ func (n NewJob) job(t tenant.ID, parent *uuid.UUID, now time.Time) (*Job, error)
 		ConversationID: n.ConversationID, DocumentID: n.DocumentID, ParentID: parent,
 		Kind: n.Kind, Class: n.Class, Priority: n.Priority, Status: events.StatusQueued, WaitingOn: events.WaitingDispatch,
 		Input: input, AgentLimit: n.AgentLimit, MaxAttempts: n.MaxAttempts, LastSeq: 1, RunAt: n.RunAt, ProgressTotal: n.Weight,
-		Traceparent: n.Traceparent, CreatedAt: now, UpdatedAt: now,
+		RetryOf: n.RetryOf, Traceparent: n.Traceparent, CreatedAt: now, UpdatedAt: now,
 	}
 	if job.Class == "" {
 		job.Class = events.ClassBulk
@@ -211,6 +218,9 @@ type JobFilter struct {
 	DocumentID    *uuid.UUID
 	ParentID      *uuid.UUID
 	Dead          *bool
+	ErrorCode     string
+	// Since and Until bound when the job ended: from the one on, and before the other.
+	Since, Until time.Time
 	// TopLevel leaves child jobs out.
 	TopLevel bool
 	// Ascending puts the oldest first. The zero value puts the newest first.
@@ -245,7 +255,21 @@ func (r Jobs) List(f JobFilter) (jobs []*Job, more bool, err error) {
 		}
 	}
 	if f.Dead != nil {
-		q = q.Where("dead = ?", *f.Dead)
+		// Said as the index says it.
+		if *f.Dead {
+			q = q.Where("dead")
+		} else {
+			q = q.Where("NOT dead")
+		}
+	}
+	if f.ErrorCode != "" {
+		q = q.Where("error_code = ?", f.ErrorCode)
+	}
+	if !f.Since.IsZero() {
+		q = q.Where("finished_at >= ?", f.Since)
+	}
+	if !f.Until.IsZero() {
+		q = q.Where("finished_at < ?", f.Until)
 	}
 	if f.TopLevel {
 		q = q.Where("parent_id IS NULL")

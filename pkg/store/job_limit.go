@@ -4,6 +4,8 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"gorm.io/gorm"
+	"gorm.io/gorm/clause"
 )
 
 // JobLimit is a tenant's share of the workers. A tenant without one is like any other.
@@ -19,3 +21,51 @@ type JobLimit struct {
 
 // TableName implements GORM's Tabler.
 func (JobLimit) TableName() string { return "job_limits" }
+
+// JobLimits is the repository of a tenant's share.
+type JobLimits struct{ tx *Tx }
+
+// JobLimits returns the share of the transaction's tenant.
+func (tx *Tx) JobLimits() JobLimits { return JobLimits{tx} }
+
+// Get returns the tenant's share; without one of its own the usual one, which was never changed.
+func (r JobLimits) Get() (*JobLimit, error) { return r.read(within[JobLimit](r.tx)) }
+
+func (r JobLimits) read(q *gorm.DB) (*JobLimit, error) {
+	var rows []JobLimit
+	if err := q.Limit(1).Find(&rows).Error; err != nil {
+		return nil, explain(err, "read job limits")
+	}
+	if len(rows) == 0 {
+		return &JobLimit{OrganizationID: r.tx.tenant.UUID(), Weight: 1}, nil
+	}
+	return &rows[0], nil
+}
+
+// Update changes the tenant's share, and audits what became different. One at another revision is fault.Precondition.
+func (r JobLimits) Update(match Match, change func(*JobLimit)) (*JobLimit, error) {
+	l, err := r.read(within[JobLimit](r.tx).Clauses(forUpdate()))
+	if err != nil {
+		return nil, err
+	}
+	if !match.admits(RevisionAt(l.UpdatedAt)) {
+		return nil, outdated("job_limits")
+	}
+	before := *l
+	if change(l); *l == before {
+		return l, nil
+	}
+	l.UpdatedAt = r.tx.later(l.UpdatedAt)
+	if l.CreatedAt.IsZero() {
+		l.CreatedAt = l.UpdatedAt
+	}
+	if err := r.tx.db.Clauses(clause.OnConflict{UpdateAll: true}).Create(l).Error; err != nil {
+		return nil, explain(err, "change job limits")
+	}
+	r.tx.Audit("job_limits", "update", l.OrganizationID, before.told(), l.told())
+	return l, nil
+}
+
+func (l JobLimit) told() map[string]any {
+	return map[string]any{"weight": l.Weight, "max_running": l.MaxRunning}
+}

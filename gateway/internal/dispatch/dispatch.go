@@ -125,6 +125,7 @@ func (d *Dispatcher) lead(ctx context.Context) error {
 	d.log.InfoContext(ctx, "this gateway leads the dispatch")
 	d.metrics.leading.Set(1)
 	defer d.metrics.leading.Set(0)
+	defer d.metrics.dead.Reset() // who follows counts them
 	l := newLeader(d)
 	for {
 		if err := l.round(ctx); err != nil {

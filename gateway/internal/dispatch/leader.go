@@ -255,7 +255,7 @@ func (l *leader) correct(ctx context.Context, lost time.Duration) error {
 	return nil
 }
 
-// survey finds who has ready jobs, and what limits there are.
+// survey finds who has ready jobs, what limits there are, and how many jobs are dead.
 func (l *leader) survey(ctx context.Context) error {
 	limits, err := l.engine.Limits(ctx)
 	if err != nil {
@@ -263,6 +263,13 @@ func (l *leader) survey(ctx context.Context) error {
 	}
 	for _, q := range l.queues {
 		q.limits = limits
+	}
+	dead, err := l.engine.Dead(ctx)
+	if err != nil {
+		return err
+	}
+	for kind := range l.queues {
+		l.metrics.dead.WithLabelValues(string(kind)).Set(float64(dead[kind]))
 	}
 	ready, err := l.engine.ReadyTenants(ctx)
 	if err != nil {

@@ -7,6 +7,7 @@ type metrics struct {
 	dispatched *prometheus.CounterVec
 	recalled   prometheus.Counter
 	expired    prometheus.Counter
+	dead       *prometheus.GaugeVec
 	lag        prometheus.Histogram
 }
 
@@ -25,10 +26,13 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 			Name: "copilot_dispatch_leases_expired_total", Help: "Jobs whose worker stopped renewing its lease.",
 		}),
 	}
+	m.dead = prometheus.NewGaugeVec(prometheus.GaugeOpts{
+		Name: "copilot_jobs_dead", Help: "Jobs that ran out of attempts and that nobody has retried or discarded; told by the leader.",
+	}, []string{"kind"})
 	m.lag = prometheus.NewHistogram(prometheus.HistogramOpts{
 		Name: "copilot_dispatch_lag_seconds", Help: "How long jobs were ready before they were handed to the broker.",
 		Buckets: prometheus.ExponentialBuckets(0.001, 3, 12),
 	})
-	reg.MustRegister(m.lag, m.leading, m.dispatched, m.recalled, m.expired)
+	reg.MustRegister(m.dead, m.lag, m.leading, m.dispatched, m.recalled, m.expired)
 	return m
 }

@@ -77,27 +77,28 @@ func (c ToolConfig) on() bool { return c.Enabled == nil || *c.Enabled }
 
 // AgentConfig is an agent as it is configured.
 type AgentConfig struct {
-	ID             uuid.UUID    `json:"id" format:"uuid"`
-	Name           string       `json:"name" example:"Document Analyzer"`
-	Description    string       `json:"description"`
-	OrganizationID uuid.UUID    `json:"organization_id" format:"uuid"`
-	ProjectID      *uuid.UUID   `json:"project_id" format:"uuid" doc:"Null: the agent serves the whole organization"`
-	AgentType      string       `json:"agent_type" enum:"rfp,jira,documentation,hr,finance,document_analyzer,chat_agent,custom"`
-	LLMConfig      LLMConfig    `json:"llm_config"`
-	ToolsConfig    []ToolConfig `json:"tools_config" nullable:"false"`
-	LLMModel       string       `json:"llm_model" doc:"llm_config.model; empty means the platform's default"`
-	Temperature    *float64     `json:"temperature" doc:"llm_config.temperature"`
-	MaxTokens      *int         `json:"max_tokens" doc:"llm_config.max_tokens"`
-	Tools          []string     `json:"tools" nullable:"false" doc:"The enabled tools of tools_config"`
-	SystemPrompt   string       `json:"system_prompt"`
-	KnowledgeBases OpenList     `json:"knowledge_bases"`
-	Parameters     OpenObject   `json:"parameters"`
-	AgentMetadata  OpenObject   `json:"agent_metadata"`
-	IsActive       bool         `json:"is_active"`
-	IsDefault      bool         `json:"is_default"`
-	Version        int          `json:"version"`
-	CreatedAt      time.Time    `json:"created_at"`
-	UpdatedAt      time.Time    `json:"updated_at"`
+	ID                uuid.UUID    `json:"id" format:"uuid"`
+	Name              string       `json:"name" example:"Document Analyzer"`
+	Description       string       `json:"description"`
+	OrganizationID    uuid.UUID    `json:"organization_id" format:"uuid"`
+	ProjectID         *uuid.UUID   `json:"project_id" format:"uuid" doc:"Null: the agent serves the whole organization"`
+	AgentType         string       `json:"agent_type" enum:"rfp,jira,documentation,hr,finance,document_analyzer,chat_agent,custom"`
+	LLMConfig         LLMConfig    `json:"llm_config"`
+	ToolsConfig       []ToolConfig `json:"tools_config" nullable:"false"`
+	LLMModel          string       `json:"llm_model" doc:"llm_config.model; empty means the platform's default"`
+	Temperature       *float64     `json:"temperature" doc:"llm_config.temperature"`
+	MaxTokens         *int         `json:"max_tokens" doc:"llm_config.max_tokens"`
+	Tools             []string     `json:"tools" nullable:"false" doc:"The enabled tools of tools_config"`
+	SystemPrompt      string       `json:"system_prompt"`
+	KnowledgeBases    OpenList     `json:"knowledge_bases"`
+	Parameters        OpenObject   `json:"parameters"`
+	AgentMetadata     OpenObject   `json:"agent_metadata"`
+	MaxConcurrentRuns int          `json:"max_concurrent_runs" example:"0" doc:"How many of its runs may be under way at once; 0 is no limit"`
+	IsActive          bool         `json:"is_active"`
+	IsDefault         bool         `json:"is_default"`
+	Version           int          `json:"version"`
+	CreatedAt         time.Time    `json:"created_at"`
+	UpdatedAt         time.Time    `json:"updated_at"`
 }
 
 func (a AgentConfig) changedAt() time.Time { return a.UpdatedAt }
@@ -107,7 +108,8 @@ func showAgentConfig(a *store.AgentConfig) AgentConfig {
 		ID: a.ID, Name: a.Name, Description: a.Description, OrganizationID: a.OrganizationID, ProjectID: a.ProjectID,
 		AgentType: a.AgentType, LLMConfig: shownLLM(a), ToolsConfig: shownTools(a), Tools: []string{}, SystemPrompt: a.SystemPrompt,
 		KnowledgeBases: OpenList{a.KnowledgeBases}, Parameters: OpenObject{a.Parameters}, AgentMetadata: OpenObject{a.AgentMetadata},
-		IsActive: a.IsActive, IsDefault: a.IsDefault, Version: a.Version, CreatedAt: a.CreatedAt.UTC(), UpdatedAt: a.UpdatedAt.UTC(),
+		MaxConcurrentRuns: a.MaxConcurrentRuns, IsActive: a.IsActive, IsDefault: a.IsDefault, Version: a.Version,
+		CreatedAt: a.CreatedAt.UTC(), UpdatedAt: a.UpdatedAt.UTC(),
 	}
 	shown.LLMModel, shown.Temperature = shown.LLMConfig.Model, shown.LLMConfig.Temperature
 	if shown.LLMConfig.MaxTokens > 0 {
@@ -168,21 +170,22 @@ func enabled(tools []ToolConfig) []string {
 // NewAgentConfig is an agent to be. The flat names say the same as llm_config and tools_config; where both are given, the flat
 // ones win.
 type NewAgentConfig struct {
-	Name           string         `json:"name" minLength:"1" maxLength:"200"`
-	Description    string         `json:"description,omitempty" maxLength:"5000"`
-	ProjectID      *uuid.UUID     `json:"project_id,omitempty" nullable:"true" format:"uuid" doc:"Without it the agent serves the whole organization"`
-	AgentType      string         `json:"agent_type,omitempty" default:"custom" enum:"rfp,jira,documentation,hr,finance,document_analyzer,chat_agent,custom"`
-	LLMConfig      LLMConfig      `json:"llm_config,omitzero" required:"false"`
-	ToolsConfig    []ToolConfig   `json:"tools_config,omitempty" maxItems:"50"`
-	LLMModel       string         `json:"llm_model,omitempty" maxLength:"100"`
-	Temperature    *float64       `json:"temperature,omitempty" nullable:"true" minimum:"0" maximum:"2"`
-	MaxTokens      int            `json:"max_tokens,omitempty" minimum:"1" maximum:"1000000"`
-	Tools          []string       `json:"tools,omitempty" enum:"search_documents" maxItems:"50"`
-	SystemPrompt   string         `json:"system_prompt,omitempty" maxLength:"100000"`
-	KnowledgeBases []any          `json:"knowledge_bases,omitempty" maxItems:"100"`
-	Parameters     map[string]any `json:"parameters,omitempty"`
-	AgentMetadata  map[string]any `json:"agent_metadata,omitempty"`
-	IsDefault      bool           `json:"is_default,omitempty"`
+	Name              string         `json:"name" minLength:"1" maxLength:"200"`
+	Description       string         `json:"description,omitempty" maxLength:"5000"`
+	ProjectID         *uuid.UUID     `json:"project_id,omitempty" nullable:"true" format:"uuid" doc:"Without it the agent serves the whole organization"`
+	AgentType         string         `json:"agent_type,omitempty" default:"custom" enum:"rfp,jira,documentation,hr,finance,document_analyzer,chat_agent,custom"`
+	LLMConfig         LLMConfig      `json:"llm_config,omitzero" required:"false"`
+	ToolsConfig       []ToolConfig   `json:"tools_config,omitempty" maxItems:"50"`
+	LLMModel          string         `json:"llm_model,omitempty" maxLength:"100"`
+	Temperature       *float64       `json:"temperature,omitempty" nullable:"true" minimum:"0" maximum:"2"`
+	MaxTokens         int            `json:"max_tokens,omitempty" minimum:"1" maximum:"1000000"`
+	Tools             []string       `json:"tools,omitempty" enum:"search_documents" maxItems:"50"`
+	SystemPrompt      string         `json:"system_prompt,omitempty" maxLength:"100000"`
+	KnowledgeBases    []any          `json:"knowledge_bases,omitempty" maxItems:"100"`
+	Parameters        map[string]any `json:"parameters,omitempty"`
+	AgentMetadata     map[string]any `json:"agent_metadata,omitempty"`
+	MaxConcurrentRuns int            `json:"max_concurrent_runs,omitempty" minimum:"0" maximum:"100000" example:"4" doc:"How many of its runs may be under way at once; 0 is no limit"`
+	IsDefault         bool           `json:"is_default,omitempty"`
 }
 
 // row is the record of the agent to be. A known preset completes it.
@@ -199,7 +202,7 @@ func (n *NewAgentConfig) row(known presetSchemas) (*store.AgentConfig, error) {
 	}
 	row := &store.AgentConfig{
 		Name: n.Name, Description: n.Description, ProjectID: n.ProjectID, AgentType: n.AgentType, SystemPrompt: n.SystemPrompt,
-		IsDefault: n.IsDefault,
+		MaxConcurrentRuns: n.MaxConcurrentRuns, IsDefault: n.IsDefault,
 	}
 	tools := n.ToolsConfig
 	if n.Tools != nil {
@@ -233,22 +236,23 @@ func columnsOf(values map[*store.JSON]any) (err error) {
 // AgentConfigChange is what becomes different about an agent. Fields that are left out or null stay as they are, only a null
 // project_id empties it. The flat names say the same as llm_config and tools_config; where both are given, the flat ones win.
 type AgentConfigChange struct {
-	Name           *string          `json:"name,omitempty" minLength:"1" maxLength:"200" example:"Document Analyzer"`
-	Description    *string          `json:"description,omitempty" maxLength:"5000"`
-	ProjectID      Maybe[uuid.UUID] `json:"project_id,omitzero" required:"false" doc:"Null: the agent serves the whole organization"`
-	AgentType      *string          `json:"agent_type,omitempty" enum:"rfp,jira,documentation,hr,finance,document_analyzer,chat_agent,custom"`
-	LLMConfig      *LLMConfig       `json:"llm_config,omitempty" doc:"Replaces the whole"`
-	ToolsConfig    *[]ToolConfig    `json:"tools_config,omitempty" maxItems:"50" doc:"Replaces the whole"`
-	LLMModel       *string          `json:"llm_model,omitempty" maxLength:"100"`
-	Temperature    *float64         `json:"temperature,omitempty" minimum:"0" maximum:"2"`
-	MaxTokens      *int             `json:"max_tokens,omitempty" minimum:"1" maximum:"1000000"`
-	Tools          *[]string        `json:"tools,omitempty" enum:"search_documents" maxItems:"50" doc:"The enabled tools; their settings stay"`
-	SystemPrompt   *string          `json:"system_prompt,omitempty" maxLength:"100000"`
-	KnowledgeBases *[]any           `json:"knowledge_bases,omitempty" maxItems:"100"`
-	Parameters     *map[string]any  `json:"parameters,omitempty"`
-	AgentMetadata  *map[string]any  `json:"agent_metadata,omitempty"`
-	IsActive       *bool            `json:"is_active,omitempty"`
-	IsDefault      *bool            `json:"is_default,omitempty"`
+	Name              *string          `json:"name,omitempty" minLength:"1" maxLength:"200" example:"Document Analyzer"`
+	Description       *string          `json:"description,omitempty" maxLength:"5000"`
+	ProjectID         Maybe[uuid.UUID] `json:"project_id,omitzero" required:"false" doc:"Null: the agent serves the whole organization"`
+	AgentType         *string          `json:"agent_type,omitempty" enum:"rfp,jira,documentation,hr,finance,document_analyzer,chat_agent,custom"`
+	LLMConfig         *LLMConfig       `json:"llm_config,omitempty" doc:"Replaces the whole"`
+	ToolsConfig       *[]ToolConfig    `json:"tools_config,omitempty" maxItems:"50" doc:"Replaces the whole"`
+	LLMModel          *string          `json:"llm_model,omitempty" maxLength:"100"`
+	Temperature       *float64         `json:"temperature,omitempty" minimum:"0" maximum:"2"`
+	MaxTokens         *int             `json:"max_tokens,omitempty" minimum:"1" maximum:"1000000"`
+	Tools             *[]string        `json:"tools,omitempty" enum:"search_documents" maxItems:"50" doc:"The enabled tools; their settings stay"`
+	SystemPrompt      *string          `json:"system_prompt,omitempty" maxLength:"100000"`
+	KnowledgeBases    *[]any           `json:"knowledge_bases,omitempty" maxItems:"100"`
+	Parameters        *map[string]any  `json:"parameters,omitempty"`
+	AgentMetadata     *map[string]any  `json:"agent_metadata,omitempty"`
+	MaxConcurrentRuns *int             `json:"max_concurrent_runs,omitempty" minimum:"0" maximum:"100000" example:"4" doc:"How many of its runs may be under way at once, of those submitted from then on; 0 is no limit"`
+	IsActive          *bool            `json:"is_active,omitempty"`
+	IsDefault         *bool            `json:"is_default,omitempty"`
 }
 
 // apply makes the change to a record.
@@ -258,6 +262,7 @@ func (c *AgentConfigChange) apply(a *store.AgentConfig) error {
 	c.ProjectID.apply(&a.ProjectID)
 	set(&a.AgentType, c.AgentType)
 	set(&a.SystemPrompt, c.SystemPrompt)
+	set(&a.MaxConcurrentRuns, c.MaxConcurrentRuns)
 	set(&a.IsActive, c.IsActive)
 	set(&a.IsDefault, c.IsDefault)
 	llm, tools := llmOf(a), toolsOf(a)

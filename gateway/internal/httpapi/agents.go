@@ -3,6 +3,7 @@ package httpapi
 import (
 	"context"
 	"net/http"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -16,6 +17,8 @@ import (
 
 // NewRun is what an agent is asked to do: in words, in the input of its type, or both.
 type NewRun struct {
+	Scheduling
+
 	UserInput     string         `json:"user_input,omitempty" maxLength:"200000" example:"What does the travel policy say about taxis?" doc:"The task, in words"`
 	Input         map[string]any `json:"input,omitempty" doc:"What the agent's type takes, see GET /agent-types; instead of words or beside them"`
 	SystemPrompt  string         `json:"system_prompt,omitempty" maxLength:"100000" example:"Answer in one sentence." doc:"Instead of the agent's own"`
@@ -71,17 +74,28 @@ func (s *Server) prepare(
 	if err := usesProject(tx, p, project); err != nil {
 		return nil, err
 	}
-	work := make([]store.NewJob, len(runs))
+	work, now := make([]store.NewJob, len(runs)), time.Now()
 	for i, run := range runs {
-		if err := s.presets.fill(agent.AgentType, &run); err != nil {
+		if work[i], err = s.runOf(p, agent, project, run, now); err != nil {
 			return nil, err
-		}
-		work[i] = s.run(p, agent, run)
-		if project != nil {
-			work[i].ProjectID = project
 		}
 	}
 	return work, nil
+}
+
+// runOf is the job of a run that was asked for now, in the agent's project or in the one that is named.
+func (s *Server) runOf(
+	p *rbac.Principal, agent *store.AgentConfig, project *uuid.UUID, run NewRun, now time.Time,
+) (job store.NewJob, err error) {
+	if err := s.presets.fill(agent.AgentType, &run); err != nil {
+		return job, err
+	}
+	job = s.run(p, agent, run)
+	if project != nil {
+		job.ProjectID = project
+	}
+	err = run.schedule(&job, now)
+	return job, err
 }
 
 // runnable returns an agent that the caller may run.
@@ -112,6 +126,7 @@ func (s *Server) run(p *rbac.Principal, agent *store.AgentConfig, r NewRun) stor
 	}
 	return store.NewJob{
 		Kind: events.KindAgentRun, Class: events.ClassInteractive, AgentConfigID: &agent.ID, ProjectID: agent.ProjectID,
+		AgentLimit: agent.MaxConcurrentRuns,
 		Input: events.AgentRunInput{
 			AgentID: agent.ID.String(), UserInput: r.UserInput, SystemPrompt: prompt, LLM: s.llm(agent), Tools: tools,
 			MaxIterations: r.MaxIterations, Scope: p.Documents(),

@@ -34,6 +34,8 @@ type executeInput struct {
 
 // Batch is several runs of one agent.
 type Batch struct {
+	Scheduling
+
 	AgentID       uuid.UUID  `json:"agent_id" format:"uuid" doc:"The agent to run"`
 	ProjectID     *uuid.UUID `json:"project_id,omitempty" nullable:"true" format:"uuid" doc:"The project that the runs belong to; the agent's when it is left out"`
 	Inputs        []string   `json:"inputs" minItems:"1" maxItems:"100" minLength:"1" maxLength:"200000" nullable:"false" example:"[\"What may a hotel cost?\"]" doc:"The tasks, one for each run"`
@@ -137,7 +139,9 @@ func (s *Server) batchExecute(ctx context.Context, p *rbac.Principal, in *batchI
 	sub, err := s.Jobs.Submit(ctx, p, once, func(tx *store.Tx) ([]store.NewJob, error) {
 		runs := make([]NewRun, len(b.Inputs))
 		for i, task := range b.Inputs {
-			runs[i] = NewRun{UserInput: task, SystemPrompt: b.SystemPrompt, MaxIterations: b.MaxIterations}
+			runs[i] = NewRun{
+				Scheduling: b.Scheduling, UserInput: task, SystemPrompt: b.SystemPrompt, MaxIterations: b.MaxIterations,
+			}
 		}
 		return s.prepare(tx, p, b.AgentID, b.ProjectID, runs...)
 	})

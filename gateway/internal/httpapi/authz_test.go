@@ -50,7 +50,9 @@ func mayCall() map[string]string {
 		"search-documents-semantic": "APMV", "search-documents-hybrid": "APMV",
 		"create-embeddings": "APM",
 		"list-jobs":         "APMV", "get-job": "APMV", "cancel-job": "APM", "list-job-steps": "APMV", "follow-job": "APMV",
-		"follow-events":   "APMV",
+		"follow-events":     "APMV",
+		"list-job-attempts": "APMV", "retry-job": "A", "redrive-jobs": "A", "discard-job": "A", "submit-jobs": "APMV",
+		"get-job-limits": "A", "update-job-limits": "*", "put-job-limits": "*",
 		"list-audit-logs": "AP", "get-audit-log": "AP",
 	}
 }
@@ -63,6 +65,7 @@ func bodyOf() map[string]string {
 		"update-role": `{}`, "put-role": `{}`, "assign-permissions": `{"permission_ids":["` + nothing + `"]}`,
 		"revoke-permissions":  `{"permission_ids":["` + nothing + `"]}`,
 		"update-agent-config": `{}`, "put-agent-config": `{}`, "update-document": `{}`, "put-document": `{}`,
+		"update-job-limits": `{}`, "put-job-limits": `{}`,
 		"add-document-tags":   `{"tags":["x"]}`,
 		"run-agent":           `{"user_input":"hello"}`,
 		"create-message":      `{"content":"hello","run":false}`,

@@ -128,7 +128,7 @@ func isJSON(media string) bool {
 func readBody(ctx huma.Context, r *http.Request) ([]byte, *Problem) {
 	op := ctx.Operation()
 	if r.ContentLength > op.MaxBodyBytes {
-		return nil, frameworkProblem(http.StatusRequestEntityTooLarge)
+		return nil, bodyTooLarge(op.MaxBodyBytes)
 	}
 	// A writer without deadlines, as in some tests, has no slow client either.
 	_ = ctx.SetReadDeadline(time.Now().Add(op.BodyReadTimeout))
@@ -136,7 +136,7 @@ func readBody(ctx huma.Context, r *http.Request) ([]byte, *Problem) {
 	timeout, isNet := errors.AsType[net.Error](err)
 	switch {
 	case int64(len(body)) > op.MaxBodyBytes:
-		return nil, frameworkProblem(http.StatusRequestEntityTooLarge)
+		return nil, bodyTooLarge(op.MaxBodyBytes)
 	case isNet && timeout.Timeout():
 		return nil, frameworkProblem(http.StatusRequestTimeout)
 	case err != nil:
@@ -144,6 +144,10 @@ func readBody(ctx huma.Context, r *http.Request) ([]byte, *Problem) {
 	default:
 		return body, nil
 	}
+}
+
+func bodyTooLarge(limit int64) *Problem {
+	return newProblem(fault.TooLarge, codeTooLarge, "The body is larger than the "+size(limit)+" that are allowed here.")
 }
 
 // frameworkProblem is what huma would answer with this status.

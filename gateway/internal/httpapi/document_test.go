@@ -104,8 +104,8 @@ func (d *apiDocument) each(do func(path, method string, op describedOperation)) 
 
 // verbs are the first words of operation ids. A new one is a decision: generated clients name their methods by them.
 var verbs = []string{
-	"activate", "add", "archive", "assign", "batch", "cancel", "change", "check", "create", "delete", "download", "execute", "export", "find",
-	"follow", "get", "index", "list", "put", "redrive", "remove", "restore", "retry", "revoke", "run", "search", "set", "stream", "unarchive",
+	"activate", "add", "archive", "assign", "batch", "cancel", "change", "check", "create", "delete", "discard", "download", "execute", "export", "find",
+	"follow", "get", "index", "list", "put", "redrive", "remove", "restore", "retry", "revoke", "run", "search", "set", "stream", "submit", "unarchive",
 	"update", "upload", "verify",
 }
 

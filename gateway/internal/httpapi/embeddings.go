@@ -3,6 +3,7 @@ package httpapi
 import (
 	"context"
 	"net/http"
+	"time"
 
 	"github.com/tarento/copilot/events"
 	"github.com/tarento/copilot/gateway/internal/rbac"
@@ -12,6 +13,8 @@ import (
 
 // NewEmbeddings are texts that vectors are wanted for.
 type NewEmbeddings struct {
+	Scheduling
+
 	Texts []string `json:"texts" minItems:"1" maxItems:"100" minLength:"1" maxLength:"20000" nullable:"false" example:"[\"Taxis are paid for after 22:00.\"]" doc:"1 to 100 texts of 1 to 20000 characters"`
 	Model string   `json:"model,omitempty" maxLength:"100" doc:"The embedding model; the platform's own when it is left out"`
 	Store bool     `json:"store,omitempty" doc:"Also keep the vectors"`
@@ -30,14 +33,24 @@ func (s *Server) embeddingOperations() {
 	}, s.createEmbeddings)
 }
 
+// job computes the embeddings that were asked for now.
+func (n *NewEmbeddings) job(now time.Time) (store.NewJob, error) {
+	job := store.NewJob{
+		Kind: events.KindEmbeddingCreate, Class: events.ClassInteractive,
+		Input: events.EmbeddingCreateInput{Model: n.Model, Store: n.Store, Texts: n.Texts},
+	}
+	err := n.schedule(&job, now)
+	return job, err
+}
+
 func (s *Server) createEmbeddings(ctx context.Context, p *rbac.Principal, in *createEmbeddingsInput) (*acceptedOutput, error) {
 	once, err := in.once("POST /embeddings", in.Body)
 	if err != nil {
 		return nil, err
 	}
-	input := events.EmbeddingCreateInput{Model: in.Body.Model, Store: in.Body.Store, Texts: in.Body.Texts}
 	sub, err := s.Jobs.Submit(ctx, p, once, func(*store.Tx) ([]store.NewJob, error) {
-		return []store.NewJob{{Kind: events.KindEmbeddingCreate, Class: events.ClassInteractive, Input: input}}, nil
+		job, err := in.Body.job(time.Now())
+		return []store.NewJob{job}, err
 	})
 	if err != nil {
 		return nil, err

@@ -419,6 +419,7 @@ type job struct {
 	DocumentID              string `json:"document_id"`
 	ConversationID          string `json:"conversation_id"`
 	MessageID               string `json:"message_id"`
+	RetryOf                 string `json:"retry_of"`
 	Error                   *events.Failure
 	Result                  json.RawMessage
 }

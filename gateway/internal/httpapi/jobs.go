@@ -19,13 +19,17 @@ type Job struct {
 	ID             uuid.UUID        `json:"id" format:"uuid" doc:"The job's id"`
 	Kind           events.Kind      `json:"kind" enum:"agent.run,document.ingest,document.delete,document.sync,embedding.create" doc:"What it does"`
 	Class          events.Class     `json:"class" enum:"interactive,bulk" doc:"Interactive work goes before bulk work"`
+	Priority       int16            `json:"priority" example:"5" doc:"Which of the organization's jobs of its class go first: 1 before 9"`
 	Status         events.Status    `json:"status" enum:"queued,running,waiting,succeeded,failed,cancelled" doc:"Where it is; the last three are final"`
 	WaitingOn      events.WaitingOn `json:"waiting_on,omitempty" doc:"Why it does not run right now"`
 	Progress       JobProgress      `json:"progress" doc:"How far it is"`
 	Attempt        int              `json:"attempt" doc:"How often it was tried"`
 	MaxAttempts    int              `json:"max_attempts" example:"5" doc:"How often it may be tried"`
 	Error          *JobError        `json:"error,omitempty" doc:"Why it failed, or why the last attempt did"`
-	Dead           bool             `json:"dead" doc:"It ran out of attempts and can be tried again by an operator"`
+	Dead           bool             `json:"dead" doc:"It ran out of attempts, and nobody has tried it again or discarded it yet"`
+	RetryOf        *uuid.UUID       `json:"retry_of,omitempty" nullable:"false" format:"uuid" doc:"The job that this one does again"`
+	RetriedAs      *uuid.UUID       `json:"retried_as,omitempty" nullable:"false" format:"uuid" doc:"The job that does this one again"`
+	DiscardedAt    *time.Time       `json:"discarded_at,omitempty" nullable:"false" doc:"When it was taken off the list of the dead"`
 	Result         json.RawMessage  `json:"result,omitempty" doc:"What it came to, by its kind"`
 	DocumentID     *uuid.UUID       `json:"document_id,omitempty" nullable:"false" format:"uuid" doc:"The document it is about"`
 	ConversationID *uuid.UUID       `json:"conversation_id,omitempty" nullable:"false" format:"uuid" doc:"The conversation it answers in"`
@@ -35,6 +39,8 @@ type Job struct {
 	ParentID       *uuid.UUID       `json:"parent_id,omitempty" nullable:"false" format:"uuid" doc:"The job it is a part of"`
 	CreatedBy      *uuid.UUID       `json:"created_by,omitempty" nullable:"false" format:"uuid" doc:"Who submitted it"`
 	CreatedAt      time.Time        `json:"created_at" doc:"When it was accepted"`
+	RunAt          *time.Time       `json:"run_at,omitempty" nullable:"false" doc:"When it may begin, or be tried again; only while it waits for that"`
+	DeadlineAt     *time.Time       `json:"deadline_at,omitempty" nullable:"false" doc:"When it fails if it has not ended"`
 	StartedAt      *time.Time       `json:"started_at,omitempty" nullable:"false" doc:"When it was first taken by a worker"`
 	FinishedAt     *time.Time       `json:"finished_at,omitempty" nullable:"false" doc:"When it ended"`
 	UpdatedAt      time.Time        `json:"updated_at" doc:"When it last changed"`
@@ -56,9 +62,10 @@ type JobError struct {
 
 // JobLinks are the paths of what can be done with a job.
 type JobLinks struct {
-	Self   string `json:"self" example:"/api/v1/jobs/0190f4a0-0000-7000-8000-000000000000" doc:"The job itself"`
-	Events string `json:"events" example:"/api/v1/jobs/0190f4a0-0000-7000-8000-000000000000/events" doc:"Follow it as server-sent events"`
-	Cancel string `json:"cancel" example:"/api/v1/jobs/0190f4a0-0000-7000-8000-000000000000/cancel" doc:"POST ends it"`
+	Self     string `json:"self" example:"/api/v1/jobs/0190f4a0-0000-7000-8000-000000000000" doc:"The job itself"`
+	Attempts string `json:"attempts" example:"/api/v1/jobs/0190f4a0-0000-7000-8000-000000000000/attempts" doc:"How often it was tried, and how that went"`
+	Events   string `json:"events" example:"/api/v1/jobs/0190f4a0-0000-7000-8000-000000000000/events" doc:"Follow it as server-sent events"`
+	Cancel   string `json:"cancel" example:"/api/v1/jobs/0190f4a0-0000-7000-8000-000000000000/cancel" doc:"POST ends it"`
 }
 
 func jobPath(id uuid.UUID) string { return base + "/jobs/" + id.String() }
@@ -66,13 +73,17 @@ func jobPath(id uuid.UUID) string { return base + "/jobs/" + id.String() }
 func showJob(j *store.Job) Job {
 	self := jobPath(j.ID)
 	shown := Job{
-		ID: j.ID, Kind: j.Kind, Class: j.Class, Status: j.Status, WaitingOn: j.WaitingOn,
+		ID: j.ID, Kind: j.Kind, Class: j.Class, Priority: j.Priority, Status: j.Status, WaitingOn: j.WaitingOn,
 		Progress: JobProgress{Stage: j.ProgressStage, Done: j.ProgressDone, Total: j.ProgressTotal},
 		Attempt:  j.Attempt, MaxAttempts: j.MaxAttempts, Dead: j.Dead, Result: j.Result,
 		DocumentID: j.DocumentID, ConversationID: j.ConversationID, AgentID: j.AgentConfigID, ProjectID: j.ProjectID,
 		ParentID: j.ParentID, CreatedBy: j.CreatedBy, CreatedAt: j.CreatedAt.UTC(), UpdatedAt: j.UpdatedAt.UTC(),
-		StartedAt: utc(j.StartedAt), FinishedAt: utc(j.FinishedAt),
-		Links: JobLinks{Self: self, Events: self + "/events", Cancel: self + "/cancel"},
+		StartedAt: utc(j.StartedAt), FinishedAt: utc(j.FinishedAt), DeadlineAt: utc(j.DeadlineAt),
+		RetryOf: j.RetryOf, RetriedAs: j.RetriedAs, DiscardedAt: utc(j.DiscardedAt),
+		Links: JobLinks{Self: self, Attempts: self + "/attempts", Events: self + "/events", Cancel: self + "/cancel"},
+	}
+	if j.Status == events.StatusQueued && j.WaitingOn != events.WaitingDispatch {
+		shown.RunAt = utc(&j.RunAt)
 	}
 	if j.ErrorCode != nil {
 		shown.Error = &JobError{Code: *j.ErrorCode}
@@ -81,8 +92,7 @@ func showJob(j *store.Job) Job {
 		}
 	}
 	if j.Kind == events.KindAgentRun && j.ConversationID != nil {
-		var in events.AgentRunInput
-		if json.Unmarshal(j.Input, &in) == nil {
+		if in, err := j.AgentRun(); err == nil {
 			shown.MessageID = in.MessageID
 		}
 	}
@@ -125,7 +135,7 @@ type listJobsInput struct {
 	AgentID    uuid.UUID     `query:"agent_id" format:"uuid" doc:"Only runs of this agent"`
 	DocumentID uuid.UUID     `query:"document_id" format:"uuid" doc:"Only jobs about this document"`
 	ParentID   uuid.UUID     `query:"parent_id" format:"uuid" doc:"Only the parts of this job; without it, parts are left out"`
-	Dead       string        `query:"dead" enum:"true,false" doc:"Only jobs that ran out of attempts, or only the others"`
+	Dead       string        `query:"dead" enum:"true,false" doc:"Only jobs that ran out of attempts and were not tried again or discarded, or only the others"`
 	Sort       string        `query:"sort" enum:"created_at,-created_at" default:"-created_at" doc:"The order; without the dash the oldest first"`
 }
 

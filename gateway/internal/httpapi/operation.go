@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"cmp"
 	"context"
 	"net/http"
 	"reflect"
@@ -31,6 +32,8 @@ type operation struct {
 	errors []int
 	// accepts marks what makes a job: 202 with the job, or 200 when the caller waited for its end.
 	accepts bool
+	// body is how large the body may be, in bytes; 0 means 1 MiB.
+	body int64
 	// long operations have no overall time limit: streams and uploads bound themselves.
 	long bool
 	// deprecated marks what only clients of the earlier service should call.
@@ -179,7 +182,7 @@ func (op operation) huma(bodyWithin time.Duration) huma.Operation {
 		Errors: append([]int{
 			http.StatusUnprocessableEntity, http.StatusTooManyRequests, http.StatusInternalServerError, http.StatusServiceUnavailable,
 		}, op.errors...),
-		MaxBodyBytes: maxBody, BodyReadTimeout: bodyWithin,
+		MaxBodyBytes: cmp.Or(op.body, maxBody), BodyReadTimeout: bodyWithin,
 	}
 }
 

@@ -113,20 +113,28 @@ func remembered(tx *store.Tx, first *store.First) (Submission, error) {
 			return Submission{}, fmt.Errorf("jobs: read a kept answer: %w", err)
 		}
 	}
-	sub := Submission{Jobs: make([]*store.Job, len(ids)), Replayed: true}
-	for i, id := range ids {
-		var err error
-		if sub.Jobs[i], err = tx.Jobs().Get(id); err != nil {
-			return Submission{}, err
-		}
-	}
-	return sub, nil
+	made, err := tx.Jobs().GetAll(ids)
+	return Submission{Jobs: made, Replayed: true}, err
 }
 
 // SubmitWith makes a job in one transaction with whatever build writes and with the idempotency key. Build runs only when the key
 // is new. A key that was used with another request is fault.Invalid, one that is in use at this moment fault.Conflict.
 func (s *Service) SubmitWith(
 	ctx context.Context, p *rbac.Principal, once Once, build func(*store.Tx) (store.NewJob, error),
+) (Submission, error) {
+	return s.submitMade(ctx, p, once, func(tx *store.Tx) (*store.Job, error) {
+		work, err := build(tx)
+		if err != nil {
+			return nil, err
+		}
+		work.CreatedBy = &p.UserID
+		return tx.Jobs().Submit(work)
+	})
+}
+
+// submitMade is SubmitWith for a job that write makes itself.
+func (s *Service) submitMade(
+	ctx context.Context, p *rbac.Principal, once Once, write func(*store.Tx) (*store.Job, error),
 ) (sub Submission, err error) {
 	err = s.store.InTenant(ctx, p.Tenant, func(tx *store.Tx) error {
 		if once.Key != "" {
@@ -139,12 +147,7 @@ func (s *Service) SubmitWith(
 				return err
 			}
 		}
-		work, err := build(tx)
-		if err != nil {
-			return err
-		}
-		work.CreatedBy = &p.UserID
-		job, err := tx.Jobs().Submit(work)
+		job, err := write(tx)
 		if err != nil {
 			return err
 		}
@@ -191,15 +194,21 @@ func (s *Service) Wait(ctx context.Context, p *rbac.Principal, id uuid.UUID, mos
 // List returns a page of the jobs within the caller's reach, newest first, and whether there are more. It replaces the filter's
 // CreatedBy and ProjectIDs.
 func (s *Service) List(ctx context.Context, p *rbac.Principal, f store.JobFilter) (list []*store.Job, more bool, err error) {
-	f.CreatedBy, f.ProjectIDs = nil, nil
-	if reach := p.Jobs(); !reach.All {
-		f.CreatedBy, f.ProjectIDs = &reach.Owner, reach.Projects
-	}
+	f = within(p, f)
 	err = s.store.InTenant(ctx, p.Tenant, func(tx *store.Tx) error {
 		list, more, err = tx.Jobs().List(f)
 		return err
 	})
 	return list, more, err
+}
+
+// within narrows a filter to the caller's reach.
+func within(p *rbac.Principal, f store.JobFilter) store.JobFilter {
+	f.CreatedBy, f.ProjectIDs = nil, nil
+	if reach := p.Jobs(); !reach.All {
+		f.CreatedBy, f.ProjectIDs = &reach.Owner, reach.Projects
+	}
+	return f
 }
 
 // maxChildren bounds how many children of a cancelled job are told to stop at once. The others notice when they renew their

@@ -98,6 +98,18 @@ func (r Reach) Equal(other Reach) bool {
 // Jobs returns which jobs the caller may read, and so cancel if it may cancel at all.
 func (p *Principal) Jobs() Reach { return p.reach(access.JobsReadAll, access.JobsReadProject) }
 
+// Submits returns nil if the caller may submit jobs of a kind that can be submitted by themselves: runs of agents and embeddings.
+func (p *Principal) Submits(kind events.Kind) error {
+	needed := access.AgentsExecute
+	if kind == events.KindEmbeddingCreate {
+		needed = access.EmbeddingsCreate
+	}
+	if p.Can(needed) {
+		return nil
+	}
+	return missing(needed)
+}
+
 // Conversations returns which conversations the caller may read.
 func (p *Principal) Conversations() Reach {
 	return p.reach(access.ConversationsReadAll, access.ConversationsReadProject)

@@ -6,6 +6,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/tarento/copilot/events"
 	"github.com/tarento/copilot/gateway/internal/rbac"
 	"github.com/tarento/copilot/pkg/access"
 )
@@ -151,6 +152,24 @@ func TestReachesAreEqualWhenTheyShowTheSame(t *testing.T) {
 	} {
 		if got := c.a.Equal(c.b); got != c.want {
 			t.Errorf("%s: equal is %t, want %t", name, got, c.want)
+		}
+	}
+}
+
+func TestWhoSubmitsMayDoWhatTheJobDoes(t *testing.T) {
+	t.Parallel()
+	key := *principal(t, access.Member)
+	key.KeyID, key.Scopes = uuid.New(), []access.Permission{access.EmbeddingsCreate}
+	for name, c := range map[string]struct {
+		p                *rbac.Principal
+		runs, embeddings bool
+	}{
+		"a Member": {principal(t, access.Member), true, true},
+		"a Viewer": {principal(t, access.Viewer), false, false},
+		"a key":    {&key, false, true},
+	} {
+		if (c.p.Submits(events.KindAgentRun) == nil) != c.runs || (c.p.Submits(events.KindEmbeddingCreate) == nil) != c.embeddings {
+			t.Errorf("%s: runs %v, embeddings %v", name, c.p.Submits(events.KindAgentRun), c.p.Submits(events.KindEmbeddingCreate))
 		}
 	}
 }
