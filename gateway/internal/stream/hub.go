@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -74,13 +75,6 @@ type topic struct {
 	watchers map[*watcher]struct{}
 	// seen is the highest sequence number that the bus delivered.
 	seen int64
-}
-
-// watcher is one reader's end of the fan-out.
-type watcher struct {
-	queue chan events.Event
-	// behind is signaled when the queue does not tell everything: read the record instead.
-	behind chan struct{}
 }
 
 // New builds a hub. Metrics are registered with reg.
@@ -166,11 +160,7 @@ func (h *Hub) deliverLive(subject string, data []byte) {
 func (t *topic) deliver(e events.Event) {
 	t.seen = max(t.seen, e.Seq)
 	for w := range t.watchers {
-		select {
-		case w.queue <- e:
-		default:
-			w.fallBehind()
-		}
+		w.put(e)
 	}
 }
 
@@ -208,15 +198,8 @@ func (h *Hub) compare(ctx context.Context) {
 	}
 }
 
-func (w *watcher) fallBehind() {
-	select {
-	case w.behind <- struct{}{}:
-	default:
-	}
-}
-
 func (h *Hub) watch(in tenant.ID, job uuid.UUID) *watcher {
-	w := &watcher{queue: make(chan events.Event, h.cfg.Queue), behind: make(chan struct{}, 1)}
+	w := newWatcher(h.cfg.Queue)
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	t, ok := h.topics[job.String()]
@@ -273,10 +256,9 @@ func (h *Hub) awaitEnd(ctx context.Context, w *watcher) error {
 			return ctx.Err()
 		case <-h.draining:
 			return errDraining()
-		case <-w.behind:
-			return nil
-		case e := <-w.queue:
-			if e.Terminal() {
+		case <-w.stirred:
+			list, behind := w.take()
+			if behind || slices.ContainsFunc(list, events.Event.Terminal) {
 				return nil
 			}
 		}

@@ -95,12 +95,17 @@ func (s *Subscription) Next(ctx context.Context) (Item, error) {
 			return Item{}, ctx.Err()
 		case <-s.hub.draining:
 			return Item{}, errDraining()
-		case <-s.w.behind:
-			s.stale = true
-		case e := <-s.w.queue:
-			if err := s.receive(e); err != nil {
-				return Item{}, err
+		case <-s.w.stirred:
+			list, behind := s.w.take()
+			for _, e := range list {
+				if s.ended { // what comes late belongs to nobody
+					break
+				}
+				if err := s.receive(e); err != nil {
+					return Item{}, err
+				}
 			}
+			s.stale = s.stale || behind
 		}
 	}
 }
@@ -210,11 +215,13 @@ func (s *Subscription) text(e events.Event, d events.TextDelta) error {
 	if !some {
 		return nil
 	}
-	data, err := json.Marshal(rest)
-	if err != nil {
-		return fmt.Errorf("stream: encode text delta: %w", err)
+	if rest != d {
+		data, err := json.Marshal(rest)
+		if err != nil {
+			return fmt.Errorf("stream: encode text delta: %w", err)
+		}
+		e.Data = data
 	}
-	e.Data = data
 	s.offset = rest.End()
 	s.emit(e)
 	return nil
