@@ -64,6 +64,7 @@ type agent struct {
 	AgentMetadata  raw        `gorm:"column:agent_metadata"   json:"agent_metadata"`
 	IsActive       bool       `gorm:"column:is_active"        json:"is_active"`
 	IsDefault      bool       `gorm:"column:is_default"       json:"is_default"`
+	MaxRuns        int        `gorm:"column:max_concurrent_runs" json:"max_concurrent_runs"`
 	Version        int        `gorm:"column:version"          json:"version"`
 	CreatedAt      time.Time  `gorm:"column:created_at"       json:"created_at"`
 	UpdatedAt      time.Time  `gorm:"column:updated_at"       json:"updated_at"`

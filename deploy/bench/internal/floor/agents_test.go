@@ -18,7 +18,8 @@ CREATE TABLE agent_configs (
     agent_type text NOT NULL DEFAULT 'custom', llm_config jsonb NOT NULL DEFAULT '{"model": "m", "temperature": 0.5, "top_k": 3}',
     tools_config jsonb NOT NULL DEFAULT '[{"name": "a", "enabled": true}, {"name": "b", "enabled": false}, {"name": "c"}]',
     system_prompt text NOT NULL DEFAULT '', knowledge_bases jsonb NOT NULL DEFAULT '[]', parameters jsonb NOT NULL DEFAULT '{}',
-    agent_metadata jsonb NOT NULL DEFAULT '{}', is_active boolean NOT NULL DEFAULT true, is_default boolean NOT NULL DEFAULT false,
+    agent_metadata jsonb NOT NULL DEFAULT '{}', max_concurrent_runs integer NOT NULL DEFAULT 0,
+    is_active boolean NOT NULL DEFAULT true, is_default boolean NOT NULL DEFAULT false,
     version integer NOT NULL DEFAULT 1, created_at timestamptz NOT NULL DEFAULT now(), updated_at timestamptz NOT NULL DEFAULT now()
 );
 INSERT INTO agent_configs (id, organization_id, name)
