@@ -41,14 +41,13 @@ func (d *Desk) Close() error { return errors.Join(d.engine.Close(), d.store.Clos
 
 // Insert submits a job and returns its id.
 func (d *Desk) Insert(ctx context.Context) (id string, err error) {
-	err = d.store.InTenant(ctx, d.tenant, func(tx *store.Tx) error {
-		job, err := tx.Jobs().Submit(store.NewJob{Kind: kind, Class: events.ClassInteractive, Input: work()})
-		if err == nil {
-			id = job.ID.String()
-		}
-		return err
+	jobs, _, err := d.engine.Submit(ctx, store.Submission{
+		Tenant: d.tenant, Work: []store.NewJob{{Kind: kind, Class: events.ClassInteractive, Input: work()}},
 	})
-	return id, err
+	if err != nil {
+		return "", err
+	}
+	return jobs[0].ID.String(), nil
 }
 
 // Claim takes a job as a worker does, for so long that no other gets it.

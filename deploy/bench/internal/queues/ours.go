@@ -119,8 +119,8 @@ func (q *Ours) SubmitFor(ctx context.Context, organization string, class events.
 	return ids, nil
 }
 
-// Work returns when so many jobs that somebody else has submitted have ended.
-func (q *Ours) Work(ctx context.Context, n int) error { return q.ends(ctx, n) }
+// Worked returns when so many jobs have ended since it was opened, all of which somebody else has submitted.
+func (q *Ours) Worked(ctx context.Context, n int) error { return q.reach(ctx, n) }
 
 // Close implements Queue.
 func (q *Ours) Close(context.Context) error {

@@ -113,10 +113,10 @@ func (t *tally) await(ctx context.Context, d *doors, id string) error {
 	return nil
 }
 
-// ends returns when so many more jobs have ended.
-func (t *tally) ends(ctx context.Context, more int) error {
+// reach returns when so many jobs have ended in all. It is for jobs that somebody else submits.
+func (t *tally) reach(ctx context.Context, n int) error {
 	t.mu.Lock()
-	t.submitted = t.over + more
+	t.submitted = n
 	t.mu.Unlock()
 	return t.Drain(ctx)
 }

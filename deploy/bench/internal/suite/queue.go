@@ -24,8 +24,6 @@ const (
 	fewTenants, manyTenants = 16, 1000
 	// fewQueued is how many jobs are queued where there are few, and how many a round dispatches.
 	fewQueued = 1000
-	// settling is how long a dispatcher may take to notice jobs that nobody told it of.
-	settling = 1200 * time.Millisecond
 )
 
 // Queue is what a long table of jobs, and a long queue, cost.
@@ -216,7 +214,7 @@ func (m *measurement) dispatch(ctx context.Context, measured *Queue) error {
 			if err := m.jobsInto(ctx, large, queued); err != nil {
 				return err
 			}
-			few := min(fewQueued, m.options.Many/(4+4*m.options.Rounds)) // the many must last for all rounds
+			few := max(2, min(fewQueued, m.options.Many/(4+4*m.options.Rounds))) // the many must last for all rounds
 			compared, err := m.compared(ctx, Comparison{
 				Name: fmt.Sprintf("Dispatch of %d jobs of %d tenants to a worker that does nothing", few, manyTenants),
 				Of:   fmt.Sprintf("of %d queued", m.options.Many), To: fmt.Sprintf("of %d queued", few),
@@ -236,23 +234,24 @@ func (m *measurement) dispatch(ctx context.Context, measured *Queue) error {
 	})
 }
 
-// worked starts a worker once the dispatcher has nothing to do but to wait for it, and stops it when so many jobs have ended.
+// worked starts a worker and stops it when so many jobs have ended. Time counts from the first end: how soon a dispatcher notices jobs
+// that nobody told it of is not measured.
 func (m *measurement) worked(s *system.System, jobs int) loading {
 	return func(ctx context.Context, _ time.Duration) (r Round, err error) {
-		if err := load.Until(ctx, time.Now().Add(settling)); err != nil {
-			return r, err
-		}
 		return priced(ctx, s, system.Gateway, func() (result load.Result, err error) {
-			start := time.Now()
 			ours, err := m.openOurs(ctx, s, queues.Options{Slots: slots})
 			if err != nil {
 				return result, err
 			}
 			defer func() { err = errors.Join(err, ours.Close(context.WithoutCancel(ctx))) }()
-			err = ours.Work(ctx, jobs)
+			if err := ours.Worked(ctx, 1); err != nil {
+				return result, err
+			}
+			start := time.Now()
+			err = ours.Worked(ctx, jobs)
 			result.Took = time.Since(start)
-			for range jobs { // each took its share
-				result.Latencies = append(result.Latencies, result.Took/time.Duration(jobs))
+			for range jobs - 1 { // each took its share
+				result.Latencies = append(result.Latencies, result.Took/time.Duration(jobs-1))
 			}
 			return result, err
 		})
