@@ -15,11 +15,15 @@ const (
 	KindDocumentDelete  Kind = "document.delete"
 	KindDocumentSync    Kind = "document.sync"
 	KindEmbeddingCreate Kind = "embedding.create"
+	// KindWebhookDeliver is the service's own work: lists of jobs leave it out, and no webhook tells of it.
+	KindWebhookDeliver Kind = "webhook.deliver"
 )
 
 // Kinds returns every kind, in a stable order.
 func Kinds() []Kind {
-	return []Kind{KindAgentRun, KindDocumentIngest, KindDocumentDelete, KindDocumentSync, KindEmbeddingCreate}
+	return []Kind{
+		KindAgentRun, KindDocumentIngest, KindDocumentDelete, KindDocumentSync, KindEmbeddingCreate, KindWebhookDeliver,
+	}
 }
 
 // Valid reports whether the kind is one of Kinds.

@@ -79,6 +79,8 @@ func messages() map[string]any {
 			Model: "e", Dimension: 2, Count: 1, Embeddings: [][]float32{{0.5, -0.25}}, VectorIDs: []string{"v"},
 			Usage: events.Usage{Model: "e", InputTokens: 1},
 		},
+		"webhook.deliver.input":  events.WebhookDeliverInput{DeliveryID: "d"},
+		"webhook.deliver.result": events.WebhookDeliverResult{DeliveryID: "d", StatusCode: 204},
 		"search.request": events.SearchRequest{
 			TenantID: "t", Scope: events.Scope{All: true}, Query: "hotel", Mode: events.SearchHybrid, Limit: 5, MinScore: 0.1,
 			Filter: events.SearchFilter{

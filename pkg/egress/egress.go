@@ -4,9 +4,12 @@
 package egress
 
 import (
+	"bytes"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/netip"
@@ -30,8 +33,21 @@ const (
 	maxRedirects   = 5
 )
 
+// Reply is what an address answered to Post.
+type Reply struct {
+	StatusCode int
+	Header     http.Header
+	// Body is the beginning of the answer, as far as it was asked for.
+	Body []byte
+}
+
 // Client calls public addresses over HTTP and HTTPS. It is safe for concurrent use.
-type Client struct{ http *http.Client }
+type Client struct {
+	options Options
+	http    *http.Client
+	// once follows no redirects.
+	once *http.Client
+}
 
 // New builds a client.
 func New(o Options) *Client {
@@ -41,20 +57,23 @@ func New(o Options) *Client {
 	dialer := &net.Dialer{Timeout: 5 * time.Second, Control: func(_, address string, _ syscall.RawConn) error {
 		return o.judge(address)
 	}}
-	return &Client{&http.Client{
-		Timeout: o.Timeout,
-		// No proxy from the environment: it would be called instead of the address that was judged.
-		Transport: &http.Transport{
-			DialContext: dialer.DialContext, TLSHandshakeTimeout: 5 * time.Second, ResponseHeaderTimeout: o.Timeout,
-			MaxResponseHeaderBytes: 64 << 10, DisableKeepAlives: true, ForceAttemptHTTP2: true,
-		},
-		CheckRedirect: func(r *http.Request, via []*http.Request) error {
+	// No proxy from the environment: it would be called instead of the address that was judged.
+	transport := &http.Transport{
+		DialContext: dialer.DialContext, TLSHandshakeTimeout: 5 * time.Second, ResponseHeaderTimeout: o.Timeout,
+		MaxResponseHeaderBytes: 64 << 10, DisableKeepAlives: true, ForceAttemptHTTP2: true,
+	}
+	return &Client{
+		options: o,
+		http: &http.Client{Timeout: o.Timeout, Transport: transport, CheckRedirect: func(r *http.Request, via []*http.Request) error {
 			if len(via) >= maxRedirects {
 				return errors.New("too many redirects")
 			}
 			return plausible(r.URL)
-		},
-	}}
+		}},
+		once: &http.Client{Timeout: o.Timeout, Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error {
+			return http.ErrUseLastResponse
+		}},
+	}
 }
 
 // errNotPublic is why a connection is not made.
@@ -137,4 +156,75 @@ func (c *Client) Get(ctx context.Context, address, accept string) (*http.Respons
 		return nil, fault.New(fault.Invalid, "url.failed", "The address answers with status %d.", resp.StatusCode)
 	}
 	return resp, nil
+}
+
+// Check refuses an address that Get and Post would not call whatever its name leads to: fault.Invalid "url.not_allowed". One that it lets
+// pass is judged again when it is called.
+func (c *Client) Check(address string) error {
+	u, err := url.Parse(address)
+	if err == nil {
+		err = plausible(u)
+	}
+	if err != nil {
+		return fault.Wrap(err, fault.Invalid, "url.not_allowed", "Expected an http or https address without a user name.")
+	}
+	if ip, err := netip.ParseAddr(u.Hostname()); err == nil {
+		if err := c.options.judge(netip.AddrPortFrom(ip, 0).String()); err != nil {
+			return notPublic(err)
+		}
+	}
+	return nil
+}
+
+func notPublic(err error) error {
+	return fault.Wrap(err, fault.Invalid, "url.not_allowed", "The address leads to a network that is not public.")
+}
+
+// Post sends a body to a user's address and returns the answer with as much of its body as asked for. A redirect is an answer like any
+// other and is not followed. An address that may not be called is fault.Invalid "url.not_allowed". One that does not answer is
+// fault.Upstream "url.failed", whose message says why without naming anything inside of our network.
+func (c *Client) Post(ctx context.Context, address string, header http.Header, body []byte, most int64) (*Reply, error) {
+	if err := c.Check(address); err != nil {
+		return nil, err
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, address, bytes.NewReader(body))
+	if err != nil {
+		return nil, fault.Wrap(err, fault.Invalid, "url.not_allowed", "The address cannot be read.")
+	}
+	req.Header = header.Clone()
+	resp, err := c.once.Do(req)
+	if err != nil {
+		return nil, unreached(ctx, err)
+	}
+	defer func() { _ = resp.Body.Close() }()
+	text, err := io.ReadAll(io.LimitReader(resp.Body, most))
+	if err != nil && ctx.Err() != nil {
+		return nil, fmt.Errorf("egress: %w", ctx.Err())
+	}
+	return &Reply{StatusCode: resp.StatusCode, Header: resp.Header, Body: text}, nil
+}
+
+// unreached says why an address did not answer. What the error itself says may name what only we should know: it is for logs.
+func unreached(ctx context.Context, err error) error {
+	// It would repeat the address, which may hold a secret.
+	if outer, ok := errors.AsType[*url.Error](err); ok {
+		err = outer.Err
+	}
+	if ctx.Err() != nil {
+		return fmt.Errorf("egress: %w", ctx.Err())
+	}
+	if errors.Is(err, errNotPublic) {
+		return notPublic(err)
+	}
+	message := "The address cannot be reached."
+	if _, unknown := errors.AsType[*net.DNSError](err); unknown {
+		message = "The name of the address is not known."
+	}
+	if _, refused := errors.AsType[*tls.CertificateVerificationError](err); refused {
+		message = "The certificate of the address is not good."
+	}
+	if slow, ok := errors.AsType[net.Error](err); ok && slow.Timeout() {
+		message = "The address did not answer in time."
+	}
+	return fault.Wrap(err, fault.Upstream, "url.failed", "%s", message)
 }

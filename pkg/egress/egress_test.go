@@ -77,3 +77,35 @@ func TestAnAddressThatFailsIsTold(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+func TestPostSendsOnceAndSaysWhyNot(t *testing.T) {
+	t.Parallel()
+	inner := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { t.Error("a redirect was followed") }))
+	t.Cleanup(inner.Close)
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		w.Header().Set("Location", inner.URL)
+		w.WriteHeader(http.StatusFound)
+		_, _ = w.Write(append(body, r.Header.Get("X-Test")...))
+	}))
+	t.Cleanup(server.Close)
+	c := egress.New(egress.Options{Allowed: []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")}})
+	reply, err := c.Post(t.Context(), server.URL, http.Header{"X-Test": {"header"}}, []byte("body "), 8)
+	if err != nil || reply.StatusCode != http.StatusFound || string(reply.Body) != "body hea" || reply.Header.Get("Location") != inner.URL {
+		t.Errorf("got %+v, %v", reply, err)
+	}
+	gone := httptest.NewServer(nil)
+	gone.Close()
+	for address, code := range map[string]string{
+		"http://10.0.0.1/": "url.not_allowed", "http://[::1]:1/": "url.not_allowed", "http://u:p@127.0.0.1/": "url.not_allowed",
+		"http://127.0.0.2:1/": "url.not_allowed", gone.URL + "/?key=hidden": "url.failed", "http://nobody.invalid/?key=hidden": "url.failed",
+	} {
+		_, err := c.Post(t.Context(), address, nil, nil, 1)
+		if f := fault.Of(err); f.Code != code || strings.Contains(err.Error(), "hidden") {
+			t.Errorf("%s: %v", address, err)
+		}
+	}
+	if _, err := egress.New(egress.Options{}).Post(t.Context(), strings.Replace(server.URL, "127.0.0.1", "localhost", 1), nil, nil, 1); fault.Of(err).Code != "url.not_allowed" {
+		t.Errorf("a name that leads inside: %v", err)
+	}
+}

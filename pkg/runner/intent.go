@@ -25,6 +25,23 @@ func (e *SnoozeError) Error() string { return fmt.Sprintf("snooze for %s on %s",
 // Snooze returns a SnoozeError.
 func Snooze(d time.Duration, on events.WaitingOn) error { return &SnoozeError{For: d, On: on} }
 
+// AfterError asks to try the job again after a pause of the handler's choosing. The attempt is charged; after the last one the job
+// is dead.
+type AfterError struct {
+	For time.Duration
+	// Err says why the attempt failed; a fault in its chain is what clients see.
+	Err error
+}
+
+// Error implements error.
+func (e *AfterError) Error() string { return fmt.Sprintf("again after %s: %v", e.For, e.Err) }
+
+// Unwrap returns why the attempt failed.
+func (e *AfterError) Unwrap() error { return e.Err }
+
+// After returns an AfterError.
+func After(d time.Duration, err error) error { return &AfterError{For: d, Err: err} }
+
 // errDraining is the cause of a run's context when the worker shuts down and the grace is over.
 var errDraining = errors.New("worker is shutting down")
 
@@ -39,6 +56,7 @@ const drained = 100 * time.Millisecond
 func decide(ctx context.Context, job *store.Job, out Outcome, err error, now time.Time) *store.Ending {
 	cause := context.Cause(ctx)
 	var snooze *SnoozeError
+	var after *AfterError
 	var e store.Ending
 	switch {
 	case errors.Is(err, store.ErrLeaseLost), errors.Is(cause, store.ErrLeaseLost):
@@ -53,6 +71,8 @@ func decide(ctx context.Context, job *store.Job, out Outcome, err error, now tim
 		e = store.Snooze(now.Add(drained), events.WaitingWorker)
 	case errors.As(err, &snooze):
 		e = store.Snooze(now.Add(snooze.For), snooze.On)
+	case errors.As(err, &after):
+		e = again(job, fault.Of(err), now.Add(after.For))
 	default:
 		e = failed(job, fault.Of(err), now)
 	}
@@ -70,11 +90,18 @@ func failed(job *store.Job, f *fault.Error, now time.Time) store.Ending {
 		return store.Snooze(now.Add(max(f.RetryAfter, outagePause(waited))), events.WaitingProvider)
 	case !f.Kind.Retryable():
 		return store.Fail(failure, false)
-	case job.Attempt >= job.MaxAttempts:
-		return store.Fail(failure, true)
 	default:
-		return store.Again(now.Add(max(f.RetryAfter, backoff(job.Attempt))), events.WaitingSchedule, failure)
+		return again(job, f, now.Add(max(f.RetryAfter, backoff(job.Attempt))))
 	}
+}
+
+// again is how an attempt ends that is charged: there is another one, or the job is dead.
+func again(job *store.Job, f *fault.Error, at time.Time) store.Ending {
+	failure := events.Failure{Code: f.Code, Message: f.Message}
+	if job.Attempt >= job.MaxAttempts {
+		return store.Fail(failure, true)
+	}
+	return store.Again(at, events.WaitingSchedule, failure)
 }
 
 // outageMax is how long a job waits for a part that is away before its attempts are charged. A limit that the provider itself

@@ -64,6 +64,10 @@ func TestWhatAHandlerReturnsDecidesHowItsJobEnds(t *testing.T) {
 			job: store.NewJob{MaxAttempts: 2}, handle: func(int) error { return broken },
 			status: events.StatusFailed, attempt: 2, dead: true, code: "x.late",
 		},
+		"a pause of the handler's own is kept, and the attempt charged": {
+			job: store.NewJob{MaxAttempts: 2}, handle: func(int) error { return runner.After(time.Millisecond, broken) },
+			status: events.StatusFailed, attempt: 2, dead: true, code: "x.late",
+		},
 		"an unknown error reveals nothing": {
 			job: store.NewJob{MaxAttempts: 1}, handle: func(int) error { return errors.New("password is swordfish") },
 			status: events.StatusFailed, attempt: 1, dead: true, code: "internal",

@@ -184,6 +184,7 @@ type Duty int64
 const (
 	Dispatching Duty = 0x636f70696c6f74   // "copilot"
 	Pruning     Duty = 0x636f707072756e65 // "copprune"
+	Relaying    Duty = 0x636f7072656c6179 // "coprelay"
 )
 
 // Lead runs fn while this process holds the duty's advisory lock, and returns false when another one holds it. The lock is the

@@ -20,7 +20,8 @@ const (
 
 // CanEnd reports whether End can end a claim of the job: nothing else may follow from the end.
 func (e Ending) CanEnd(job *Job) bool {
-	return e.status.Terminal() && !e.expired && job.ParentID == nil && job.Kind != events.KindDocumentIngest
+	return e.status.Terminal() && !e.expired && job.ParentID == nil &&
+		job.Kind != events.KindDocumentIngest && job.Kind != events.KindWebhookDeliver
 }
 
 type endRequest struct {

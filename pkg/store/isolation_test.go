@@ -42,6 +42,11 @@ func rowsOfTables() []string {
 		`INSERT INTO api_keys (id, organization_id, user_id, name, prefix, key_hash, scopes)
 			SELECT gen_random_uuid(), $1, id, 'key', 'ck_', sha256(organization_id::text::bytea), '{jobs:read}'
 			FROM users WHERE organization_id = $1 LIMIT 1`,
+		`INSERT INTO webhooks (id, organization_id, url, event_types, secret)
+			VALUES (gen_random_uuid(), $1, 'https://example.com', '{job.failed}', '')`,
+		`INSERT INTO webhook_feeds (organization_id, xid, job_id, seq) VALUES ($1, '1', gen_random_uuid(), 0)`,
+		`INSERT INTO webhook_deliveries (id, organization_id, webhook_id, message_id, event_type, payload, job_id)
+			SELECT gen_random_uuid(), $1, id, 'msg_1', 'job.failed', '{}', gen_random_uuid() FROM webhooks WHERE organization_id = $1`,
 		`INSERT INTO audit_logs (organization_id, seq, id, action, resource_type, hash)
 			VALUES ($1, 1, gen_random_uuid(), 'thing.create', 'thing', sha256(''))`,
 		`INSERT INTO audit_heads (organization_id, seq, hash) VALUES ($1, 1, sha256(''))`,

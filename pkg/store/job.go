@@ -209,6 +209,7 @@ func (r Jobs) take(q *gorm.DB) (*Job, error) {
 
 // JobFilter narrows a list of jobs. Zero fields do not.
 type JobFilter struct {
+	// Kind is of which kind the jobs are; empty is any but webhook.deliver, which is nobody's work.
 	Kind          events.Kind
 	Status        events.Status
 	CreatedBy     *uuid.UUID
@@ -236,6 +237,8 @@ func (r Jobs) List(f JobFilter) (jobs []*Job, more bool, err error) {
 	q := r.scoped()
 	if f.Kind != "" {
 		q = q.Where("kind = ?", f.Kind)
+	} else {
+		q = q.Where("kind <> ?", events.KindWebhookDeliver)
 	}
 	if f.Status != "" {
 		q = q.Where("status = ?", f.Status)

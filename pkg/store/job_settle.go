@@ -104,6 +104,11 @@ func (r Jobs) settle(job, parent *Job, e Ending) error {
 			return err
 		}
 	}
+	if job.Kind == events.KindWebhookDeliver && e.status != events.StatusSucceeded {
+		if err := r.tx.WebhookDeliveries().abandon(job); err != nil {
+			return err
+		}
+	}
 	if parent == nil || parent.Status != events.StatusWaiting {
 		return nil
 	}

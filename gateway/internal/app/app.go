@@ -8,9 +8,11 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"os"
 	"runtime/debug"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/redis/go-redis/v9"
 
@@ -21,12 +23,15 @@ import (
 	"github.com/tarento/copilot/gateway/internal/janitor"
 	"github.com/tarento/copilot/gateway/internal/jobs"
 	"github.com/tarento/copilot/gateway/internal/ratelimit"
+	"github.com/tarento/copilot/gateway/internal/seal"
 	"github.com/tarento/copilot/gateway/internal/stream"
+	"github.com/tarento/copilot/gateway/internal/webhook"
 	"github.com/tarento/copilot/pkg/blob"
 	"github.com/tarento/copilot/pkg/bus"
 	"github.com/tarento/copilot/pkg/config"
 	"github.com/tarento/copilot/pkg/egress"
 	"github.com/tarento/copilot/pkg/lifecycle"
+	"github.com/tarento/copilot/pkg/runner"
 	"github.com/tarento/copilot/pkg/store"
 	"github.com/tarento/copilot/pkg/telemetry"
 )
@@ -138,6 +143,10 @@ func (p *platform) build(listener net.Listener) ([]lifecycle.Service, error) {
 	if err != nil {
 		return nil, err
 	}
+	webhooks, err := p.webhooks()
+	if err != nil {
+		return nil, err
+	}
 	hub := stream.New(stream.Config{CursorKeys: p.cfg.Auth.cursorKeys()}, p.store, p.engine, p.bus, p.log, p.registry)
 	dispatcher := dispatch.New(dispatch.Config{Depth: p.cfg.DispatchDepth}, p.engine, p.store, p.bus, p.log, p.registry)
 	ready := telemetry.NewReadiness(map[string]telemetry.Check{
@@ -150,7 +159,7 @@ func (p *platform) build(listener net.Listener) ([]lifecycle.Service, error) {
 		CORS: httpapi.CORS{Origins: p.cfg.CORSOrigins},
 	}, httpapi.Parts{
 		Store: p.store, Bus: p.bus, Blobs: p.blobs, Egress: egress.New(egress.Options{Allowed: p.cfg.EgressAllowed}),
-		Hub: hub, Jobs: jobs.New(p.store, p.engine, hub, p.bus), Accounts: accounts,
+		Hub: hub, Jobs: jobs.New(p.store, p.engine, hub, p.bus), Accounts: accounts, Webhooks: webhooks,
 		Guard: httpapi.NewGuard(limiter, httpapi.GuardRates{
 			LoginsPerAccount: p.cfg.Auth.PerAccount, LoginsPerAddress: p.cfg.Auth.PerAddress, RegistrationsPerAddress: p.cfg.Auth.Registers,
 			FailClosed: p.cfg.Limits.loginsClosed(),
@@ -171,19 +180,51 @@ func (p *platform) build(listener net.Listener) ([]lifecycle.Service, error) {
 	}
 	// Streams never finish by themselves; clients come back to another gateway and go on where they were.
 	server.RegisterOnShutdown(hub.Drain)
-	return []lifecycle.Service{
+	services := []lifecycle.Service{
 		{Name: "dispatcher", Run: dispatcher.Run},
 		{Name: "streams", Run: hub.Run},
 		{Name: "access", Run: p.access.Run},
 		{Name: "uses of API keys", Run: accounts.KeepUses},
 		{Name: "janitor", Run: janitor.New(janitor.Config{
-			After: p.cfg.Keep.Expired, Events: p.cfg.Keep.Events, Jobs: p.cfg.Keep.Jobs,
+			After: p.cfg.Keep.Expired, Events: p.cfg.Keep.Events, Jobs: p.cfg.Keep.Jobs, Deliveries: p.cfg.Keep.Deliveries,
 		}, p.store, p.engine, p.log, p.registry).Run},
+		{Name: "webhooks", Run: webhooks.Relay},
 		{Name: "operations", Run: func(ctx context.Context) error {
 			return telemetry.ServeOps(ctx, p.cfg.OpsAddr, p.registry, ready, p.log)
 		}},
 		lifecycle.HTTP("api", server, listener, p.cfg.Drain),
-	}, nil
+	}
+	if p.cfg.Webhooks.Slots > 0 {
+		services = append(services, p.deliver(webhooks))
+	}
+	return services, nil
+}
+
+func (p *platform) webhooks() (*webhook.Service, error) {
+	sealer, err := seal.New(p.cfg.Webhooks.Key, p.cfg.Webhooks.OldKey, p.cfg.Auth.Secret, p.cfg.Auth.Previous)
+	if err != nil {
+		return nil, err
+	}
+	return webhook.New(webhook.Options{
+		Store: p.store, Engine: p.engine, Seal: sealer,
+		Egress:  egress.New(egress.Options{Allowed: p.cfg.EgressAllowed, Timeout: webhook.Within}),
+		Retries: p.cfg.Webhooks.Retries, DisableAfter: p.cfg.Webhooks.DisableAfter, Version: telemetry.Version(),
+		ShowJob: httpapi.ShowJob, Log: p.log,
+	}), nil
+}
+
+// deliver is the worker that sends messages to webhooks.
+func (p *platform) deliver(webhooks *webhook.Service) lifecycle.Service {
+	host, err := os.Hostname()
+	if err != nil {
+		host = "unknown"
+	}
+	const lease = 30 * time.Second
+	jobs := runner.New(runner.Config{
+		Worker: name + "@" + host + "/" + uuid.NewString()[:8], Version: telemetry.Version(), Slots: p.cfg.Webhooks.Slots,
+		Lease: lease, Timeout: time.Minute, Grace: p.cfg.Drain,
+	}, webhooks, p.store, p.engine, p.bus, p.log, p.registry)
+	return lifecycle.Service{Name: "jobs of " + string(webhooks.Kind()), Run: jobs.Run, Grace: p.cfg.Drain + lease}
 }
 
 func (p *platform) accounts() (*account.Service, error) {

@@ -3,6 +3,7 @@ package app
 import (
 	"net/netip"
 	"runtime"
+	"slices"
 	"time"
 
 	"github.com/tarento/copilot/gateway/internal/auth"
@@ -38,21 +39,48 @@ type Config struct {
 
 	GCPercent int `env:"GOGC" envDefault:"400" desc:"How much the heap may grow between garbage collections, in percent; more is faster and takes more memory."`
 
-	EgressAllowed []netip.Prefix `env:"EGRESS_ALLOWED_NETWORKS" desc:"Networks that addresses of documents may lead to although they are not public, separated by commas; nobody's by default."`
+	EgressAllowed []netip.Prefix `env:"EGRESS_ALLOWED_NETWORKS" desc:"Networks that addresses of documents and webhooks may lead to although they are not public, separated by commas; nobody's by default."`
 
 	RequireMatch bool `env:"REQUIRE_IF_MATCH" envDefault:"false" desc:"Whether changes without an If-Match header are refused, with 428."`
 
-	Keep   Keep
-	Limits Limits
-	Auth   Auth
-	Log    telemetry.LogConfig
+	Keep     Keep
+	Limits   Limits
+	Auth     Auth
+	Webhooks Webhooks
+	Log      telemetry.LogConfig
+}
+
+// Webhooks is what the gateway is told about sending messages to receivers, and about keeping what signs them.
+type Webhooks struct {
+	Slots        int             `env:"WEBHOOK_SLOTS"         envDefault:"16"                                desc:"Messages to webhooks that this gateway sends at once; 0 leaves them to other gateways."`
+	Retries      []time.Duration `env:"WEBHOOK_RETRIES"       envDefault:"5s,5m,30m,2h,5h,10h,14h,20h,24h" desc:"Pauses between the attempts to send a message, separated by commas; there is one attempt more. What is under way keeps its number of attempts."`
+	DisableAfter time.Duration   `env:"WEBHOOK_DISABLE_AFTER" envDefault:"120h"                              desc:"For how long no message may be delivered before a webhook is turned off."`
+	Key          secret.Text     `env:"SECRETS_KEY"                                                            desc:"Seals secrets that must be read back, such as those that sign messages to webhooks; the same on all gateways, at least 32 bytes of randomness. Without it JWT_SECRET does, and secrets are lost when that is replaced."`
+	OldKey       secret.Text     `env:"SECRETS_PREVIOUS_KEY"                                                   desc:"Another key that opens what it has sealed. Set it when SECRETS_KEY is replaced."`
+}
+
+// Validate implements config.Validator.
+func (w Webhooks) Validate() error {
+	switch {
+	case w.Slots < 0:
+		return config.Invalid("WEBHOOK_SLOTS", "must not be negative")
+	case len(w.Retries) == 0 || len(w.Retries) > 100 || slices.Min(w.Retries) <= 0:
+		return config.Invalid("WEBHOOK_RETRIES", "must be one to 100 positive durations")
+	case w.DisableAfter <= 0:
+		return config.Invalid("WEBHOOK_DISABLE_AFTER", "must be positive")
+	case !w.Key.IsZero() && w.Key.Len() < auth.MinSecretLength:
+		return config.Invalid("SECRETS_KEY", "must have at least %d bytes", auth.MinSecretLength)
+	default:
+		return nil
+	}
 }
 
 // Keep is what the gateway is told about how long things are kept.
 type Keep struct {
-	Expired time.Duration `env:"PRUNE_AFTER"     envDefault:"24h"   desc:"How long sessions and idempotency keys are kept after they have expired. Within the hour after that they are deleted."`
-	Events  time.Duration `env:"JOB_EVENTS_KEEP" envDefault:"720h"  desc:"How long the events and the journal of a job are kept after it has ended; dead jobs keep theirs. Who resumes a stream or reads the feed of a tenant may stay away that long. 0 keeps them as long as the job."`
-	Jobs    time.Duration `env:"JOBS_KEEP"       envDefault:"2160h" desc:"How long a job is kept after it has ended, with its result and all that is about it; 0 keeps jobs for ever."`
+	Expired    time.Duration `env:"PRUNE_AFTER"     envDefault:"24h"   desc:"How long sessions and idempotency keys are kept after they have expired. Within the hour after that they are deleted."`
+	Events     time.Duration `env:"JOB_EVENTS_KEEP" envDefault:"720h"  desc:"How long the events and the journal of a job are kept after it has ended; dead jobs keep theirs. Who resumes a stream or reads the feed of a tenant may stay away that long. 0 keeps them as long as the job."`
+	Deliveries time.Duration `env:"WEBHOOK_KEEP" envDefault:"720h" desc:"How long deliveries to webhooks are kept after they were made or given up."`
+	Jobs       time.Duration `env:"JOBS_KEEP"       envDefault:"2160h" desc:"How long a job is kept after it has ended, with its result and all that is about it; 0 keeps jobs for ever."`
 }
 
 // leastKept is how long at least what clients come back to is there: an idempotency key names a job for that long.
@@ -63,6 +91,8 @@ func (k Keep) Validate() error {
 	switch {
 	case k.Expired < 0:
 		return config.Invalid("PRUNE_AFTER", "must not be negative")
+	case k.Deliveries <= 0:
+		return config.Invalid("WEBHOOK_KEEP", "must be positive")
 	case k.Events != 0 && k.Events < leastKept:
 		return config.Invalid("JOB_EVENTS_KEEP", "must be 0 or at least %s", leastKept)
 	case k.Jobs != 0 && k.Jobs < max(k.Events, leastKept):

@@ -53,7 +53,10 @@ func mayCall() map[string]string {
 		"follow-events":     "APMV",
 		"list-job-attempts": "APMV", "retry-job": "A", "redrive-jobs": "A", "discard-job": "A", "submit-jobs": "APMV",
 		"get-job-limits": "A", "update-job-limits": "*", "put-job-limits": "*",
-		"list-audit-logs": "AP", "get-audit-log": "AP",
+		"create-webhook": "A", "list-webhooks": "A", "get-webhook": "A", "update-webhook": "A", "put-webhook": "A", "delete-webhook": "A",
+		"rotate-webhook-secret": "A", "test-webhook": "A", "list-webhook-deliveries": "A", "get-webhook-delivery": "A",
+		"redeliver-webhook-delivery": "A",
+		"list-audit-logs":            "AP", "get-audit-log": "AP",
 	}
 }
 
@@ -70,6 +73,7 @@ func bodyOf() map[string]string {
 		"run-agent":           `{"user_input":"hello"}`,
 		"create-message":      `{"content":"hello","run":false}`,
 		"update-conversation": `{}`, "put-conversation": `{}`,
+		"update-webhook": `{}`, "put-webhook": `{}`, "rotate-webhook-secret": `{}`,
 	}
 }
 
@@ -165,6 +169,10 @@ func (g *gateway) populate() belongings {
 	var log auditPage
 	g.call(admin, "GET", "/v1/audit-logs?limit=1", nil).wants(200).into(&log)
 	b["audit-logs/{id}"] = log.Data[0].ID
+	b["webhooks/{id}"] = made(admin, "/v1/webhooks", `{"url":"http://hooks.invalid/","event_types":["job.dead"]}`)
+	var sent struct{ ID string }
+	g.call(admin, "POST", "/v1/webhooks/"+b["webhooks/{id}"]+"/test", nil).wants(202).into(&sent)
+	b["webhooks/{id}/deliveries/{delivery_id}"] = sent.ID
 	b["auth/api-keys/{id}"], _ = g.key(admin, access.JobsRead)
 	var sessions struct{ Data []struct{ ID string } }
 	g.call(admin, "GET", "/v1/auth/sessions", nil).wants(200).into(&sessions)

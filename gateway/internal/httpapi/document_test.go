@@ -105,8 +105,8 @@ func (d *apiDocument) each(do func(path, method string, op describedOperation)) 
 // verbs are the first words of operation ids. A new one is a decision: generated clients name their methods by them.
 var verbs = []string{
 	"activate", "add", "archive", "assign", "batch", "cancel", "change", "check", "create", "delete", "discard", "download", "execute", "export", "find",
-	"follow", "get", "index", "list", "put", "redrive", "remove", "restore", "retry", "revoke", "run", "search", "set", "stream", "submit", "unarchive",
-	"update", "upload", "verify",
+	"follow", "get", "index", "list", "put", "redeliver", "redrive", "remove", "restore", "retry", "revoke", "rotate", "run", "search", "set",
+	"stream", "submit", "test", "unarchive", "update", "upload", "verify",
 }
 
 // sentences are the operation ids that are a verb and nothing else.

@@ -17,7 +17,7 @@ import (
 // Job is accepted work.
 type Job struct {
 	ID             uuid.UUID        `json:"id" format:"uuid" doc:"The job's id"`
-	Kind           events.Kind      `json:"kind" enum:"agent.run,document.ingest,document.delete,document.sync,embedding.create" doc:"What it does"`
+	Kind           events.Kind      `json:"kind" enum:"agent.run,document.ingest,document.delete,document.sync,embedding.create,webhook.deliver" doc:"What it does"`
 	Class          events.Class     `json:"class" enum:"interactive,bulk" doc:"Interactive work goes before bulk work"`
 	Priority       int16            `json:"priority" example:"5" doc:"Which of the organization's jobs of its class go first: 1 before 9"`
 	Status         events.Status    `json:"status" enum:"queued,running,waiting,succeeded,failed,cancelled" doc:"Where it is; the last three are final"`
@@ -129,7 +129,7 @@ type getJobInput struct {
 type listJobsInput struct {
 	Cursored
 
-	Kind       events.Kind   `query:"kind" enum:"agent.run,document.ingest,document.delete,document.sync,embedding.create" doc:"Only jobs of this kind"`
+	Kind       events.Kind   `query:"kind" enum:"agent.run,document.ingest,document.delete,document.sync,embedding.create,webhook.deliver" doc:"Only jobs of this kind; without it those of webhooks are left out"`
 	Status     events.Status `query:"status" enum:"queued,running,waiting,succeeded,failed,cancelled" doc:"Only jobs in this status"`
 	ProjectID  uuid.UUID     `query:"project_id" format:"uuid" doc:"Only jobs of this project"`
 	AgentID    uuid.UUID     `query:"agent_id" format:"uuid" doc:"Only runs of this agent"`

@@ -16,6 +16,7 @@ import (
 	"github.com/tarento/copilot/gateway/internal/account"
 	"github.com/tarento/copilot/gateway/internal/jobs"
 	"github.com/tarento/copilot/gateway/internal/stream"
+	"github.com/tarento/copilot/gateway/internal/webhook"
 	"github.com/tarento/copilot/pkg/blob"
 	"github.com/tarento/copilot/pkg/bus"
 	"github.com/tarento/copilot/pkg/egress"
@@ -60,6 +61,7 @@ type Parts struct {
 	Hub      *stream.Hub
 	Jobs     *jobs.Service
 	Accounts *account.Service
+	Webhooks *webhook.Service
 	Guard    *Guard
 	Limits   *Limits
 	// Ready says whether what the API cannot do without is there, Wanted about what it can.
@@ -151,6 +153,7 @@ func (s *Server) operations() {
 	s.jobRetryOperations()
 	s.jobEventOperations()
 	s.feedOperations()
+	s.webhookOperations()
 	s.auditLogOperations()
 }
 
@@ -203,6 +206,7 @@ const (
 	tagDocuments     = "documents"
 	tagEmbeddings    = "embeddings"
 	tagJobs          = "jobs"
+	tagWebhooks      = "webhooks"
 	tagAuditLogs     = "audit-logs"
 )
 
@@ -219,6 +223,7 @@ func tags() []*huma.Tag {
 		{Name: tagDocuments, Description: "Documents and how to find passages in them"},
 		{Name: tagEmbeddings, Description: "Vectors for texts"},
 		{Name: tagJobs, Description: "Work that was accepted, and how it goes"},
+		{Name: tagWebhooks, Description: "Addresses that are told what becomes of jobs and documents, and what was sent to them"},
 		{Name: tagAuditLogs, Description: "Who changed what in the organization"},
 	}
 }

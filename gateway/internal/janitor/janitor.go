@@ -2,8 +2,8 @@
 // keys, and of jobs that ended long ago first the events and the journal, and later all the rest. One gateway at a time does so for
 // all, in small batches, so that no table and no tenant is held for long.
 //
-// What is about jobs is deleted as the engine role, which sees those of all tenants. Refresh tokens it does not see: they are
-// deleted tenant by tenant.
+// What is about jobs is deleted as the engine role, which sees those of all tenants. Refresh tokens and deliveries to webhooks
+// it does not see: they are deleted tenant by tenant.
 package janitor
 
 import (
@@ -28,6 +28,8 @@ type Config struct {
 	Events time.Duration
 	// Jobs is how long jobs are kept after they have ended; 0 is for ever.
 	Jobs time.Duration
+	// Deliveries is how long deliveries to webhooks are kept after they were made or given up; 30 days.
+	Deliveries time.Duration
 	// Every is how often the janitor looks; an hour.
 	Every time.Duration
 	// Batch is how many rows, or jobs with what is about them, are deleted in one transaction, at most; 1000.
@@ -37,6 +39,9 @@ type Config struct {
 func (c Config) withDefaults() Config {
 	if c.Every == 0 {
 		c.Every = time.Hour
+	}
+	if c.Deliveries == 0 {
+		c.Deliveries = 30 * 24 * time.Hour
 	}
 	if c.Batch == 0 {
 		c.Batch = 1000
@@ -97,6 +102,9 @@ func (j *Janitor) Prune(ctx context.Context) error {
 		failed = errors.Join(failed, t.batches(ctx, func() (deleted, bool, error) {
 			n, err := j.tokens(ctx, who)
 			return deleted{tokens: n}, n == int64(j.cfg.Batch), err
+		}), t.batches(ctx, func() (deleted, bool, error) {
+			n, err := j.deliveries(ctx, who)
+			return deleted{deliveries: n}, n == int64(j.cfg.Batch), err
 		}))
 	}
 	t.report(ctx)
@@ -107,6 +115,15 @@ func (j *Janitor) Prune(ctx context.Context) error {
 func (j *Janitor) tokens(ctx context.Context, t tenant.ID) (n int64, err error) {
 	err = j.store.InTenant(ctx, t, func(tx *store.Tx) (err error) {
 		n, err = tx.RefreshTokens().Prune(j.cfg.After, j.cfg.Batch)
+		return err
+	})
+	return n, err
+}
+
+// deliveries deletes a batch of a tenant's deliveries to webhooks.
+func (j *Janitor) deliveries(ctx context.Context, t tenant.ID) (n int64, err error) {
+	err = j.store.InTenant(ctx, t, func(tx *store.Tx) (err error) {
+		n, err = tx.WebhookDeliveries().Prune(j.cfg.Deliveries, j.cfg.Batch)
 		return err
 	})
 	return n, err
@@ -145,7 +162,7 @@ func (j *Janitor) newTally() *tally {
 }
 
 // deleted are numbers of rows.
-type deleted struct{ keys, tokens, events, steps, jobs int64 }
+type deleted struct{ keys, tokens, deliveries, events, steps, jobs int64 }
 
 // batches deletes until there is no more, or ctx ends.
 func (t *tally) batches(ctx context.Context, batch func() (rows deleted, more bool, err error)) error {
@@ -183,6 +200,7 @@ func (t *tally) add(rows deleted) {
 	}{
 		{"idempotency_keys", rows.keys, &t.total.keys},
 		{"refresh_tokens", rows.tokens, &t.total.tokens},
+		{"webhook_deliveries", rows.deliveries, &t.total.deliveries},
 		{"events", rows.events, &t.total.events},
 		{"steps", rows.steps, &t.total.steps},
 		{"jobs", rows.jobs, &t.total.jobs},
@@ -199,5 +217,5 @@ func (t *tally) report(ctx context.Context) {
 		return
 	}
 	t.log.InfoContext(ctx, "deleted what has expired", "idempotency_keys", t.total.keys, "refresh_tokens", t.total.tokens,
-		"events", t.total.events, "steps", t.total.steps, "jobs", t.total.jobs, "seconds", time.Since(t.begun).Seconds())
+		"webhook_deliveries", t.total.deliveries, "events", t.total.events, "steps", t.total.steps, "jobs", t.total.jobs, "seconds", time.Since(t.begun).Seconds())
 }
