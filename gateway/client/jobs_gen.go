@@ -57,7 +57,7 @@ type ListJobsParams struct {
 	Limit int
 	// The next_cursor of the page before; the other parameters stay as they were.
 	Cursor string
-	// Only jobs of this kind.
+	// Only jobs of this kind; without it those of webhooks are left out.
 	Kind JobKind
 	// Only jobs in this status.
 	Status JobStatus

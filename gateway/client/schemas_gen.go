@@ -26,6 +26,7 @@ const (
 	JobKindDocumentDelete  JobKind = "document.delete"
 	JobKindDocumentSync    JobKind = "document.sync"
 	JobKindEmbeddingCreate JobKind = "embedding.create"
+	JobKindWebhookDeliver  JobKind = "webhook.deliver"
 )
 
 // JobStatus: where it is; the last three are final. Others may come with a later server.
