@@ -267,7 +267,7 @@ func TestEngineRoleSeesJobsOfAllTenantsAndNoContent(t *testing.T) {
 	db := storetest.NewSeeded(t)
 	owner, engine := db.Conn(t, db.OwnerURL), db.Conn(t, db.EngineURL)
 	occupy(t, owner, acmeID, startupID)
-	open := []string{"jobs", "job_events", "idempotency_keys", "job_limits", "run_steps"}
+	open := []string{"jobs", "job_events", "idempotency_keys", "job_limits", "run_steps", "webhook_feeds"}
 	for table := range tenantTables(t, owner) {
 		var n int
 		err := engine.QueryRow(t.Context(), "SELECT count(*) FROM "+table).Scan(&n)

@@ -62,7 +62,8 @@ func (r Webhooks) Create(w *Webhook) error {
 		return explain(err, "count webhooks")
 	}
 	if n > MaxWebhooks {
-		return fault.New(fault.Conflict, "webhook.too_many", "There can be %d webhooks at most. Delete one that is not needed.", MaxWebhooks)
+		return fault.New(fault.Conflict, "webhook.too_many",
+			"There can be %d webhooks at most. Delete one that is not needed.", MaxWebhooks)
 	}
 	return nil
 }

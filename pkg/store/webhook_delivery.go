@@ -157,7 +157,8 @@ func (r WebhookDeliveries) Attempted(id uuid.UUID, a DeliveryAttempt, status Del
 	if now := r.tx.db.NowFunc(); status != DeliveryPending {
 		finished = &now
 	}
-	_, err = r.tx.exec(`UPDATE webhook_deliveries SET status = $3, next_attempt_at = $4, finished_at = $5, attempt_count = attempt_count + 1,
+	_, err = r.tx.exec(`UPDATE webhook_deliveries SET status = $3, next_attempt_at = $4, finished_at = $5,
+			attempt_count = attempt_count + 1,
 			attempts = CASE WHEN jsonb_array_length(attempts) < $7 THEN attempts ELSE attempts - 0 END || $6::text::jsonb,
 			updated_at = greatest(now(), updated_at + interval '1 microsecond')
 		WHERE organization_id = $1 AND id = $2`, r.tx.tenant.UUID(), id, string(status), at, finished, text, MaxAttemptsKept)

@@ -220,11 +220,11 @@ func (p *platform) deliver(webhooks *webhook.Service) lifecycle.Service {
 		host = "unknown"
 	}
 	const lease = 30 * time.Second
-	jobs := runner.New(runner.Config{
+	sending := runner.New(runner.Config{
 		Worker: name + "@" + host + "/" + uuid.NewString()[:8], Version: telemetry.Version(), Slots: p.cfg.Webhooks.Slots,
 		Lease: lease, Timeout: time.Minute, Grace: p.cfg.Drain,
 	}, webhooks, p.store, p.engine, p.bus, p.log, p.registry)
-	return lifecycle.Service{Name: "jobs of " + string(webhooks.Kind()), Run: jobs.Run, Grace: p.cfg.Drain + lease}
+	return lifecycle.Service{Name: "jobs of " + string(webhooks.Kind()), Run: sending.Run, Grace: p.cfg.Drain + lease}
 }
 
 func (p *platform) accounts() (*account.Service, error) {

@@ -237,19 +237,21 @@ func (s *Server) webhookOperations() {
 	test.status, test.about = http.StatusAccepted, "A message of the type `ping`, which is tried once. Its delivery says how it went."
 	secured(s, may, test, s.testWebhook)
 
-	secured(s, may, op("list-webhook-deliveries", http.MethodGet, "/{id}/deliveries", "List what was sent to a webhook", http.StatusNotFound),
-		s.listDeliveries)
+	secured(s, may, op("list-webhook-deliveries", http.MethodGet, "/{id}/deliveries", "List what was sent to a webhook",
+		http.StatusNotFound), s.listDeliveries)
 	secured(s, may, op("get-webhook-delivery", http.MethodGet, "/{id}/deliveries/{delivery_id}", "Read a delivery with its attempts",
 		http.StatusNotFound), s.getDelivery)
 	again := op("redeliver-webhook-delivery", http.MethodPost, "/{id}/deliveries/{delivery_id}/redeliver", "Send a delivery again",
 		http.StatusNotFound, http.StatusConflict)
-	again.status, again.about = http.StatusAccepted, "With the same `webhook-id`, whether it failed or was delivered. One that is under way is a conflict."
+	again.status = http.StatusAccepted
+	again.about = "With the same `webhook-id`, whether it failed or was delivered. One that is under way is a conflict."
 	secured(s, may, again, s.redeliver)
 }
 
 func (s *Server) createWebhook(ctx context.Context, p *rbac.Principal, in *createWebhookInput) (out *madeWebhookOutput, err error) {
 	row := &store.Webhook{
-		URL: in.Body.URL, Description: in.Body.Description, EventTypes: in.Body.EventTypes, JobKinds: in.Body.JobKinds, CreatedBy: &p.UserID,
+		URL: in.Body.URL, Description: in.Body.Description, EventTypes: in.Body.EventTypes, JobKinds: in.Body.JobKinds,
+		CreatedBy: &p.UserID,
 	}
 	err = s.Store.InTenant(ctx, p.Tenant, func(tx *store.Tx) error {
 		made, err := s.Webhooks.Create(tx, row)

@@ -112,7 +112,8 @@ func (s *Service) send(ctx context.Context, w *store.Webhook, d *store.WebhookDe
 
 // failed logs an attempt that did not succeed, and says when the next one is, if there is one.
 func (s *Service) failed(
-	ctx context.Context, run *runner.Run, w *store.Webhook, d *store.WebhookDelivery, a store.DeliveryAttempt, wait time.Duration, why error,
+	ctx context.Context, run *runner.Run, w *store.Webhook, d *store.WebhookDelivery, a store.DeliveryAttempt,
+	wait time.Duration, why error,
 ) (runner.Outcome, error) {
 	off := ""
 	switch now := time.Now(); {
