@@ -17,7 +17,7 @@ type FollowEventsParams struct {
 	// Starts with what was written then, instead.
 	Since time.Time
 	// Only events of jobs of these kinds, separated by commas.
-	Kind []JobKind
+	Kind []WebhookJobKinds
 	// Only these events, separated by commas.
 	Type []string
 }
