@@ -22,7 +22,7 @@ type FeedOptions struct {
 	FromBeginning bool
 	// Sees reports whether the reader may see the jobs of an owner and project.
 	Sees func(owner, project *uuid.UUID) bool
-	// Kinds and Types leave out all others; empty ones leave out nothing.
+	// Kinds and Types leave out all others; empty ones leave out nothing but jobs of the kind webhook.deliver, which are nobody's work.
 	Kinds []events.Kind
 	Types []events.Type
 }
@@ -205,7 +205,7 @@ func (f *Feed) ended(ctx context.Context) error {
 
 func (f *Feed) shows(kind events.Kind, is events.Type, at time.Time, owner, project *uuid.UUID) bool {
 	o := &f.options
-	return (len(o.Kinds) == 0 || slices.Contains(o.Kinds, kind)) && (len(o.Types) == 0 || slices.Contains(o.Types, is)) &&
+	return (len(o.Kinds) == 0 && kind != events.KindWebhookDeliver || slices.Contains(o.Kinds, kind)) && (len(o.Types) == 0 || slices.Contains(o.Types, is)) &&
 		!at.Before(o.Since) && o.Sees(owner, project)
 }
 
