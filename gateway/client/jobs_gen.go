@@ -290,7 +290,7 @@ type JobRedrive struct {
 	// Only jobs that failed for this reason.
 	ErrorCode string `json:"error_code,omitzero"`
 	// Only jobs of this kind.
-	Kind JobKind `json:"kind,omitzero"`
+	Kind WebhookJobKinds `json:"kind,omitzero"`
 	// How many jobs to try again at most, the oldest first.
 	Limit int `json:"limit,omitzero"`
 	// Only jobs that ended from then on.

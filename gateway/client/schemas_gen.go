@@ -42,6 +42,19 @@ const (
 	JobStatusCancelled JobStatus = "cancelled"
 )
 
+// WebhookJobKinds: of which kinds of jobs; empty is all. It narrows events of jobs only. Others may come with a later
+// server.
+type WebhookJobKinds string
+
+// The values of [WebhookJobKinds].
+const (
+	WebhookJobKindsAgentRun        WebhookJobKinds = "agent.run"
+	WebhookJobKindsDocumentIngest  WebhookJobKinds = "document.ingest"
+	WebhookJobKindsDocumentDelete  WebhookJobKinds = "document.delete"
+	WebhookJobKindsDocumentSync    WebhookJobKinds = "document.sync"
+	WebhookJobKindsEmbeddingCreate WebhookJobKinds = "embedding.create"
+)
+
 // AgentTypeAgentType: what agents of this type say as agent_type. Others may come with a later server.
 type AgentTypeAgentType string
 

@@ -221,19 +221,6 @@ const (
 	WebhookEventTypesDocumentDeleted   WebhookEventTypes = "document.deleted"
 )
 
-// WebhookJobKinds: of which kinds of jobs; empty is all. It narrows events of jobs only. Others may come with a later
-// server.
-type WebhookJobKinds string
-
-// The values of [WebhookJobKinds].
-const (
-	WebhookJobKindsAgentRun        WebhookJobKinds = "agent.run"
-	WebhookJobKindsDocumentIngest  WebhookJobKinds = "document.ingest"
-	WebhookJobKindsDocumentDelete  WebhookJobKinds = "document.delete"
-	WebhookJobKindsDocumentSync    WebhookJobKinds = "document.sync"
-	WebhookJobKindsEmbeddingCreate WebhookJobKinds = "embedding.create"
-)
-
 // WebhookDeliveryStatus: what became of it. Others may come with a later server.
 type WebhookDeliveryStatus string
 
