@@ -275,9 +275,13 @@ func TestADeliveryIsTriedAgainAndSentAgain(t *testing.T) {
 	if len(elsewhere.all()) != 0 {
 		t.Error("a redirect was followed")
 	}
-	g.eventually("its job is dead", func() bool {
-		return strings.Contains(g.call(admin, "GET", "/v1/jobs?kind=webhook.deliver&dead=true", nil).wants(200).body, "webhook.refused")
+	var jobs struct{ Data []job }
+	g.eventually("its job has failed", func() bool {
+		g.call(admin, "GET", "/v1/jobs?kind=webhook.deliver&status=failed", nil).wants(200).into(&jobs)
+		return len(jobs.Data) == 1 && jobs.Data[0].Error.Code == "webhook.undelivered"
 	})
+	g.call(admin, "GET", "/v1/jobs?kind=webhook.deliver&dead=true", nil).wants(200).has(`"data":[]`)
+	g.call(admin, "POST", "/v1/jobs/"+jobs.Data[0].ID+"/retry", nil).wants(409).has("job.delivery")
 	if g.webhookNow(w.ID).FailingSince == nil {
 		t.Error("the webhook does not say that it fails")
 	}

@@ -90,6 +90,8 @@ func again(tx *store.Tx, id uuid.UUID) (*store.Job, error) {
 			return reviveDocument(tx, old)
 		case events.KindAgentRun:
 			return renewRun(tx, old, n)
+		case events.KindWebhookDeliver:
+			return fault.New(fault.Conflict, "job.delivery", "This job sends a message to a webhook. Send the delivery again instead.")
 		default:
 			// The others read the record when they run, or need nothing beside their input.
 			return nil

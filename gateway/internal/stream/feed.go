@@ -205,8 +205,8 @@ func (f *Feed) ended(ctx context.Context) error {
 
 func (f *Feed) shows(kind events.Kind, is events.Type, at time.Time, owner, project *uuid.UUID) bool {
 	o := &f.options
-	return (len(o.Kinds) == 0 && kind != events.KindWebhookDeliver || slices.Contains(o.Kinds, kind)) && (len(o.Types) == 0 || slices.Contains(o.Types, is)) &&
-		!at.Before(o.Since) && o.Sees(owner, project)
+	return (len(o.Kinds) == 0 && kind != events.KindWebhookDeliver || slices.Contains(o.Kinds, kind)) &&
+		(len(o.Types) == 0 || slices.Contains(o.Types, is)) && !at.Before(o.Since) && o.Sees(owner, project)
 }
 
 func errMoved() error {

@@ -147,6 +147,9 @@ func (s *Service) failed(
 		return runner.Outcome{}, err
 	case off != "":
 		return runner.Outcome{}, fault.Wrap(why, fault.Gone, "webhook.disabled", "The webhook was turned off.")
+	case status == store.DeliveryFailed:
+		// It is the receiver who is dead: no operator can mend that, so the job is not one of the dead.
+		return runner.Outcome{}, fault.Wrap(why, fault.Gone, "webhook.undelivered", "The receiver took it at none of the attempts.")
 	default:
 		return runner.Outcome{}, runner.After(wait, why)
 	}
