@@ -217,5 +217,6 @@ func (t *tally) report(ctx context.Context) {
 		return
 	}
 	t.log.InfoContext(ctx, "deleted what has expired", "idempotency_keys", t.total.keys, "refresh_tokens", t.total.tokens,
-		"webhook_deliveries", t.total.deliveries, "events", t.total.events, "steps", t.total.steps, "jobs", t.total.jobs, "seconds", time.Since(t.begun).Seconds())
+		"webhook_deliveries", t.total.deliveries, "events", t.total.events, "steps", t.total.steps,
+		"jobs", t.total.jobs, "seconds", time.Since(t.begun).Seconds())
 }
