@@ -84,6 +84,14 @@ type WorkerBeat struct {
 	Stopped  bool `json:"stopped,omitempty"`
 }
 
+// Resize tells a worker how many jobs to run at once, until it is started anew. All others ignore it.
+type Resize struct {
+	// Worker is the process that is meant, Kind which of its kinds; empty is each of them.
+	Worker string `json:"worker"`
+	Kind   Kind   `json:"kind,omitempty"`
+	Slots  int    `json:"slots"`
+}
+
 // BeatEvery is how often a worker beats; one that was silent for BeatLost is taken for dead.
 const (
 	BeatEvery = 2 * time.Second

@@ -81,6 +81,9 @@ func (s Subjects) Worker() string { return s.namespace + ".control.worker" }
 // Roll is where a gateway that has just started asks all workers to beat.
 func (s Subjects) Roll() string { return s.namespace + ".control.roll" }
 
+// Resize is where workers are told how many jobs to run at once.
+func (s Subjects) Resize() string { return s.namespace + ".control.resize" }
+
 // Access is where gateways tell each other that somebody may do more or less than before.
 func (s Subjects) Access() string { return s.namespace + ".control.access" }
 

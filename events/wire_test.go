@@ -38,6 +38,7 @@ func messages() map[string]any {
 			Worker: "w", Kind: events.KindAgentRun, Version: "1.0.0", Slots: 4, Running: 1, Jobs: []string{"a"}, StartedAt: at,
 			Draining: true, Stopped: true,
 		},
+		"resize": events.Resize{Worker: "w", Kind: events.KindAgentRun, Slots: 8},
 		"event": events.Event{
 			JobID: "j", TenantID: "t", Seq: 7, Type: events.TypeJobProgress, Time: at,
 			Data: json.RawMessage(`{"stage":"parse","done":3,"total":9}`),
@@ -142,7 +143,7 @@ func TestASubjectIsNamedInTheContractOnly(t *testing.T) {
 	s := events.NewSubjects("copilot")
 	for _, subject := range []string{
 		s.Job("{kind}", "{class}"), s.Events("{tenant}"), s.Live("{tenant}", "{job}"), s.Cancel(), s.Nudge(), s.Flow(),
-		s.Worker(), s.Roll(), s.Access(), s.Search(),
+		s.Worker(), s.Roll(), s.Resize(), s.Access(), s.Search(),
 	} {
 		if !bytes.Contains(contract, []byte("address: "+subject+"\n")) {
 			t.Errorf("asyncapi.yaml does not describe %s", subject)

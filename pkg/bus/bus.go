@@ -185,6 +185,9 @@ func (b *Bus) CallRoll() {
 // PublishBeat says that a worker is alive.
 func (b *Bus) PublishBeat(w events.WorkerBeat) { b.publish(b.subjects.Worker(), w) }
 
+// PublishResize tells a worker how many jobs to run at once.
+func (b *Bus) PublishResize(r events.Resize) { b.publish(b.subjects.Resize(), r) }
+
 // PublishLive sends a text delta to whoever watches right now.
 func (b *Bus) PublishLive(e events.Event) { b.publish(b.subjects.Live(e.TenantID, e.JobID), e) }
 

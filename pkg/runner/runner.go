@@ -103,6 +103,7 @@ func (r *Runner) Run(ctx context.Context) error {
 	for subject, hear := range map[string]func(string, []byte){
 		r.bus.Subjects().Cancel(): r.cancelled,
 		r.bus.Subjects().Roll():   func(string, []byte) { r.report.wake() },
+		r.bus.Subjects().Resize(): r.resized,
 	} {
 		if err := r.bus.Subscribe(work, subject, hear); err != nil {
 			return err
@@ -353,6 +354,16 @@ func (r *Runner) renewed(l store.Lease, holds time.Duration) {
 	if c, ok := r.running[l.JobID]; ok && c.lease == l {
 		c.over.Reset(holds)
 	}
+}
+
+// resized takes in how many jobs to run at once, if this worker is meant.
+func (r *Runner) resized(_ string, data []byte) {
+	var to events.Resize
+	if json.Unmarshal(data, &to) != nil || to.Worker != r.cfg.Worker || to.Kind != "" && to.Kind != r.handler.Kind() {
+		return
+	}
+	r.log.Info("told how many jobs to run at once", "slots", to.Slots)
+	r.Resize(to.Slots)
 }
 
 func (r *Runner) cancelled(_ string, data []byte) {

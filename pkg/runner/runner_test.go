@@ -236,6 +236,36 @@ func TestCancelStopsARunningHandlerAndFreesItsSlot(t *testing.T) {
 	b.UntilEnded(b.Submit(store.NewJob{Priority: 9}))
 }
 
+func TestAWorkerIsToldHowManyJobsToRunAtOnce(t *testing.T) {
+	t.Parallel()
+	started, finish := make(chan struct{}, 2), make(chan struct{})
+	b := start(t, runner.Config{Slots: 1}, func(ctx context.Context, _ *runner.Run) (runner.Outcome, error) {
+		started <- struct{}{}
+		select {
+		case <-finish:
+		case <-ctx.Done():
+		}
+		return runner.Outcome{}, nil
+	})
+	defer close(finish)
+	b.Submit(store.NewJob{})
+	b.Submit(store.NewJob{})
+	<-started
+	b.Bus.PublishResize(events.Resize{Worker: "another", Slots: 9})
+	b.Bus.PublishResize(events.Resize{Worker: "test", Kind: events.KindAgentRun, Slots: 9})
+	select {
+	case <-started:
+		t.Fatal("a worker that was not meant took a second job")
+	case <-time.After(300 * time.Millisecond):
+	}
+	b.Bus.PublishResize(events.Resize{Worker: "test", Slots: 2})
+	select {
+	case <-started:
+	case <-time.After(runnertest.Patience):
+		t.Fatal("the second slot took no job")
+	}
+}
+
 func TestALeaseIsRenewedWhileTheHandlerWorksAndNoticedWhenLost(t *testing.T) {
 	t.Parallel()
 	release, stopped := make(chan struct{}), make(chan error, 1)

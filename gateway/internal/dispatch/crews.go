@@ -27,6 +27,7 @@ type crew struct {
 type worker struct {
 	slots, running int
 	heard          time.Time
+	last           *events.WorkerBeat
 }
 
 // ahead is for how long the broker holds jobs beyond the free slots: about what passes between the end of a job and the arrival of
@@ -53,7 +54,7 @@ func (c *crews) beat(b *events.WorkerBeat, now time.Time) {
 		delete(of.workers, b.Worker)
 		return
 	}
-	w := &worker{slots: b.Slots, running: b.Running, heard: now}
+	w := &worker{slots: b.Slots, running: b.Running, heard: now, last: b}
 	if b.Draining {
 		w.slots = 0
 	}

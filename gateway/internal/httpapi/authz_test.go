@@ -56,7 +56,8 @@ func mayCall() map[string]string {
 		"create-webhook": "A", "list-webhooks": "A", "get-webhook": "A", "update-webhook": "A", "put-webhook": "A", "delete-webhook": "A",
 		"rotate-webhook-secret": "A", "test-webhook": "A", "list-webhook-deliveries": "A", "get-webhook-delivery": "A",
 		"redeliver-webhook-delivery": "A",
-		"list-audit-logs":            "AP", "get-audit-log": "AP",
+		"list-workers":               "*", "update-worker": "*",
+		"list-audit-logs": "AP", "get-audit-log": "AP",
 	}
 }
 
@@ -69,6 +70,7 @@ func bodyOf() map[string]string {
 		"revoke-permissions":  `{"permission_ids":["` + nothing + `"]}`,
 		"update-agent-config": `{}`, "put-agent-config": `{}`, "update-document": `{}`, "put-document": `{}`,
 		"update-job-limits": `{}`, "put-job-limits": `{}`,
+		"update-worker":       `{"slots":2}`,
 		"add-document-tags":   `{"tags":["x"]}`,
 		"run-agent":           `{"user_input":"hello"}`,
 		"create-message":      `{"content":"hello","run":false}`,
@@ -163,6 +165,7 @@ func (g *gateway) populate() belongings {
 	b["conversations/{id}"] = made(admin, "/v1/conversations", `{"title":"Ours","agent_config_id":"`+acmeAgent+`"}`)
 	b["conversations/{id}/messages/{message_id}"] = made(admin, "/v1/conversations/"+b["conversations/{id}"]+"/messages", `{"content":"hello","run":false}`)
 	document := g.upload(admin, "secret.md", "text/markdown", "# Ours", map[string]string{"is_public": "true"}).wants(202).job()
+	b["workers/{name}"] = "some-worker"
 	b["documents/by-type/{type}"], b["agent-types/{type}"] = "policy", "hr"
 	b["documents/{id}"], b["jobs/{id}"] = document.DocumentID, document.ID
 	g.call(admin, "PATCH", "/v1/agent-configs/"+acmeAgent, `{"description":"ours"}`).wants(200)

@@ -59,6 +59,7 @@ type Parts struct {
 	// Egress fetches what users' addresses name.
 	Egress   *egress.Client
 	Hub      *stream.Hub
+	Crews    Crews
 	Jobs     *jobs.Service
 	Accounts *account.Service
 	Webhooks *webhook.Service
@@ -154,6 +155,7 @@ func (s *Server) operations() {
 	s.jobEventOperations()
 	s.feedOperations()
 	s.webhookOperations()
+	s.workerOperations()
 	s.auditLogOperations()
 }
 
@@ -207,6 +209,7 @@ const (
 	tagEmbeddings    = "embeddings"
 	tagJobs          = "jobs"
 	tagWebhooks      = "webhooks"
+	tagWorkers       = "workers"
 	tagAuditLogs     = "audit-logs"
 )
 
@@ -224,6 +227,7 @@ func tags() []*huma.Tag {
 		{Name: tagEmbeddings, Description: "Vectors for texts"},
 		{Name: tagJobs, Description: "Work that was accepted, and how it goes"},
 		{Name: tagWebhooks, Description: "Addresses that are told what becomes of jobs and documents, and what was sent to them"},
+		{Name: tagWorkers, Description: "The processes that do the work"},
 		{Name: tagAuditLogs, Description: "Who changed what in the organization"},
 	}
 }
