@@ -24,7 +24,7 @@ type Worker struct {
 	Version   string      `json:"version" example:"1.0.0" doc:"The release that it runs"`
 	Slots     int         `json:"slots" example:"4" doc:"How many jobs it runs at once"`
 	Running   int         `json:"running" example:"1" doc:"How many it runs now"`
-	Jobs      []string    `json:"jobs" nullable:"false" doc:"The ids of those that run, at most 100"`
+	Jobs      []string    `json:"jobs" nullable:"false" example:"[\"0190f4a0-0000-7000-8000-000000000000\"]" doc:"The ids of those that run, at most 100"`
 	Draining  bool        `json:"draining" doc:"It finishes what it has, and takes nothing more"`
 	StartedAt time.Time   `json:"started_at" doc:"Since when it runs"`
 	HeardAt   time.Time   `json:"heard_at" doc:"When it last said that it is alive"`
