@@ -60,7 +60,8 @@ func (s *Server) workerOperations() {
 		about: "For superusers. A worker says every two seconds that it is alive, and is taken for dead after seven without.",
 	}, s.listWorkers)
 	secured(s, rbac.Platform, operation{
-		id: "update-worker", method: http.MethodPatch, path: "/workers/{name}", tag: tagWorkers, summary: "Change how many jobs a worker runs",
+		id: "update-worker", method: http.MethodPatch, path: "/workers/{name}", tag: tagWorkers,
+		summary: "Change how many jobs a worker runs",
 		about: "For superusers. The worker is told and changes at once; GET /workers shows it a moment later. It forgets it when it is " +
 			"started anew: what is to last stands in its configuration.",
 		status: http.StatusAccepted, errors: []int{http.StatusNotFound},
@@ -86,7 +87,7 @@ func (s *Server) changeWorker(ctx context.Context, p *rbac.Principal, in *change
 	err := s.Store.InTenant(ctx, p.Tenant, func(tx *store.Tx) error {
 		for _, w := range meant {
 			tx.Audit("worker", "update", uuid.Nil, map[string]any{"slots": w.Slots},
-				map[string]any{"slots": in.Body.Slots, "name": w.Name, "kind": w.Kind})
+				map[string]any{"slots": in.Body.Slots, "worker": w.Name, "kind": w.Kind})
 		}
 		return nil
 	})
