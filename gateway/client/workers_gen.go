@@ -39,7 +39,7 @@ type Worker struct {
 	// The ids of those that run, at most 100.
 	Jobs []string `json:"jobs"`
 	// Which jobs it takes.
-	Kind WebhookJobKinds `json:"kind"`
+	Kind JobKind `json:"kind"`
 	// What it is called; differs between processes.
 	Name string `json:"name"`
 	// How many it runs now.
@@ -55,7 +55,7 @@ type Worker struct {
 // WorkerChange is what [Client.UpdateWorker] takes.
 type WorkerChange struct {
 	// Only for jobs of this kind; for each of its kinds when it is left out.
-	Kind *WebhookJobKinds `json:"kind,omitzero"`
+	Kind *JobKind `json:"kind,omitzero"`
 	// How many jobs of a kind it runs at once. With fewer than run now, none is taken until enough have ended.
 	Slots int `json:"slots"`
 }

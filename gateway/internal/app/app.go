@@ -221,7 +221,7 @@ func (p *platform) deliver(webhooks *webhook.Service) lifecycle.Service {
 	}
 	const lease = 30 * time.Second
 	sending := runner.New(runner.Config{
-		Worker: name + "@" + host + "/" + uuid.NewString()[:8], Version: telemetry.Version(), Slots: p.cfg.Webhooks.Slots,
+		Worker: name + "@" + host + "-" + uuid.NewString()[:8], Version: telemetry.Version(), Slots: p.cfg.Webhooks.Slots,
 		Lease: lease, Timeout: time.Minute, Grace: p.cfg.Drain,
 	}, webhooks, p.store, p.engine, p.bus, p.log, p.registry)
 	return lifecycle.Service{Name: "jobs of " + string(webhooks.Kind()), Run: sending.Run, Grace: p.cfg.Drain + lease}

@@ -20,7 +20,7 @@ type Crews interface{ Workers() []dispatch.Worker }
 // Worker is a process that takes jobs of a kind. One that takes several kinds is listed once for each.
 type Worker struct {
 	Name      string      `json:"name" example:"agent-worker-7f3a" doc:"What it is called; differs between processes"`
-	Kind      events.Kind `json:"kind" enum:"agent.run,document.ingest,document.delete,document.sync,embedding.create" doc:"Which jobs it takes"`
+	Kind      events.Kind `json:"kind" enum:"agent.run,document.ingest,document.delete,document.sync,embedding.create,webhook.deliver" doc:"Which jobs it takes"`
 	Version   string      `json:"version" example:"1.0.0" doc:"The release that it runs"`
 	Slots     int         `json:"slots" example:"4" doc:"How many jobs it runs at once"`
 	Running   int         `json:"running" example:"1" doc:"How many it runs now"`
@@ -40,7 +40,7 @@ func showWorker(w *dispatch.Worker) Worker {
 // WorkerChange is what becomes different about a worker.
 type WorkerChange struct {
 	Slots int         `json:"slots" minimum:"1" maximum:"1000" example:"8" doc:"How many jobs of a kind it runs at once. With fewer than run now, none is taken until enough have ended"`
-	Kind  events.Kind `json:"kind,omitempty" enum:"agent.run,document.ingest,document.delete,document.sync,embedding.create" doc:"Only for jobs of this kind; for each of its kinds when it is left out"`
+	Kind  events.Kind `json:"kind,omitempty" enum:"agent.run,document.ingest,document.delete,document.sync,embedding.create,webhook.deliver" doc:"Only for jobs of this kind; for each of its kinds when it is left out"`
 }
 
 type changeWorkerInput struct {

@@ -2,6 +2,7 @@ package httpapi_test
 
 import (
 	"encoding/json"
+	"slices"
 	"testing"
 	"time"
 
@@ -14,7 +15,6 @@ func TestSuperusersSeeTheWorkersAndSizeThem(t *testing.T) {
 	g := start(t)
 	root := g.person("root", access.Admin)
 	g.sql("UPDATE users SET is_superuser = true WHERE email = $1", root)
-	g.call(root, "GET", "/v1/workers", nil).wants(200).has(`"data":[]`)
 	told := make(chan events.Resize, 1)
 	err := g.bus.Subscribe(t.Context(), g.bus.Subjects().Resize(), func(_ string, data []byte) {
 		var r events.Resize
@@ -36,6 +36,7 @@ func TestSuperusersSeeTheWorkersAndSizeThem(t *testing.T) {
 	var list struct{ Data []worker }
 	known := func() int {
 		g.call(root, "GET", "/v1/workers", nil).wants(200).into(&list)
+		list.Data = slices.DeleteFunc(list.Data, func(w worker) bool { return w.Name != "w1" }) // the gateway itself delivers to webhooks
 		return len(list.Data)
 	}
 	g.bus.PublishBeat(beat)

@@ -116,5 +116,5 @@ func workerName(program string) string {
 	if err != nil {
 		host = "unknown"
 	}
-	return program + "@" + host + "/" + uuid.NewString()[:8]
+	return program + "@" + host + "-" + uuid.NewString()[:8]
 }
