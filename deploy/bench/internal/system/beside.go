@@ -40,7 +40,7 @@ func (s *System) Redis(ctx context.Context) (address, what string, err error) {
 	if err != nil {
 		return s.site.engines.Redis, "the engines' Redis", nil //nolint:nilerr // the machine need not have one
 	}
-	listen, err := freeAddress(ctx)
+	listen, err := s.site.freeAddress(ctx)
 	if err != nil {
 		return "", "", err
 	}

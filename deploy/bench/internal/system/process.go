@@ -5,13 +5,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -122,22 +119,4 @@ func (p *process) last(n int, filter func(line []byte) bool) string {
 // trouble lets lines through that tell of no normal course of things.
 func trouble(line []byte) bool {
 	return !bytes.Contains(line, []byte(`"level":"INFO"`)) && !bytes.Contains(line, []byte(`"level":"DEBUG"`))
-}
-
-// freeAddress finds a port that nobody listens on, below those that systems give to outgoing connections, so that none takes it
-// before the program does.
-func freeAddress(ctx context.Context) (string, error) {
-	const first, count, tries = 12_000, 6_000, 200
-	for range tries {
-		address := net.JoinHostPort("127.0.0.1", strconv.Itoa(first+rand.IntN(count)))
-		listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", address)
-		if err != nil {
-			continue
-		}
-		if err := listener.Close(); err != nil {
-			return "", fmt.Errorf("release port: %w", err)
-		}
-		return address, nil
-	}
-	return "", errors.New("no port is free")
 }

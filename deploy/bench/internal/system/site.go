@@ -5,9 +5,12 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	mathrand "math/rand/v2"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync/atomic"
 
@@ -39,6 +42,7 @@ type Site struct {
 	dir      string
 	template string
 	systems  atomic.Int64
+	ports    atomic.Int64
 }
 
 // Prepare builds the programs of the repository at root and makes the database that systems copy, with the program that
@@ -117,3 +121,22 @@ func (s *Site) drop(ctx context.Context, database string) error {
 }
 
 func quote(name string) string { return pgx.Identifier{name}.Sanitize() }
+
+// freeAddress finds a port that nobody listens on and that no other program of the site gets. It is below those that systems give to
+// outgoing connections, so that none takes it before the program does.
+func (s *Site) freeAddress(ctx context.Context) (string, error) {
+	const first, count = 12_000, 6_000
+	s.ports.CompareAndSwap(0, 1+mathrand.Int64N(count)) // other sites begin elsewhere
+	for range count {
+		address := net.JoinHostPort("127.0.0.1", strconv.FormatInt(first+s.ports.Add(1)%count, 10))
+		listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", address)
+		if err != nil {
+			continue
+		}
+		if err := listener.Close(); err != nil {
+			return "", fmt.Errorf("release port: %w", err)
+		}
+		return address, nil
+	}
+	return "", errors.New("no port is free")
+}

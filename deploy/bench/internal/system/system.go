@@ -103,7 +103,7 @@ func (s *System) environment(ctx context.Context, program string) (env []string,
 	if err != nil {
 		return nil, "", err
 	}
-	if ops, err = freeAddress(ctx); err != nil {
+	if ops, err = s.site.freeAddress(ctx); err != nil {
 		return nil, "", err
 	}
 	e := s.site.engines
@@ -121,7 +121,7 @@ func (s *System) environment(ctx context.Context, program string) (env []string,
 	model := []string{"GEMINI_API_KEY=" + s.name, "GEMINI_BASE_URL=" + e.Gemini}
 	switch program {
 	case Gateway:
-		listen, err := freeAddress(ctx)
+		listen, err := s.site.freeAddress(ctx)
 		if err != nil {
 			return nil, "", err
 		}
@@ -157,7 +157,7 @@ func (s *System) StartFloor(ctx context.Context) (address string, err error) {
 	if err := onDatabase(ctx, owner, func(conn *pgx.Conn) error { return floor.Prepare(ctx, conn) }); err != nil {
 		return "", err
 	}
-	if address, err = freeAddress(ctx); err != nil {
+	if address, err = s.site.freeAddress(ctx); err != nil {
 		return "", err
 	}
 	s.floor = floor.Config{DatabaseURL: owner, NATSURL: s.site.engines.NATS, Namespace: s.name, Address: address, Secret: s.secret}
