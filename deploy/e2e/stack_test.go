@@ -172,7 +172,7 @@ func (s *stack) environment(program, ops string) map[string]string {
 	case gatewayProgram:
 		// Stacks share a Redis, an address and the ids of the seeded users, so that they would use up each other's limits.
 		more = map[string]string{
-			"BLOB_DIR": s.blobs, "JWT_SECRET": s.tokenKey, "LOGINS_PER_ACCOUNT": "0", "LOGINS_PER_ADDRESS": "0",
+			"BLOB_DIR": s.blobs, "JWT_SECRET": s.tokenKey, "LOGINS_PER_ACCOUNT": "0", "LOGINS_PER_ADDRESS": "0", "DRAIN_DELAY": "0s",
 			"RATE_LIMIT_USER": "0", "RATE_LIMIT_KEY": "0", "RATE_LIMIT_ORGANIZATION": "0", "RATE_LIMIT_ADDRESS": "0",
 		}
 	case ingestProgram:

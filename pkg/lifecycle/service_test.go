@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -197,4 +198,58 @@ func get(t *testing.T, url string) string {
 		return ""
 	}
 	return string(body)
+}
+
+func TestExitAnswersEverythingUntilBalancersHaveNoticed(t *testing.T) {
+	t.Parallel()
+	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var exit lifecycle.Exit
+	server := &http.Server{ReadHeaderTimeout: time.Second, Handler: exit.Handler(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = io.WriteString(w, "whole")
+	}))}
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() {
+		ended <- lifecycle.Run(ctx, lifecycle.HTTP("api", server, listener, time.Minute), exit.Service(300*time.Millisecond))
+	}()
+	client := &http.Client{Transport: &http.Transport{}}
+	defer client.CloseIdleConnections()
+	ask := func() (closes bool) {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+listener.Addr().String(), http.NoBody)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp, err := client.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = resp.Body.Close() }()
+		if body, err := io.ReadAll(resp.Body); err != nil || string(body) != "whole" {
+			t.Errorf("answered %q, %v", body, err)
+		}
+		return resp.Close
+	}
+	if exit.Check(t.Context()) != nil || ask() {
+		t.Error("it leaves before it was asked to")
+	}
+	cancel()
+	asked := time.Now()
+	for exit.Check(t.Context()) == nil {
+		if time.Since(asked) > 20*time.Second {
+			t.Fatal("it does not leave")
+		}
+		runtime.Gosched()
+	}
+	if !ask() {
+		t.Error("an answer keeps its connection open, which is about to be cut")
+	}
+	if err := <-ended; err != nil {
+		t.Errorf("Run = %v", err)
+	}
+	if took := time.Since(asked); took < 300*time.Millisecond {
+		t.Errorf("it served for %s, which is too short to notice", took)
+	}
 }

@@ -149,8 +149,9 @@ func (p *platform) build(listener net.Listener) ([]lifecycle.Service, error) {
 	}
 	hub := stream.New(stream.Config{CursorKeys: p.cfg.Auth.cursorKeys()}, p.store, p.engine, p.bus, p.log, p.registry)
 	dispatcher := dispatch.New(dispatch.Config{Depth: p.cfg.DispatchDepth}, p.engine, p.store, p.bus, p.log, p.registry)
+	var exit lifecycle.Exit
 	ready := telemetry.NewReadiness(map[string]telemetry.Check{
-		"postgres": p.store.Ready, "engine": p.engine.Ready, "nats": p.bus.Ready, "blobs": p.blobs.Ready,
+		"postgres": p.store.Ready, "engine": p.engine.Ready, "nats": p.bus.Ready, "blobs": p.blobs.Ready, "gateway": exit.Check,
 	})
 	api, err := httpapi.New(httpapi.Config{
 		Version: telemetry.Version(), MaxUpload: p.cfg.MaxUpload, BodyWithin: p.cfg.BodyTimeout, DefaultModel: p.cfg.DefaultModel,
@@ -175,7 +176,7 @@ func (p *platform) build(listener net.Listener) ([]lifecycle.Service, error) {
 		return nil, err
 	}
 	server := &http.Server{
-		Handler: api, ReadHeaderTimeout: p.cfg.Limits.HeaderTimeout, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
+		Handler: exit.Handler(api), ReadHeaderTimeout: p.cfg.Limits.HeaderTimeout, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
 		ErrorLog: slog.NewLogLogger(p.log.Handler(), slog.LevelWarn),
 	}
 	// Streams never finish by themselves; clients come back to another gateway and go on where they were.
@@ -197,7 +198,7 @@ func (p *platform) build(listener net.Listener) ([]lifecycle.Service, error) {
 	if p.cfg.Webhooks.Slots > 0 {
 		services = append(services, p.deliver(webhooks))
 	}
-	return services, nil
+	return append(services, exit.Service(p.cfg.DrainDelay)), nil
 }
 
 func (p *platform) webhooks() (*webhook.Service, error) {

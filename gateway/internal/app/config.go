@@ -18,7 +18,8 @@ type Config struct {
 	HTTPAddr    string        `env:"HTTP_ADDR"     envDefault:":8080"       desc:"Address of the API."`
 	OpsAddr     string        `env:"OPS_ADDR"      envDefault:":9090"       desc:"Address of /livez, /readyz and /metrics."`
 	Environment string        `env:"ENVIRONMENT"   envDefault:"development" desc:"development, test or production; production refuses weak settings."`
-	Drain       time.Duration `env:"DRAIN_TIMEOUT" envDefault:"20s"         desc:"How long open requests get to finish after SIGTERM. Event streams end at once and ask to come back."`
+	DrainDelay  time.Duration `env:"DRAIN_DELAY"   envDefault:"5s"          desc:"How long the gateway goes on serving after SIGTERM while /readyz says that it is not ready, for load balancers to notice."`
+	Drain       time.Duration `env:"DRAIN_TIMEOUT" envDefault:"20s"         desc:"How long open requests get to finish after that. Event streams end at once and ask to come back."`
 
 	DatabaseURL   secret.Text `env:"DATABASE_URL,required"                        desc:"Postgres as the application role, which sees one tenant at a time."`
 	EngineURL     secret.Text `env:"ENGINE_DATABASE_URL,required"                 desc:"Postgres as the engine role, which sees the jobs of all tenants and nothing else."`
@@ -191,6 +192,8 @@ func (c Config) Validate() error {
 		return config.Invalid("DATABASE_MAX_CONNS", "must be at least 2")
 	case c.BodyTimeout <= 0:
 		return config.Invalid("BODY_READ_TIMEOUT", "must be positive")
+	case c.DrainDelay < 0:
+		return config.Invalid("DRAIN_DELAY", "must not be negative")
 	case c.Drain <= 0:
 		return config.Invalid("DRAIN_TIMEOUT", "must be positive")
 	case c.Heartbeat <= 0:

@@ -126,7 +126,7 @@ func (s *System) environment(ctx context.Context, program string) (env []string,
 			return nil, "", err
 		}
 		s.Client = &Client{Address: listen, http: s.http}
-		env = append(env, blobs, "JWT_SECRET="+s.secret, "HTTP_ADDR="+listen)
+		env = append(env, blobs, "JWT_SECRET="+s.secret, "HTTP_ADDR="+listen, "DRAIN_DELAY=0s")
 		if s.site.BcryptCost > 0 {
 			env = append(env, "BCRYPT_COST="+strconv.Itoa(s.site.BcryptCost))
 		}

@@ -72,7 +72,7 @@ func programs() []program {
 			name: programGateway, pkg: "./gateway/cmd/gateway", ops: portGatewayOps, style: console.Green,
 			needs: []string{
 				varAppDatabase, varEngineDatabase, varNATS, varNamespace, varRedis,
-				varBlobs, varTokenKey, varHTTP,
+				varBlobs, varTokenKey, varHTTP, varDrainDelay,
 			},
 		},
 	}

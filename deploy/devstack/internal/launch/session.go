@@ -156,6 +156,8 @@ func (s *session) open() error {
 		varCache:     cache,
 		varTokenKey:  s.secrets.TokenKey,
 		varHTTP:      ports.Addr(s.options.ports[portHTTP]),
+		// There is no load balancer to wait for, but somebody who pressed Ctrl-C.
+		varDrainDelay: "0s",
 	}
 	return nil
 }

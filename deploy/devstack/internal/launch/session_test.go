@@ -110,7 +110,7 @@ func TestEveryProgramGetsWhatItNeedsAndNothingElse(t *testing.T) {
 		varAppDatabase, varEngineDatabase, varNATS, varNamespace, varRedis, "MORE",
 	}
 	for name, also := range map[string][]string{
-		"gateway":          {varBlobs, varTokenKey, varHTTP},
+		"gateway":          {varBlobs, varTokenKey, varHTTP, varDrainDelay},
 		"agent-worker":     {varGeminiKey, varGeminiURL, "HTTPS_PROXY"},
 		"ingest-worker":    {varBlobs, varCache},
 		"embedding-worker": {varGeminiKey, varGeminiURL, varQdrant, varQdrantKey, "HTTPS_PROXY"},

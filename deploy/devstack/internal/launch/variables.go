@@ -15,6 +15,7 @@ const (
 	varBlobs          = "BLOB_DIR"
 	varCache          = "CACHE_DIR"
 	varTokenKey       = "JWT_SECRET"
+	varDrainDelay     = "DRAIN_DELAY"
 	varHTTP           = "HTTP_ADDR"
 	varOps            = "OPS_ADDR"
 	varEnvironment    = "ENVIRONMENT"

@@ -204,7 +204,7 @@ func (s *system) environment(n *node, secret string) map[string]string {
 	blobs := filepath.Join(s.dir, "blobs")
 	if n.program == gatewayProgram {
 		maps.Copy(env, map[string]string{
-			"BLOB_DIR": blobs, "JWT_SECRET": secret, "DRAIN_TIMEOUT": drain.String(),
+			"BLOB_DIR": blobs, "JWT_SECRET": secret, "DRAIN_TIMEOUT": drain.String(), "DRAIN_DELAY": "0s",
 			"ACCESS_TOKEN_TTL": (s.options.For + s.options.Settle + time.Hour).String(),
 		})
 		for _, limit := range []string{
