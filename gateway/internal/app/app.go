@@ -220,12 +220,11 @@ func (p *platform) deliver(webhooks *webhook.Service) lifecycle.Service {
 	if err != nil {
 		host = "unknown"
 	}
-	const lease = 30 * time.Second
 	sending := runner.New(runner.Config{
 		Worker: name + "@" + host + "-" + uuid.NewString()[:8], Version: telemetry.Version(), Slots: p.cfg.Webhooks.Slots,
-		Lease: lease, Timeout: time.Minute, Grace: p.cfg.Drain,
+		Lease: p.cfg.Webhooks.Lease, Timeout: time.Minute, Grace: p.cfg.Drain,
 	}, webhooks, p.store, p.engine, p.bus, p.log, p.registry)
-	return lifecycle.Service{Name: "jobs of " + string(webhooks.Kind()), Run: sending.Run, Grace: p.cfg.Drain + lease}
+	return lifecycle.Service{Name: "jobs of " + string(webhooks.Kind()), Run: sending.Run, Grace: p.cfg.Drain + p.cfg.Webhooks.Lease}
 }
 
 func (p *platform) accounts() (*account.Service, error) {

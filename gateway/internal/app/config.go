@@ -55,6 +55,7 @@ type Config struct {
 type Webhooks struct {
 	Slots        int             `env:"WEBHOOK_SLOTS"         envDefault:"16"                                desc:"Messages to webhooks that this gateway sends at once; 0 leaves them to other gateways."`
 	Retries      []time.Duration `env:"WEBHOOK_RETRIES"       envDefault:"5s,5m,30m,2h,5h,10h,14h,20h,24h" desc:"Pauses between the attempts to send a message, separated by commas; there is one attempt more. What is under way keeps its number of attempts."`
+	Lease        time.Duration   `env:"WEBHOOK_LEASE"         envDefault:"30s"                               desc:"How long a message stays with a gateway that shows no sign of life. Renewed three times in that span."`
 	DisableAfter time.Duration   `env:"WEBHOOK_DISABLE_AFTER" envDefault:"120h"                              desc:"For how long no message may be delivered before a webhook is turned off."`
 	Key          secret.Text     `env:"SECRETS_KEY"                                                            desc:"Seals secrets that must be read back, such as those that sign messages to webhooks; the same on all gateways, at least 32 bytes of randomness. Without it JWT_SECRET does, and secrets are lost when that is replaced."`
 	OldKey       secret.Text     `env:"SECRETS_PREVIOUS_KEY"                                                   desc:"Another key that opens what it has sealed. Set it when SECRETS_KEY is replaced."`
@@ -67,6 +68,8 @@ func (w Webhooks) Validate() error {
 		return config.Invalid("WEBHOOK_SLOTS", "must not be negative")
 	case len(w.Retries) == 0 || len(w.Retries) > 100 || slices.Min(w.Retries) <= 0:
 		return config.Invalid("WEBHOOK_RETRIES", "must be one to 100 positive durations")
+	case w.Lease <= 0:
+		return config.Invalid("WEBHOOK_LEASE", "must be positive")
 	case w.DisableAfter <= 0:
 		return config.Invalid("WEBHOOK_DISABLE_AFTER", "must be positive")
 	case !w.Key.IsZero() && w.Key.Len() < auth.MinSecretLength:
