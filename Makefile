@@ -75,6 +75,12 @@ fuzz-api: $(DEVSTACK) postgres ## Ask the system all that the OpenAPI document a
 chaos: toolchain postgres ## Kill, freeze and cut off everything while clients use it, and check that no promise is broken (ARGS="-seed 7": flags)
 	@exec $(GO) run ./deploy/e2e/cmd/chaos $(ARGS)
 
+# The test binary itself, because go test would keep to itself what the drills tell while they run.
+.PHONY: drill
+drill: $(DEVSTACK) postgres ## Kill, restart and cut off what a promise is about, and measure it (ARGS="-only takeover": some of it)
+	@$(GO) test -c -o bin/drill ./deploy/e2e
+	@cd deploy/e2e && exec "$(CURDIR)/$(DEVSTACK)" exec --durable -- "$(CURDIR)/bin/drill" -drill $(ARGS)
+
 .PHONY: verify
 verify: build ## Check that modules build alone, dependencies are tidy, code is formatted, generated files are current, links live
 	@for module in $(MODULES); do \

@@ -28,6 +28,7 @@ type suite struct {
 	template string
 	// stacks bounds how many stacks run at once: more would only wait for the processor.
 	stacks chan struct{}
+	drills *drills
 }
 
 // engines are the servers' addresses.
@@ -41,9 +42,13 @@ func TestMain(m *testing.M) { os.Exit(run(m)) }
 func run(m *testing.M) (code int) {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	defer cancel()
+	drills := new(drills)
 	fail := func(err error) int {
 		fmt.Fprintln(os.Stderr, "e2e:", err)
 		return 1
+	}
+	if err := drills.parse(); err != nil {
+		return fail(err)
 	}
 	dir, err := os.MkdirTemp("", "copilot-e2e-")
 	if err != nil {
@@ -53,12 +58,13 @@ func run(m *testing.M) (code int) {
 	if shared, err = prepare(ctx, dir); err != nil {
 		return fail(err)
 	}
+	shared.drills = drills
 	defer func() {
 		if err := dropDatabase(context.Background(), shared.engines.database, shared.template); err != nil {
 			code = fail(err)
 		}
 	}()
-	if code = m.Run(); code != 0 {
+	if code = drills.write(os.Stdout, m.Run()); code != 0 {
 		return code
 	}
 	if err := goleak.Find(); err != nil {

@@ -45,6 +45,8 @@ type setup struct {
 	gateways int
 	// without leaves workers out.
 	without []string
+	// twice names workers that have a second process.
+	twice []string
 	// natsURL is a server of the test's own; empty means the shared one.
 	natsURL string
 	// env adds to the environment of the programs with the name.
@@ -101,6 +103,9 @@ func newStack(t *testing.T, with setup) *stack {
 		if !slices.Contains(with.without, program) {
 			s.workers[program] = s.newProcess(program, program)
 		}
+	}
+	for _, program := range with.twice {
+		s.newProcess(program+"-too", program)
 	}
 	for i := range max(1, with.gateways) {
 		s.addGateway(fmt.Sprintf("%s-%d", gatewayProgram, i+1), nil)

@@ -29,7 +29,17 @@ type stream struct {
 	body io.ReadCloser
 	src  *bufio.Reader
 	id   string
+	// beats counts signs of life, silence is the longest time without a line, heard when the last one came.
+	beats   int
+	silence time.Duration
+	heard   time.Time
 }
+
+// refusedError is an answer that is no stream.
+type refusedError struct{ what string }
+
+// Error says what came instead.
+func (e *refusedError) Error() string { return e.what }
 
 // open connects to a job's events after the event with the id; empty is the beginning. It may be called from any goroutine.
 func (c *client) open(ctx context.Context, job, after string) (*stream, error) {
@@ -49,9 +59,9 @@ func (c *client) open(ctx context.Context, job, after string) (*stream, error) {
 	if media := resp.Header.Get("Content-Type"); resp.StatusCode != http.StatusOK || !strings.HasPrefix(media, "text/event-stream") {
 		text, _ := io.ReadAll(io.LimitReader(resp.Body, 1<<10))
 		_ = resp.Body.Close()
-		return nil, fmt.Errorf("events of job %s: status %d, type %q: %s", job, resp.StatusCode, media, text)
+		return nil, &refusedError{fmt.Sprintf("events of job %s: status %d, type %q: %s", job, resp.StatusCode, media, text)}
 	}
-	return &stream{body: resp.Body, src: bufio.NewReader(resp.Body), id: after}, nil
+	return &stream{body: resp.Body, src: bufio.NewReader(resp.Body), id: after, heard: time.Now()}, nil
 }
 
 func (s *stream) close() { _ = s.body.Close() }
@@ -64,6 +74,7 @@ func (s *stream) next() (streamed, error) {
 		if err != nil {
 			return streamed{}, err
 		}
+		s.silence, s.heard = max(s.silence, time.Since(s.heard)), time.Now()
 		line = strings.TrimSuffix(line, "\n")
 		name, value, _ := strings.Cut(line, ":")
 		value = strings.TrimPrefix(value, " ")
@@ -71,6 +82,8 @@ func (s *stream) next() (streamed, error) {
 		case line == "" && e.name != "":
 			e.id = s.id
 			return e, nil
+		case line != "" && name == "":
+			s.beats++
 		case name == "id":
 			s.id = value
 		case name == "event":
