@@ -93,7 +93,7 @@ func newDrill(t *testing.T) *drill {
 }
 
 // size is how much of something there is: little among all the other tests.
-func size[N int | time.Duration](d *drill, little, full N) N {
+func size[N int | time.Duration | string](d *drill, little, full N) N {
 	if d.full {
 		return full
 	}

@@ -6,8 +6,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"math/rand/v2"
-	"net"
 	"net/http"
 	"slices"
 	"strings"
@@ -18,63 +16,6 @@ import (
 
 	"github.com/tarento/copilot/events"
 )
-
-// cutter leads to a gateway and breaks each of its connections after one to three seconds.
-type cutter struct {
-	base string
-	cuts chan struct{} // one for each
-}
-
-func newCutter(t *testing.T, g *gateway) *cutter {
-	t.Helper()
-	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	c := &cutter{base: "http://" + listener.Addr().String(), cuts: make(chan struct{}, 1<<16)}
-	ctx, stop := context.WithCancel(t.Context())
-	var work sync.WaitGroup
-	work.Go(func() {
-		for {
-			near, err := listener.Accept()
-			if err != nil {
-				return
-			}
-			work.Go(func() { c.carry(ctx, near, strings.TrimPrefix(g.url, "http://")) })
-		}
-	})
-	t.Cleanup(func() {
-		stop()
-		_ = listener.Close()
-		work.Wait()
-	})
-	return c
-}
-
-func (c *cutter) carry(ctx context.Context, near net.Conn, to string) {
-	defer near.Close()
-	far, err := (&net.Dialer{}).DialContext(ctx, "tcp", to)
-	if err != nil {
-		return
-	}
-	defer far.Close()
-	ctx, over := context.WithTimeout(ctx, time.Second+rand.N(2*time.Second))
-	defer over()
-	context.AfterFunc(ctx, func() {
-		c.cuts <- struct{}{}
-		// A reset: what was written and not read yet is lost.
-		if tcp, ok := near.(*net.TCPConn); ok {
-			_ = tcp.SetLinger(0)
-		}
-		_ = near.Close()
-		_ = far.Close()
-	})
-	var there sync.WaitGroup
-	there.Go(func() { _, _ = io.Copy(far, near) })
-	_, _ = io.Copy(near, far)
-	over()
-	there.Wait()
-}
 
 // fed is an event of the feed.
 type fed struct {
