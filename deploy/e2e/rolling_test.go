@@ -33,7 +33,7 @@ func TestDrillRollingRestartFailsNoRequest(t *testing.T) {
 	// Some runs take longer than a gateway takes to leave, so that their streams go on elsewhere.
 	answer := says(longAnswer, "").Parts
 	s.model.script(
-		step{Endpoint: generates, Contains: "at length", Repeat: forever, ChunkDelay: size(d, "40ms", "150ms"), Parts: answer},
+		step{Endpoint: generates, Contains: "at length", Repeat: forever, ChunkDelay: size(d, "80ms", "150ms"), Parts: answer},
 		step{Endpoint: generates, Repeat: forever, ChunkDelay: "10ms", Parts: answer},
 	)
 	l := &traffic{t: t, client: &client{
