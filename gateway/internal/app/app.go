@@ -158,6 +158,10 @@ func (p *platform) build(listener net.Listener) ([]lifecycle.Service, error) {
 		AnswerWithin: p.cfg.Limits.AnswerTimeout, Heartbeat: p.cfg.Heartbeat,
 		TrustedProxies: p.cfg.TrustedProxies, CursorKey: []byte(p.cfg.Auth.Secret.Reveal()), RequireMatch: p.cfg.RequireMatch,
 		CORS: httpapi.CORS{Origins: p.cfg.CORSOrigins},
+		Sockets: httpapi.Sockets{
+			Subscriptions: p.cfg.Sockets.Subscriptions, Message: p.cfg.Sockets.Message, ReadWithin: p.cfg.Sockets.ReadWithin,
+			AuthenticateWithin: p.cfg.Sockets.Authenticate,
+		},
 	}, httpapi.Parts{
 		Store: p.store, Bus: p.bus, Blobs: p.blobs, Egress: egress.New(egress.Options{Allowed: p.cfg.EgressAllowed}),
 		Hub: hub, Crews: dispatcher, Jobs: jobs.New(p.store, p.engine, hub, p.bus), Accounts: accounts, Webhooks: webhooks,
@@ -181,6 +185,7 @@ func (p *platform) build(listener net.Listener) ([]lifecycle.Service, error) {
 	}
 	// Streams never finish by themselves; clients come back to another gateway and go on where they were.
 	server.RegisterOnShutdown(hub.Drain)
+	server.RegisterOnShutdown(api.DrainSockets)
 	services := []lifecycle.Service{
 		{Name: "dispatcher", Run: dispatcher.Run},
 		{Name: "streams", Run: hub.Run},
@@ -193,12 +198,21 @@ func (p *platform) build(listener net.Listener) ([]lifecycle.Service, error) {
 		{Name: "operations", Run: func(ctx context.Context) error {
 			return telemetry.ServeOps(ctx, p.cfg.OpsAddr, p.registry, ready, p.log)
 		}},
+		p.sockets(api),
 		lifecycle.HTTP("api", server, listener, p.cfg.Drain),
 	}
 	if p.cfg.Webhooks.Slots > 0 {
 		services = append(services, p.deliver(webhooks))
 	}
 	return append(services, exit.Service(p.cfg.DrainDelay)), nil
+}
+
+// sockets waits for the connections that the server has handed over, which it does not do itself.
+func (p *platform) sockets(api *httpapi.Server) lifecycle.Service {
+	return lifecycle.Service{
+		Name: "sockets", Grace: 2 * p.cfg.Drain,
+		Run: func(ctx context.Context) error { return api.KeepSockets(ctx, p.cfg.Drain) },
+	}
 }
 
 func (p *platform) webhooks() (*webhook.Service, error) {

@@ -31,6 +31,7 @@ func TestSettingsThatDoNotFitAreNamed(t *testing.T) {
 	t.Parallel()
 	for variable, value := range map[string]string{
 		"ENVIRONMENT": "playground", "MAX_UPLOAD_BYTES": "0", "DATABASE_MAX_CONNS": "1", "DRAIN_TIMEOUT": "0s", "DRAIN_DELAY": "-1s", "WEBHOOK_LEASE": "0s", "DISPATCH_DEPTH": "0", "PRUNE_AFTER": "-1s",
+		"WEBSOCKET_SUBSCRIPTIONS": "0", "WEBSOCKET_MESSAGE_BYTES": "100", "WEBSOCKET_READ_TIMEOUT": "0s", "WEBSOCKET_AUTHENTICATE_TIMEOUT": "0s",
 		"JOB_EVENTS_KEEP": "1h", "JOBS_KEEP": "700h",
 		"JWT_SECRET": "short", "JWT_PREVIOUS_SECRET": "short", "ACCESS_TOKEN_TTL": "1ms", "REFRESH_TOKEN_TTL": "1s", "BCRYPT_COST": "3",
 		"BODY_READ_TIMEOUT": "0s", "LOG_FORMAT": "poem", "JWT_ALGORITHM": "RS256", "JWT_PREVIOUS_PUBLIC_KEY": "no key",

@@ -44,11 +44,36 @@ type Config struct {
 
 	RequireMatch bool `env:"REQUIRE_IF_MATCH" envDefault:"false" desc:"Whether changes without an If-Match header are refused, with 428."`
 
+	Sockets  Sockets
 	Keep     Keep
 	Limits   Limits
 	Auth     Auth
 	Webhooks Webhooks
 	Log      telemetry.LogConfig
+}
+
+// Sockets is what the gateway is told about WebSocket connections.
+type Sockets struct {
+	Subscriptions int           `env:"WEBSOCKET_SUBSCRIPTIONS"        envDefault:"100"   desc:"Subscriptions that one WebSocket connection may have."`
+	Message       int64         `env:"WEBSOCKET_MESSAGE_BYTES"        envDefault:"16384" desc:"Largest message that a client may send over a WebSocket, in bytes."`
+	ReadWithin    time.Duration `env:"WEBSOCKET_READ_TIMEOUT"         envDefault:"10s"   desc:"How long a client may take to make room for the next message before its WebSocket is closed as too slow."`
+	Authenticate  time.Duration `env:"WEBSOCKET_AUTHENTICATE_TIMEOUT" envDefault:"10s"   desc:"How long a client may take to say who it is, once its WebSocket is open."`
+}
+
+// Validate implements config.Validator.
+func (c Sockets) Validate() error {
+	switch {
+	case c.Subscriptions < 1:
+		return config.Invalid("WEBSOCKET_SUBSCRIPTIONS", "must be positive")
+	case c.Message < 1<<10 || c.Message > 1<<20:
+		return config.Invalid("WEBSOCKET_MESSAGE_BYTES", "must be from 1024 to 1048576")
+	case c.ReadWithin <= 0:
+		return config.Invalid("WEBSOCKET_READ_TIMEOUT", "must be positive")
+	case c.Authenticate <= 0:
+		return config.Invalid("WEBSOCKET_AUTHENTICATE_TIMEOUT", "must be positive")
+	default:
+		return nil
+	}
 }
 
 // Webhooks is what the gateway is told about sending messages to receivers, and about keeping what signs them.

@@ -49,6 +49,7 @@ type Config struct {
 	// RequireMatch refuses changes without an If-Match header.
 	RequireMatch bool
 	CORS         CORS
+	Sockets      Sockets
 }
 
 // Parts are what the API works with.
@@ -82,6 +83,7 @@ type Server struct {
 	router  *gin.Engine
 	api     huma.API
 	presets presetSchemas
+	sockets *sockets
 }
 
 // strictNames has field names compared as the document has them, case included. It is a setting of huma's for all its APIs.
@@ -100,7 +102,9 @@ func New(cfg Config, parts Parts) (*Server, error) {
 	if cfg.Heartbeat == 0 {
 		cfg.Heartbeat = heartbeat
 	}
+	cfg.Sockets = cfg.Sockets.withDefaults()
 	s := &Server{Parts: parts, cfg: cfg, log: parts.Log, metrics: newRequestMetrics(parts.Metrics), router: gin.New()}
+	s.sockets = newSockets(parts.Metrics)
 	s.router.HandleMethodNotAllowed = true
 	if err := s.router.SetTrustedProxies(cfg.TrustedProxies); err != nil {
 		return nil, fmt.Errorf("httpapi: read the trusted proxies: %w", err)
@@ -154,6 +158,7 @@ func (s *Server) operations() {
 	s.jobRetryOperations()
 	s.jobEventOperations()
 	s.feedOperations()
+	s.socketOperations()
 	s.webhookOperations()
 	s.workerOperations()
 	s.auditLogOperations()
