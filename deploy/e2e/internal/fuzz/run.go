@@ -208,7 +208,8 @@ func (r *run) result(ops []*openapi.Operation) Result {
 	result := Result{Seed: r.Seed, Operations: len(ops), Failures: r.ledger.sorted(), Statuses: r.ledger.statuses}
 	result.Cases, result.Failed = r.ledger.progress()
 	for _, op := range ops {
-		if !r.ledger.reached(op.ID) && r.Number == -1 {
+		// What goes on in another protocol is only ever refused here: nobody speaks that.
+		if !r.ledger.reached(op.ID) && !op.Switches() && r.Number == -1 {
 			result.Unreached = append(result.Unreached, fmt.Sprintf("%s (%s)", op.ID, counts(r.ledger.answered[op.ID])))
 		}
 	}

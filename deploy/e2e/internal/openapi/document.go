@@ -198,6 +198,12 @@ func (op *Operation) Streams() bool {
 	return false
 }
 
+// Switches tells whether a success of the operation goes on in another protocol, such as a WebSocket.
+func (op *Operation) Switches() bool {
+	_, ok := op.responses[strconv.Itoa(http.StatusSwitchingProtocols)]
+	return ok
+}
+
 // Parameter finds a parameter by its place and its name.
 func (op *Operation) Parameter(in, name string) (Parameter, bool) {
 	for _, p := range op.Parameters {

@@ -25,6 +25,7 @@ const document = `{
             "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Lamp"}}},
             "headers": {"ETag": {"required": true, "schema": {"type": "string"}}, "Age": {"schema": {"type": "string"}}}
           },
+          "101": {"description": "Something else from here on"},
           "204": {"description": "Nothing"},
           "4XX": {"content": {"application/problem+json": {"schema": {"type": "object"}}}}
         }
@@ -70,7 +71,7 @@ func TestADocumentIsRead(t *testing.T) {
 	if get.ID != "get-lamp" || get.Method != http.MethodGet || get.Path != "/lamps/{id}" || !get.Secured || put.Secured {
 		t.Errorf("read %+v and %+v", get, put)
 	}
-	if !slices.Equal(get.Statuses(), []string{"200", "204", "4XX"}) {
+	if !slices.Equal(get.Statuses(), []string{"101", "200", "204", "4XX"}) {
 		t.Errorf("the statuses are %v", get.Statuses())
 	}
 	limit, ok := get.Parameter(openapi.InQuery, "LIMIT")
@@ -82,6 +83,9 @@ func TestADocumentIsRead(t *testing.T) {
 	}
 	if get.Streams() || !put.Streams() {
 		t.Error("which operation streams was not understood")
+	}
+	if !get.Switches() || put.Switches() {
+		t.Error("which operation switches protocols was not understood")
 	}
 	if !put.BodyRequired || !slices.Equal(put.Body[openapi.MediaJSON].Required(), []string{"id"}) {
 		t.Errorf("the body is %+v", put.Body)

@@ -154,12 +154,17 @@ func readDocument(in io.Reader) (*document, error) {
 	return &doc, nil
 }
 
+// switching is the answer of what goes on in another protocol, such as a WebSocket: that is no call.
+const switching = "101"
+
 // operations lists the operations by path, and under each path by method.
 func (d *document) operations() []*operation {
 	var all []*operation
 	for _, item := range d.Paths {
 		for _, op := range item {
-			all = append(all, op)
+			if _, other := op.Responses[switching]; !other {
+				all = append(all, op)
+			}
 		}
 	}
 	slices.SortFunc(all, func(a, b *operation) int {
