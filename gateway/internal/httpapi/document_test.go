@@ -105,7 +105,7 @@ func (d *apiDocument) each(do func(path, method string, op describedOperation)) 
 // verbs are the first words of operation ids. A new one is a decision: generated clients name their methods by them.
 var verbs = []string{
 	"activate", "add", "archive", "assign", "batch", "cancel", "change", "check", "create", "delete", "discard", "download", "execute", "export", "find",
-	"follow", "get", "index", "list", "put", "redeliver", "redrive", "remove", "restore", "retry", "revoke", "rotate", "run", "search", "set",
+	"follow", "get", "index", "list", "open", "put", "redeliver", "redrive", "remove", "restore", "retry", "revoke", "rotate", "run", "search", "set",
 	"stream", "submit", "test", "unarchive", "update", "upload", "verify",
 }
 
