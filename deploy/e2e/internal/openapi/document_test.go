@@ -123,7 +123,7 @@ func TestAnAnswerIsHeldAgainstTheDocument(t *testing.T) {
 		"within a range of statuses": {get, 404, "application/problem+json", `{}`, "", ""},
 		"nothing, as promised":       {get, 204, "", "", "", ""},
 		"a range of media types":     {put, 200, "image/png", "\x89PNG", "", ""},
-		"an unknown status":          {get, 500, "application/problem+json", `{}`, "", "status 500 is not documented (200, 204, 4XX are)"},
+		"an unknown status":          {get, 500, "application/problem+json", `{}`, "", "status 500 is not documented (101, 200, 204, 4XX are)"},
 		"another media type":         {get, 200, "text/html", `<p>`, `"1"`, "text/html is not documented"},
 		"no media type":              {get, 200, "", `{}`, `"1"`, "cannot be read"},
 		"a missing header":           {get, 200, "application/json", `{` + id + `}`, "", "the header ETag is missing"},
