@@ -50,7 +50,7 @@ func mayCall() map[string]string {
 		"search-documents-semantic": "APMV", "search-documents-hybrid": "APMV",
 		"create-embeddings": "APM",
 		"list-jobs":         "APMV", "get-job": "APMV", "cancel-job": "APM", "list-job-steps": "APMV", "follow-job": "APMV",
-		"follow-events":     "APMV", "open-socket": "APMV",
+		"follow-events": "APMV", "open-socket": "APMV",
 		"list-job-attempts": "APMV", "retry-job": "A", "redrive-jobs": "A", "discard-job": "A", "submit-jobs": "APMV",
 		"get-job-limits": "A", "update-job-limits": "*", "put-job-limits": "*",
 		"create-webhook": "A", "list-webhooks": "A", "get-webhook": "A", "update-webhook": "A", "put-webhook": "A", "delete-webhook": "A",

@@ -35,10 +35,10 @@ func socketOperation() operation {
 	return operation{
 		id: "open-socket", method: http.MethodGet, path: "/ws", tag: tagJobs, long: true,
 		summary: "Follow many jobs over one WebSocket",
-		about: "One WebSocket connection (subprotocol `copilot.v1`) with many subscriptions, to jobs and to the feed of all jobs, that come " +
-			"and go while it lasts. Each sees the same events with the same ids in the same order as the stream of server-sent events, " +
-			"and goes on after any of them, at any gateway. Messages are JSON texts; docs/websocket.md describes them, the reasons to close, " +
-			"and the limits.\n\n" +
+		about: "One WebSocket connection (subprotocol `copilot.v1`) with many subscriptions, to jobs and to the feed of all jobs, " +
+			"that come and go while it lasts. Each sees the same events with the same ids in the same order as the stream of " +
+			"server-sent events, and goes on after any of them, at any gateway. Messages are JSON texts; docs/websocket.md describes " +
+			"them, the reasons to close, and the limits.\n\n" +
 			"The token comes as `Authorization` or `X-API-Key`, as a second subprotocol `bearer.<token>`, or with the first message, and " +
 			"never in the address. A new one, sent before the old one ends, keeps the connection. Web pages need an origin that " +
 			"the gateway serves or allows.",

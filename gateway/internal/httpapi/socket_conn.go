@@ -271,7 +271,8 @@ func (k *socket) take(ctx context.Context, text []byte) (id string, err error) {
 	default:
 	}
 	if !k.known() {
-		return id, fault.New(fault.Unauthenticated, reasonNobody, "Say who you are first, with a message of the op authenticate and a token.")
+		return id, fault.New(fault.Unauthenticated, reasonNobody,
+			"Say who you are first, with a message of the op authenticate and a token.")
 	}
 	switch m := message.(type) {
 	case *subscribeMessage:

@@ -362,7 +362,9 @@ func TestASlowReaderIsSentAwayWithTheReasonAndNobodyElseIsHeldUp(t *testing.T) {
 	if got, want := seen.lines[run], whole.lines[run]; !slices.Equal(got, want) {
 		t.Errorf("resumed, it saw %d events, want %d", len(got), len(want))
 	}
-	g.eventually("it is counted", func() bool { return strings.Contains(g.metrics(), `copilot_socket_closed_total{reason="reader.slow"} 1`) })
+	g.eventually("it is counted", func() bool {
+		return strings.Contains(g.metrics(), `copilot_socket_closed_total{reason="reader.slow"} 1`)
+	})
 }
 
 func TestASilentClientIsGivenUp(t *testing.T) {

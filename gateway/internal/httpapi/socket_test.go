@@ -282,7 +282,7 @@ func TestABadMessageIsAnsweredWithWhatIsWrongAndTheSocketGoesOn(t *testing.T) {
 		`{"op":"unsubscribe"}`:         {"request.invalid", "message", ""},
 		`{"op":"authenticate"}`:        {"request.invalid", "message", ""},
 		`{"op":"ping","id":"a","b":1}`: {"request.invalid", "message.b", "a"},
-		`{"op":"subscribe","id":"a","feed":{},"job_id":"` + job + `"}`:            {"request.invalid", "message", "a"},
+		`{"op":"subscribe","id":"a","feed":{},"job_id":"` + job + `"}`:             {"request.invalid", "message", "a"},
 		`{"op":"subscribe","id":"a","job_id":"mine"}`:                              {"request.invalid", "message.job_id", "a"},
 		`{"op":"subscribe","id":"a","job_id":null}`:                                {"request.invalid", "message", "a"},
 		`{"op":"subscribe","id":"a","feed":null}`:                                  {"request.invalid", "message", "a"},
