@@ -25,7 +25,7 @@ type Engine struct {
 
 // OpenEngine connects a pool as the engine role. It succeeds without a reachable server; Ready tells.
 func OpenEngine(ctx context.Context, cfg Config) (*Engine, error) {
-	pool, err := openPool(ctx, cfg)
+	pool, err := openPool(ctx, cfg, steady())
 	if err != nil {
 		return nil, err
 	}
@@ -34,6 +34,13 @@ func OpenEngine(ctx context.Context, cfg Config) (*Engine, error) {
 	e.claims = gatherer[claimRequest, *Job]{most: claimsTogether, lanes: claimLanes, do: e.claim}
 	e.ends = gatherer[endRequest, struct{}]{most: endsTogether, lanes: endLanes, do: e.end}
 	return e, nil
+}
+
+// steady is how Postgres plans the engine's statements: once, and through an index. There are few of them, each names its rows by an
+// index that was made for it, and the tables change too fast for what is known about them: planned on an empty table, a statement
+// would read all of the full one.
+func steady() map[string]string {
+	return map[string]string{"plan_cache_mode": "force_generic_plan", "enable_seqscan": "off"}
 }
 
 // gatherTimeout bounds a statement that several callers share.

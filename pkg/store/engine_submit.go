@@ -36,7 +36,7 @@ type Once struct {
 // goes alone: nobody else should wait for it, and no statement should grow with the product of the two.
 const (
 	submitsTogether = 256
-	submitLanes     = 2
+	submitLanes     = 4
 	submitsLarge    = 32
 )
 

@@ -3,20 +3,23 @@ package store
 import (
 	"context"
 	"sync"
+	"time"
 )
 
 // gatherer lets callers that come at the same moment share one statement and one commit. There is no timer: what comes while a commit
 // is under way waits for it and then goes together, so a single caller pays nothing and many pay little (group commit, after
 // DeWitt et al., "Implementation techniques for main memory database systems").
 type gatherer[In, Out any] struct {
-	// most is how many go together, lanes how many commits may be under way at once.
+	// most is how many go together. The more do, the less each of them costs, so there is one commit at a time; but one that is late,
+	// because it waits for a lock or for the disk, keeps nobody waiting. Lanes is how many may be under way then.
 	most, lanes int
 	// do works off what was gathered, and answers in its order. The context is that of the first caller without its end.
 	do func(context.Context, []In) []outcome[Out]
 
 	mu      sync.Mutex
 	waiting []*gathered[In, Out]
-	busy    int
+	// busy is how many commits are under way, overdue how many of them are late.
+	busy, overdue int
 }
 
 // outcome is what became of one of those that were gathered.
@@ -36,14 +39,8 @@ func (g *gatherer[In, Out]) run(ctx context.Context, in In) (Out, error) {
 	call := &gathered[In, Out]{ctx, in, make(chan outcome[Out], 1)}
 	g.mu.Lock()
 	g.waiting = append(g.waiting, call)
-	start := g.busy < g.lanes
-	if start {
-		g.busy++
-	}
+	g.start()
 	g.mu.Unlock()
-	if start {
-		go g.drain() //nolint:contextcheck // it works for all callers, and none of them ends it
-	}
 	select {
 	case o := <-call.done:
 		return o.value, o.err
@@ -53,12 +50,23 @@ func (g *gatherer[In, Out]) run(ctx context.Context, in In) (Out, error) {
 	}
 }
 
-// drain works until nothing waits.
+// late is after what time a commit keeps the others waiting no longer.
+const late = 20 * time.Millisecond
+
+// start begins to work if nobody does. The caller holds the lock.
+func (g *gatherer[In, Out]) start() {
+	if len(g.waiting) > 0 && g.busy == g.overdue && g.busy < g.lanes {
+		g.busy++
+		go g.drain()
+	}
+}
+
+// drain works until nothing waits, or somebody else does who began when this one was late.
 func (g *gatherer[In, Out]) drain() {
 	for {
 		g.mu.Lock()
 		n := min(len(g.waiting), g.most)
-		if n == 0 {
+		if n == 0 || g.busy-g.overdue > 1 {
 			g.busy--
 			g.mu.Unlock()
 			return
@@ -72,8 +80,26 @@ func (g *gatherer[In, Out]) drain() {
 		for i, c := range calls {
 			in[i] = c.in
 		}
-		for i, o := range g.do(context.WithoutCancel(calls[0].ctx), in) {
+		for i, o := range g.timely(context.WithoutCancel(calls[0].ctx), in) {
 			calls[i].done <- o
 		}
 	}
+}
+
+// timely works off what was gathered, and has others begin with the rest when that takes long.
+func (g *gatherer[In, Out]) timely(ctx context.Context, in []In) []outcome[Out] {
+	tardy := time.AfterFunc(late, func() {
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		g.overdue++
+		g.start()
+	})
+	defer func() {
+		if !tardy.Stop() {
+			g.mu.Lock()
+			defer g.mu.Unlock()
+			g.overdue--
+		}
+	}()
+	return g.do(ctx, in)
 }

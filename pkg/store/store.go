@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"maps"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -44,7 +45,7 @@ type Store struct {
 
 // Open connects a pool. It succeeds without a reachable server; Ready tells.
 func Open(ctx context.Context, cfg Config) (*Store, error) {
-	pool, err := openPool(ctx, cfg)
+	pool, err := openPool(ctx, cfg, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -223,7 +224,8 @@ func (tx *Tx) bind(t tenant.ID) error {
 	return explain(err, "enter a tenant")
 }
 
-func openPool(ctx context.Context, cfg Config) (*pgxpool.Pool, error) {
+// openPool connects a pool whose sessions have the settings.
+func openPool(ctx context.Context, cfg Config, settings map[string]string) (*pgxpool.Pool, error) {
 	pc, err := pgxpool.ParseConfig(cfg.URL)
 	if err != nil {
 		// pgx names the malformed part and leaves the password out.
@@ -234,9 +236,11 @@ func openPool(ctx context.Context, cfg Config) (*pgxpool.Pool, error) {
 		pc.MaxConns = 10
 	}
 	pc.MaxConnIdleTime = 5 * time.Minute
+	pc.AfterConnect = registerUUID
 	pc.ConnConfig.RuntimeParams["timezone"] = "UTC"
 	// A process that is frozen in the middle of a transaction must not keep its row locks: its jobs could not be taken over.
 	pc.ConnConfig.RuntimeParams["idle_in_transaction_session_timeout"] = "10s"
+	maps.Copy(pc.ConnConfig.RuntimeParams, settings)
 	pool, err := pgxpool.NewWithConfig(ctx, pc)
 	if err != nil {
 		return nil, fmt.Errorf("store: open pool: %w", err)

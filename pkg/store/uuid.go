@@ -1,0 +1,62 @@
+package store
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgtype"
+)
+
+// uuidCodec moves ids between the wire and uuid.UUID as the sixteen bytes that both are. By itself pgx would go through their text.
+type uuidCodec struct{ pgtype.UUIDCodec }
+
+// registerUUID has a new connection move ids so.
+func registerUUID(_ context.Context, conn *pgx.Conn) error {
+	types := conn.TypeMap()
+	id := &pgtype.Type{Name: "uuid", OID: pgtype.UUIDOID, Codec: uuidCodec{}}
+	types.RegisterType(id)
+	types.RegisterType(&pgtype.Type{Name: "_uuid", OID: pgtype.UUIDArrayOID, Codec: &pgtype.ArrayCodec{ElementType: id}})
+	return nil
+}
+
+// PlanEncode implements pgtype.Codec.
+func (c uuidCodec) PlanEncode(m *pgtype.Map, oid uint32, format int16, value any) pgtype.EncodePlan {
+	if _, ok := value.(uuid.UUID); ok && format == pgtype.BinaryFormatCode {
+		return encodeUUID{}
+	}
+	return c.UUIDCodec.PlanEncode(m, oid, format, value)
+}
+
+// PlanScan implements pgtype.Codec.
+func (c uuidCodec) PlanScan(m *pgtype.Map, oid uint32, format int16, target any) pgtype.ScanPlan {
+	if _, ok := target.(*uuid.UUID); ok && format == pgtype.BinaryFormatCode {
+		return scanUUID{}
+	}
+	return c.UUIDCodec.PlanScan(m, oid, format, target)
+}
+
+type encodeUUID struct{}
+
+// Encode implements pgtype.EncodePlan.
+func (encodeUUID) Encode(value any, buf []byte) ([]byte, error) {
+	id, ok := value.(uuid.UUID)
+	if !ok {
+		return nil, fmt.Errorf("store: encode %T as an id", value)
+	}
+	return append(buf, id[:]...), nil
+}
+
+type scanUUID struct{}
+
+// Scan implements pgtype.ScanPlan. Null is the nil id.
+func (scanUUID) Scan(src []byte, target any) error {
+	id, ok := target.(*uuid.UUID)
+	if !ok || src != nil && len(src) != len(id) {
+		return fmt.Errorf("store: read %d bytes as an id into %T", len(src), target)
+	}
+	*id = uuid.Nil
+	copy(id[:], src)
+	return nil
+}
