@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"runtime/debug"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
@@ -64,6 +65,7 @@ type Runner struct {
 	slots   *slots
 	report  *report
 
+	ending  atomic.Int32 // jobs whose handler has returned and whose end is not written yet
 	mu      sync.Mutex
 	running map[uuid.UUID]*claim
 	// called off are jobs that were cancelled of late: a cancel may come before the claim that it is about is known here.
@@ -159,8 +161,9 @@ func (r *Runner) fetch(ctx, work context.Context, jobs *sync.WaitGroup) {
 		err := consumer.Fetch(ctx, free, fetchWait, func(d bus.Delivery) {
 			free--
 			jobs.Go(func() {
-				defer r.slots.release(1)
-				r.take(work, d)
+				release := sync.OnceFunc(func() { r.slots.release(1) })
+				defer release()
+				r.take(work, d, release)
 			})
 		})
 		r.slots.release(free)
@@ -189,7 +192,8 @@ func (r *Runner) bind(ctx context.Context) (*bus.Consumer, error) {
 // claimTimeout frees the slot of a claim that a database which answers no more would hold.
 const claimTimeout = 10 * time.Second
 
-func (r *Runner) take(ctx context.Context, d bus.Delivery) {
+// take claims a delivered job, runs it and writes its end. Release gives the job's slot back.
+func (r *Runner) take(ctx context.Context, d bus.Delivery, release func()) {
 	id, err := uuid.Parse(d.JobID)
 	if err != nil {
 		r.log.Error("dispatch without a job id removed", "job_id", d.JobID)
@@ -212,11 +216,11 @@ func (r *Runner) take(ctx context.Context, d bus.Delivery) {
 		return
 	}
 	r.report.claimed(id)
-	r.run(ctx, job, began)
+	r.run(ctx, job, began, release)
 	r.report.ended(id, time.Since(began))
 }
 
-func (r *Runner) run(ctx context.Context, job *store.Job, began time.Time) {
+func (r *Runner) run(ctx context.Context, job *store.Job, began time.Time, release func()) {
 	log := r.log.With("job_id", job.ID, "tenant_id", job.OrganizationID, "attempt", job.Attempt)
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
@@ -231,6 +235,11 @@ func (r *Runner) run(ctx context.Context, job *store.Job, began time.Time) {
 
 	run := &Run{job: job, store: r.store, live: r.bus.PublishLive, log: log, patience: r.cfg.Lease}
 	out, err := r.guard(limited, run)
+	// The next job may begin while the end of this one is being written; but no more ends wait than there are slots.
+	if int(r.ending.Add(1)) <= r.slots.size() {
+		release()
+	}
+	defer r.ending.Add(-1)
 	if err != nil {
 		log.Warn("attempt failed", "error", err, "after", time.Since(began).Round(time.Millisecond))
 	}
