@@ -4,10 +4,13 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"os"
 	"strconv"
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 	"go.uber.org/goleak"
 
 	"github.com/tarento/copilot/events"
@@ -46,8 +49,8 @@ func TestEachDispatchReachesOneWorkerOfItsKind(t *testing.T) {
 	t.Parallel()
 	b := bustest.Connect(t)
 	agents, others := consumer(t, b, events.KindAgentRun), consumer(t, b, events.KindDocumentIngest)
-	if refused, err := b.Dispatch(t.Context(), bulk, jobs(20)); err != nil || refused != nil {
-		t.Fatal(refused, err)
+	if err := b.Dispatch(t.Context(), bulk, jobs(20)); err != nil {
+		t.Fatal(err)
 	}
 	seen := map[string]int{}
 	take := func(d bus.Delivery) {
@@ -79,7 +82,7 @@ func TestADispatchThatIsSentTwiceArrivesOnceAndItsRepetitionAgain(t *testing.T) 
 	first := jobs(1)
 	second := []events.Dispatch{{JobID: first[0].JobID, TenantID: "t", Kind: events.KindAgentRun, Number: 2}}
 	for _, batch := range [][]events.Dispatch{first, first, second} {
-		if _, err := b.Dispatch(t.Context(), bulk, batch); err != nil {
+		if err := b.Dispatch(t.Context(), bulk, batch); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -96,12 +99,53 @@ func TestADispatchThatIsSentTwiceArrivesOnceAndItsRepetitionAgain(t *testing.T) 
 func TestADispatchWithoutAStreamIsRefused(t *testing.T) {
 	t.Parallel()
 	b := bustest.Connect(t)
-	refused, err := b.Dispatch(t.Context(), bulk, jobs(3))
-	if err == nil || len(refused) != 3 {
-		t.Errorf("refused %v, %v", refused, err)
+	if err := b.Dispatch(t.Context(), bulk, jobs(3)); err == nil {
+		t.Error("taken")
 	}
 	if created, err := b.JobsCreated(t.Context()); err != nil || !created.IsZero() {
 		t.Errorf("the stream was created at %v, %v", created, err)
+	}
+}
+
+// A queue that refuses some of the jobs in the middle of a dispatch is found out by the places that it gave to the others.
+func TestADispatchThatWasNotTakenWholeFails(t *testing.T) {
+	t.Parallel()
+	b := bustest.Connect(t)
+	consumer(t, b, events.KindAgentRun)
+	batch := jobs(5)
+	if err := b.Dispatch(t.Context(), bulk, batch[1:3]); err != nil {
+		t.Fatal(err)
+	}
+	// The queue has two of these already, so it takes three.
+	if err := b.Dispatch(t.Context(), bulk, batch); err == nil {
+		t.Error("a dispatch of which the queue took a part did not fail")
+	}
+}
+
+func TestAQueueThatWasKeptInAFileIsReplaced(t *testing.T) {
+	t.Parallel()
+	b := bustest.Connect(t)
+	nc, err := nats.Connect(os.Getenv("TEST_NATS_URL"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	before, err := js.CreateStream(t.Context(), jetstream.StreamConfig{
+		Name: b.Subjects().JobsStream(), Subjects: []string{b.Subjects().AllJobs()}, Retention: jetstream.WorkQueuePolicy,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	created, err := b.EnsureTopology(t.Context())
+	if err != nil || !created.After(before.CachedInfo().Created) {
+		t.Errorf("created %v, before %v: %v", created, before.CachedInfo().Created, err)
+	}
+	if again, err := b.EnsureTopology(t.Context()); err != nil || !again.Equal(created) {
+		t.Errorf("created %v, then %v: %v", created, again, err)
 	}
 }
 

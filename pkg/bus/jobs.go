@@ -24,15 +24,16 @@ const jobsMaxAge = 10 * time.Minute
 // EnsureTopology creates or updates the streams. It is idempotent and safe to call from every process at once. The answer says
 // when the JOBS stream was created: a later moment than last time means that its messages are gone.
 func (b *Bus) EnsureTopology(ctx context.Context) (created time.Time, err error) {
-	jobs, err := b.js.CreateOrUpdateStream(ctx, jetstream.StreamConfig{
+	jobs, err := b.ensureStream(ctx, jetstream.StreamConfig{
 		Name:        b.subjects.JobsStream(),
 		Description: "Work queue of dispatched jobs; Postgres is the record",
 		Subjects:    []string{b.subjects.AllJobs()},
 		Retention:   jetstream.WorkQueuePolicy,
-		Storage:     jetstream.FileStorage,
+		// What lies in it was handed out a moment ago, and is handed out again should it be gone: no disk need know of it.
+		Storage: jetstream.MemoryStorage,
 		// A full queue refuses; it must never drop what it took.
 		Discard:  jetstream.DiscardNew,
-		MaxBytes: 256 << 20,
+		MaxBytes: 32 << 20,
 		// The dispatcher sends again what nobody has claimed for some seconds, so what is older was sent since: without workers the
 		// queue would grow until it is full, and then nothing could be dispatched.
 		MaxAge:     jobsMaxAge,
@@ -42,7 +43,7 @@ func (b *Bus) EnsureTopology(ctx context.Context) (created time.Time, err error)
 	if err != nil {
 		return time.Time{}, fmt.Errorf("bus: ensure stream %s: %w", b.subjects.JobsStream(), err)
 	}
-	_, err = b.js.CreateOrUpdateStream(ctx, jetstream.StreamConfig{
+	_, err = b.ensureStream(ctx, jetstream.StreamConfig{
 		Name:        b.subjects.EventsStream(),
 		Description: "Recent job events for consumers outside the gateway; Postgres is the record",
 		Subjects:    []string{b.subjects.AllEvents()},
@@ -62,6 +63,23 @@ func (b *Bus) EnsureTopology(ctx context.Context) (created time.Time, err error)
 	return info.Created, nil
 }
 
+// ensureStream creates or updates a stream. One that an earlier release kept elsewhere, in a file or in memory, is replaced: nothing is
+// in it that is not in Postgres.
+func (b *Bus) ensureStream(ctx context.Context, c jetstream.StreamConfig) (jetstream.Stream, error) {
+	s, err := b.js.CreateOrUpdateStream(ctx, c)
+	if err == nil {
+		return s, nil
+	}
+	old, missing := b.js.Stream(ctx, c.Name)
+	if missing != nil || old.CachedInfo().Config.Storage == c.Storage {
+		return nil, err
+	}
+	if gone := b.js.DeleteStream(ctx, c.Name); gone != nil && !errors.Is(gone, jetstream.ErrStreamNotFound) {
+		return nil, errors.Join(err, gone)
+	}
+	return b.js.CreateOrUpdateStream(ctx, c)
+}
+
 // JobsCreated returns when the JOBS stream was created; zero when it does not exist.
 func (b *Bus) JobsCreated(ctx context.Context) (time.Time, error) {
 	s, err := b.js.Stream(ctx, b.subjects.JobsStream())
@@ -74,41 +92,44 @@ func (b *Bus) JobsCreated(ctx context.Context) (time.Time, error) {
 	return s.CachedInfo().Created, nil
 }
 
-// Dispatch puts jobs on the work queue and returns those that were not accepted, with the reason. They are published
-// together and acknowledged together.
-func (b *Bus) Dispatch(ctx context.Context, class func(int) events.Class, jobs []events.Dispatch) (refused []int, err error) {
-	futures := make([]jetstream.PubAckFuture, len(jobs))
-	var failures []error
-	refuse := func(i int, err error) {
-		refused = append(refused, i)
-		failures = append(failures, err)
-	}
+// Dispatch puts jobs on the work queue. They are published together, and the queue says of the first and of the last which place they
+// got: when as many places lie between them as there are jobs, it has taken all. An error means that it may have refused some, and
+// nobody knows which; of those that it has taken nevertheless a second message does no harm.
+func (b *Bus) Dispatch(ctx context.Context, class func(int) events.Class, jobs []events.Dispatch) error {
+	var acks []jetstream.PubAckFuture
 	for i, job := range jobs {
 		data, err := json.Marshal(job)
 		if err != nil {
-			return nil, fmt.Errorf("bus: encode dispatch: %w", err)
+			return fmt.Errorf("bus: encode dispatch: %w", err)
 		}
 		msg := &nats.Msg{Subject: b.subjects.Job(job.Kind, class(i)), Data: data, Header: nats.Header{}}
-		if futures[i], err = b.js.PublishMsgAsync(msg, jetstream.WithMsgID(job.MessageID())); err != nil {
-			refuse(i, err)
+		msg.Header.Set(jetstream.MsgIDHeader, job.MessageID())
+		if i > 0 && i < len(jobs)-1 {
+			err = b.nc.PublishMsg(msg)
+		} else {
+			var ack jetstream.PubAckFuture
+			ack, err = b.js.PublishMsgAsync(msg)
+			acks = append(acks, ack)
+		}
+		if err != nil {
+			return fmt.Errorf("bus: dispatch: %w", err)
 		}
 	}
-	for i, f := range futures {
-		if f == nil {
-			continue
-		}
+	var places []uint64
+	for _, ack := range acks {
 		select {
-		case <-f.Ok():
-		case err := <-f.Err():
-			refuse(i, err)
+		case at := <-ack.Ok():
+			places = append(places, at.Sequence)
+		case err := <-ack.Err():
+			return fmt.Errorf("bus: dispatch: %w", err)
 		case <-ctx.Done():
-			refuse(i, ctx.Err())
+			return fmt.Errorf("bus: dispatch: %w", ctx.Err())
 		}
 	}
-	if len(failures) > 0 {
-		return refused, fmt.Errorf("bus: dispatch: %w", errors.Join(failures[:1]...))
+	if n := len(places); n > 1 && places[n-1]-places[0] < uint64(len(jobs)-1) {
+		return fmt.Errorf("bus: dispatch: the queue took %d of %d jobs", places[n-1]-places[0]+1, len(jobs))
 	}
-	return nil, nil
+	return nil
 }
 
 // Delivery is one dispatched job in a worker's hand. It must be ended by Done or Later.

@@ -136,7 +136,7 @@ func (b *Bench) handOver(ctx context.Context, kind events.Kind) {
 	for i, j := range jobs {
 		messages[i] = events.Dispatch{JobID: j.ID.String(), TenantID: j.Tenant.String(), Kind: kind, Number: time.Now().UnixMicro()}
 	}
-	_, _ = b.Bus.Dispatch(ctx, func(i int) events.Class { return jobs[i].Class }, messages)
+	_ = b.Bus.Dispatch(ctx, func(i int) events.Class { return jobs[i].Class }, messages)
 }
 
 // Submit submits a job, of the first handler's kind if it names none; a nil input becomes an empty one.

@@ -184,9 +184,11 @@ func (l *leader) publish(ctx context.Context, kind events.Kind, q *turns, jobs [
 	}
 	publishing, cancel := context.WithTimeout(ctx, publishWithin)
 	defer cancel()
-	refused, err := l.bus.Dispatch(publishing, func(i int) events.Class { return jobs[i].Class }, messages)
-	for _, i := range refused {
-		q.back(jobs[i].ID)
+	err := l.bus.Dispatch(publishing, func(i int) events.Class { return jobs[i].Class }, messages)
+	if err != nil {
+		for _, j := range jobs {
+			q.back(j.ID)
+		}
 	}
 	return err
 }

@@ -153,7 +153,7 @@ func dispatch(t *testing.T, engine *store.Engine, messages *bus.Bus, kind events
 		t.Fatalf("ready are %v, %v", ready, err)
 	}
 	j := ready[0]
-	_, err = messages.Dispatch(t.Context(), func(int) events.Class { return j.Class }, []events.Dispatch{
+	err = messages.Dispatch(t.Context(), func(int) events.Class { return j.Class }, []events.Dispatch{
 		{JobID: j.ID.String(), TenantID: j.Tenant.String(), Kind: kind, Number: 1},
 	})
 	if err != nil {
