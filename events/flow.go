@@ -8,6 +8,16 @@ type Ready struct {
 	Kind     Kind   `json:"kind"`
 	Class    Class  `json:"class"`
 	Priority int16  `json:"priority"`
+	// Job is the one that it is about; nil when it is about several, or who tells does not know.
+	Job *ReadyJob `json:"job,omitempty" db:"-"`
+}
+
+// ReadyJob is what the dispatcher has to know of a job to hand it out.
+type ReadyJob struct {
+	ID string `json:"id"`
+	// AgentID is the agent that runs, if one does, and AgentLimit how many of its runs may be under way at once; 0 is no limit.
+	AgentID    string `json:"agent_id,omitempty"`
+	AgentLimit int    `json:"agent_limit,omitempty"`
 }
 
 // Before reports whether the turn of r comes before that of another one of the same tenant and kind: interactive before bulk, then

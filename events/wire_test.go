@@ -28,7 +28,9 @@ func messages() map[string]any {
 		"cancel":   events.Cancel{JobID: "j"},
 		"access":   events.AccessChanged{TenantID: "t", Untold: true},
 		"nudge": events.Nudge{DueInMS: 1500, Ready: []events.Ready{
-			{TenantID: "t", Kind: events.KindAgentRun, Class: events.ClassInteractive, Priority: 5},
+			{TenantID: "t", Kind: events.KindAgentRun, Class: events.ClassInteractive, Priority: 5, Job: &events.ReadyJob{
+				ID: "j", AgentID: "a", AgentLimit: 2,
+			}},
 		}},
 		"flow": events.Flow{
 			Worker: "w", Kind: events.KindAgentRun, Claimed: []string{"a"}, Missed: []string{"b"},

@@ -147,7 +147,10 @@ func byTenant(all []events.Event) (lists [][]events.Event) {
 	return lists
 }
 
-// foremost leaves of each tenant's ready jobs of a kind what comes first.
+// nudgeJobs is how many jobs a nudge names at most. Of more the dispatcher reads the first.
+const nudgeJobs = 64
+
+// foremost leaves of each tenant's ready jobs of a kind what comes first, except jobs that are named and few.
 func foremost(all []events.Ready) []events.Ready {
 	if len(all) <= 1 {
 		return all
@@ -159,6 +162,11 @@ func foremost(all []events.Ready) []events.Ready {
 	first := make(map[queue]int)
 	var out []events.Ready
 	for _, r := range all {
+		if r.Job != nil && len(all) <= nudgeJobs {
+			out = append(out, r)
+			continue
+		}
+		r.Job = nil
 		q := queue{r.TenantID, r.Kind}
 		i, ok := first[q]
 		switch {

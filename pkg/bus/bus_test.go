@@ -298,6 +298,34 @@ func TestCommittedEventsArriveInOrderAndWakeTheDispatcher(t *testing.T) {
 	}
 }
 
+func TestANudgeNamesJobsWhileTheyAreFew(t *testing.T) {
+	t.Parallel()
+	b := bustest.Connect(t)
+	nudges := make(chan events.Nudge, 10)
+	if err := b.Subscribe(t.Context(), b.Subjects().Nudge(), func(_ string, data []byte) {
+		var n events.Nudge
+		if err := json.Unmarshal(data, &n); err != nil {
+			t.Error(err)
+		}
+		nudges <- n
+	}); err != nil {
+		t.Fatal(err)
+	}
+	for told, want := range map[int]int{1: 1, 3: 3, 64: 64, 65: 1} {
+		var c events.Commit
+		for i := range told {
+			c.Ready = append(c.Ready, events.Ready{
+				TenantID: "t", Kind: events.KindAgentRun, Class: events.ClassBulk, Priority: 5, Job: &events.ReadyJob{ID: strconv.Itoa(i)},
+			})
+		}
+		b.Committed(c)
+		n := receive(t, nudges)
+		if len(n.Ready) != want || (n.Ready[0].Job != nil) != (want == told) {
+			t.Errorf("of %d jobs it tells %+v", told, n.Ready)
+		}
+	}
+}
+
 func receive[T any](t *testing.T, from <-chan T) (v T) {
 	t.Helper()
 	select {

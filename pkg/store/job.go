@@ -179,7 +179,13 @@ func (n NewJob) job(t tenant.ID, parent *uuid.UUID, now time.Time) (*Job, error)
 // told is what the dispatcher is told about a job that has just been queued.
 func (j *Job) told(now time.Time) (c events.Commit) {
 	if j.WaitingOn == events.WaitingDispatch {
-		c.Ready = []events.Ready{{TenantID: j.OrganizationID.String(), Kind: j.Kind, Class: j.Class, Priority: j.Priority}}
+		told := &events.ReadyJob{ID: j.ID.String(), AgentLimit: j.AgentLimit}
+		if j.AgentConfigID != nil {
+			told.AgentID = j.AgentConfigID.String()
+		}
+		c.Ready = []events.Ready{{
+			TenantID: j.OrganizationID.String(), Kind: j.Kind, Class: j.Class, Priority: j.Priority, Job: told,
+		}}
 	} else {
 		c.Due(j.RunAt.Sub(now))
 	}

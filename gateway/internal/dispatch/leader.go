@@ -130,10 +130,29 @@ func ids(texts []string) []uuid.UUID {
 func (l *leader) announce(ready []events.Ready) {
 	for _, r := range ready {
 		t, err := tenant.Parse(r.TenantID)
-		if q, ok := l.queues[r.Kind]; ok && err == nil {
+		q, ok := l.queues[r.Kind]
+		if !ok || err != nil {
+			continue
+		}
+		if job, told := toldOf(t, r); told {
+			q.offer(job)
+		} else {
 			q.announce(t, r.Class, r.Priority)
 		}
 	}
+}
+
+// toldOf returns the job that somebody told of, as the record would have shown it.
+func toldOf(t tenant.ID, r events.Ready) (j store.ReadyJob, told bool) {
+	if r.Job == nil {
+		return j, false
+	}
+	j = store.ReadyJob{Tenant: t, Class: r.Class, Priority: r.Priority, AgentLimit: r.Job.AgentLimit, Since: time.Now()}
+	var err error
+	if j.ID, err = uuid.Parse(r.Job.ID); err == nil && r.Job.AgentID != "" {
+		j.Agent, err = uuid.Parse(r.Job.AgentID)
+	}
+	return j, err == nil
 }
 
 // readAtOnce is of how many tenants the first jobs are read together.

@@ -2,6 +2,7 @@ package dispatch
 
 import (
 	"bytes"
+	"cmp"
 	"container/heap"
 	"maps"
 	"math"
@@ -99,6 +100,33 @@ func (q *turns) announce(t tenant.ID, class events.Class, priority int16) {
 		}
 	}
 	q.put(s)
+}
+
+// offerMax is how many jobs of a tenant are held without having been read.
+const offerMax = 512
+
+// offer says that a tenant has this ready job. Where all others of it are known, the record need not be asked.
+func (q *turns) offer(j store.ReadyJob) {
+	s := q.share(j.Tenant)
+	if s.stale || s.more || len(s.ready) >= offerMax {
+		q.announce(j.Tenant, j.Class, j.Priority)
+		return
+	}
+	if _, out := q.out[j.ID]; out {
+		return
+	}
+	if _, runs := q.running[j.ID]; runs {
+		return
+	}
+	if at, known := slices.BinarySearchFunc(s.ready, j, byTurn); !known {
+		s.ready = slices.Insert(s.ready, at, j)
+		q.put(s)
+	}
+}
+
+// byTurn orders the jobs of a tenant as the record does: interactive before bulk, then by priority and age.
+func byTurn(a, b store.ReadyJob) int {
+	return cmp.Or(-cmp.Compare(a.Class, b.Class), cmp.Compare(a.Priority, b.Priority), bytes.Compare(a.ID[:], b.ID[:]))
 }
 
 // found says that a tenant has ready jobs, all of which may be known.

@@ -291,3 +291,56 @@ func TestAnyHistoryHandsOutEveryJob(t *testing.T) {
 		}
 	}
 }
+
+func TestJobsThatWereToldOfComeInTheirTurnAndNeedNotBeRead(t *testing.T) {
+	t.Parallel()
+	r, q, now := &record{jobs: map[tenant.ID][]store.ReadyJob{}}, newTurns(), time.Now()
+	a := someone(1)
+	r.add(a, 2, store.ReadyJob{Class: events.ClassBulk, Priority: 5})
+	r.add(a, 1, store.ReadyJob{Class: events.ClassBulk, Priority: 2})
+	r.add(a, 1, store.ReadyJob{Class: events.ClassInteractive, Priority: 9})
+	told := r.jobs[a]
+	for _, j := range []store.ReadyJob{told[1], told[3], told[0], told[2], told[0]} {
+		q.offer(j)
+	}
+	picked := r.next(q, 10, now)
+	if len(picked) != 4 || r.reads != 0 {
+		t.Fatalf("picked %d with %d reads", len(picked), r.reads)
+	}
+	for i, want := range []store.ReadyJob{told[3], told[2], told[0], told[1]} {
+		if picked[i].ID != want.ID {
+			t.Errorf("pick %d is %+v", i, picked[i])
+		}
+	}
+	for _, j := range told {
+		q.offer(j) // told again while it is out
+	}
+	if again := r.next(q, 10, now); len(again) != 0 {
+		t.Errorf("handed out again: %+v", again)
+	}
+}
+
+func TestJobsThatWereToldOfDoNotHideThoseThatWereNot(t *testing.T) {
+	t.Parallel()
+	r, q, now := &record{jobs: map[tenant.ID][]store.ReadyJob{}}, newTurns(), time.Now()
+	a := someone(1)
+	r.add(a, 2*offerMax, store.ReadyJob{Class: events.ClassBulk, Priority: 5})
+	for _, j := range r.jobs[a] {
+		q.offer(j)
+	}
+	if held := len(q.share(a).ready); held != offerMax {
+		t.Errorf("%d jobs are held, %d may be", held, offerMax)
+	}
+	// Somebody whose jobs are not all known is asked about, whatever is told of one of them.
+	b := someone(2)
+	r.add(b, 2, store.ReadyJob{Class: events.ClassBulk, Priority: 5})
+	q.announce(b, events.ClassBulk, 5)
+	q.offer(r.jobs[b][1])
+	for len(r.jobs[a])+len(r.jobs[b]) > 0 {
+		picked := r.next(q, 100, now)
+		if len(picked) == 0 {
+			t.Fatalf("%d and %d jobs are never handed out", len(r.jobs[a]), len(r.jobs[b]))
+		}
+		r.work(q, picked, time.Millisecond)
+	}
+}
