@@ -26,7 +26,7 @@ const (
 	// socketProtocol is the subprotocol of sockets. One that begins with socketBearer carries a token: browsers cannot set headers.
 	socketProtocol = "copilot.v1"
 	socketBearer   = "bearer."
-	headerProtocol = "Sec-Websocket-Protocol"
+	headerProtocol = "Sec-WebSocket-Protocol"
 )
 
 // socketOperation is what the authorization table says of sockets. They authenticate and are rechecked in a way of their own, because
@@ -136,7 +136,7 @@ func (w *takenWriter) Hijack() (raw net.Conn, buffers *bufio.ReadWriter, err err
 // showsOf returns the credentials of a request. Those that come in a subprotocol, or with a message, are late: they are looked at when
 // the socket is open, because a page learns from a close code what is wrong, and nothing from a status.
 func showsOf(r *http.Request) (shown credentials, late bool) {
-	shown = credentials{r.Header.Get("Authorization"), r.Header.Get(headerAPIKey)}
+	shown = credentials{r.Header.Get("Authorization"), r.Header.Get("X-Api-Key")} // headerAPIKey, as http.Header spells it
 	if shown != (credentials{}) || !isUpgrade(r) {
 		return shown, false
 	}
@@ -171,10 +171,10 @@ func (s *Server) handshake(r *http.Request) error {
 	refuse := func(detail string) error {
 		return newProblem(fault.Malformed, "socket.handshake", detail)
 	}
-	key, err := base64.StdEncoding.DecodeString(strings.TrimSpace(r.Header.Get("Sec-Websocket-Key")))
-	keys, protocols := len(r.Header.Values("Sec-Websocket-Key")), offers(r)
+	key, err := base64.StdEncoding.DecodeString(strings.TrimSpace(r.Header.Get("Sec-WebSocket-Key")))
+	keys, protocols := len(r.Header.Values("Sec-WebSocket-Key")), offers(r)
 	switch {
-	case !isUpgrade(r), r.Header.Get("Sec-Websocket-Version") != "13":
+	case !isUpgrade(r), r.Header.Get("Sec-WebSocket-Version") != "13":
 		return rareProblem(http.StatusUpgradeRequired, "upgrade-required", "Upgrade required", "socket.upgrade",
 			"This is where WebSocket connections begin: send a handshake of RFC 6455, version 13.")
 	case keys != 1, err != nil, len(key) != 16:

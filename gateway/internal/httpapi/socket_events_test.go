@@ -2,7 +2,6 @@ package httpapi_test
 
 import (
 	"context"
-	"fmt"
 	"maps"
 	"net"
 	"net/http"
@@ -299,7 +298,7 @@ func (g *gateway) stalls(as string) *socket {
 		return conn, err
 	}
 	narrow := &http.Client{Transport: &http.Transport{DialContext: dial}}
-	conn, _, err := websocket.Dial(g.t.Context(), g.url+"/api/v1/ws", &websocket.DialOptions{ //nolint:bodyclose // Dial does
+	conn, _, err := websocket.Dial(g.t.Context(), g.url+"/api/v1/ws", &websocket.DialOptions{
 		HTTPClient: narrow, HTTPHeader: http.Header{"Authorization": {"Bearer " + g.token(as)}},
 		OnPingReceived: func(context.Context, []byte) bool { return false },
 	})
@@ -326,7 +325,7 @@ func TestASlowReaderIsSentAwayWithTheReasonAndNobodyElseIsHeldUp(t *testing.T) {
 	// More than what fits into the buffers of both ends.
 	texts := make([]string, 256)
 	for i := range texts {
-		texts[i] = strings.Repeat(fmt.Sprint(i%10), 64<<10)
+		texts[i] = strings.Repeat(strconv.Itoa(i%10), 64<<10)
 	}
 	whole, all := collect(), make(chan struct{})
 	go func() {
@@ -392,7 +391,9 @@ func TestASilentClientIsGivenUp(t *testing.T) {
 	default:
 	}
 	_ = lively.conn.CloseNow()
-	<-answered
+	if err := <-answered; err == nil {
+		t.Error("a socket was read that is closed")
+	}
 }
 
 func TestShutdownSendsSocketsToAnotherGateway(t *testing.T) {

@@ -48,7 +48,7 @@ func (g *gateway) dials(headers ...string) (*socket, *http.Response, error) {
 	}
 	ctx, cancel := context.WithTimeout(g.t.Context(), patience)
 	defer cancel()
-	conn, resp, err := websocket.Dial(ctx, g.url+"/api/v1/ws", &websocket.DialOptions{HTTPClient: g.http, HTTPHeader: h, Subprotocols: protocols}) //nolint:bodyclose // Dial does
+	conn, resp, err := websocket.Dial(ctx, g.url+"/api/v1/ws", &websocket.DialOptions{HTTPClient: g.http, HTTPHeader: h, Subprotocols: protocols})
 	if err != nil {
 		return nil, resp, err
 	}
@@ -57,7 +57,7 @@ func (g *gateway) dials(headers ...string) (*socket, *http.Response, error) {
 	return &socket{g.t, conn}, resp, nil
 }
 
-// opens opens a socket that is let in.
+// opens returns a socket that is let in.
 func (g *gateway) opens(headers ...string) *socket {
 	g.t.Helper()
 	k, resp, err := g.dials(headers...)
