@@ -74,6 +74,8 @@ type Ended struct {
 	JobID string `json:"job_id"`
 	// DurationMS is how long it took, in milliseconds.
 	DurationMS float64 `json:"duration_ms"`
+	// Outcome is what came of it; empty where that is not known.
+	Outcome Outcome `json:"outcome,omitempty"`
 }
 
 // WorkerBeat says that a worker is alive. It is sent at its start, whenever its slots change, every few seconds, and once with

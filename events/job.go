@@ -76,14 +76,15 @@ func (s Status) CanBecome(next Status) bool { return slices.Contains(Transitions
 // WaitingOn says why a queued or waiting job does not run at this moment.
 type WaitingOn string
 
-// The reasons. Fairness, quota and approval are part of the contract although not every release sets them.
+// The reasons. Of a job that is ready the record says fairness; whether it is rather a worker or a quota that it waits for changes from
+// moment to moment, and is found out when somebody asks.
 const (
 	WaitingNothing  WaitingOn = ""         // running or ended
 	WaitingDispatch WaitingOn = "fairness" // its turn has not come
-	WaitingWorker   WaitingOn = "worker"   // handed to the broker, no worker has taken it yet
+	WaitingWorker   WaitingOn = "worker"   // it would be its turn, but no worker is alive or all are busy
 	WaitingSchedule WaitingOn = "schedule" // its time has not come: scheduled, or tried again later
 	WaitingProvider WaitingOn = "provider" // the model provider asked for a pause
-	WaitingQuota    WaitingOn = "quota"    // the tenant is at its limit
+	WaitingQuota    WaitingOn = "quota"    // the tenant or the agent has as much under way as it may
 	WaitingApproval WaitingOn = "approval" // a person must agree
 	WaitingChildren WaitingOn = "children" // its child jobs are still open
 )

@@ -13,6 +13,8 @@ import "strings"
 //	<ns>.control.flow               core: Flow
 //	<ns>.control.worker             core: WorkerBeat
 //	<ns>.control.roll               core: empty call for all workers to beat
+//	<ns>.control.resize             core: Resize
+//	<ns>.control.queue              core: QueueSnapshot
 //	<ns>.control.access             core: AccessChanged
 //	<ns>.rpc.search                 core, queue group: SearchRequest, SearchReply
 type Subjects struct{ namespace string }
@@ -83,6 +85,9 @@ func (s Subjects) Roll() string { return s.namespace + ".control.roll" }
 
 // Resize is where workers are told how many jobs to run at once.
 func (s Subjects) Resize() string { return s.namespace + ".control.resize" }
+
+// Queue is where the gateway that leads the dispatch tells how the queues stand.
+func (s Subjects) Queue() string { return s.namespace + ".control.queue" }
 
 // Access is where gateways tell each other that somebody may do more or less than before.
 func (s Subjects) Access() string { return s.namespace + ".control.access" }

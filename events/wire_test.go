@@ -34,8 +34,12 @@ func messages() map[string]any {
 		}},
 		"flow": events.Flow{
 			Worker: "w", Kind: events.KindAgentRun, Claimed: []string{"a"}, Missed: []string{"b"},
-			Ended: []events.Ended{{JobID: "c", DurationMS: 1.5}},
+			Ended: []events.Ended{{JobID: "c", DurationMS: 1.5, Outcome: events.OutcomeRetried}},
 		},
+		"queue": events.QueueSnapshot{Kinds: []events.KindQueue{{
+			Kind: events.KindAgentRun, Workers: 2, Slots: 8, Free: 1, MeanMS: 1500.5, FullAgents: []string{"a"},
+			Tenants: []events.TenantQueue{{TenantID: "t", Interactive: 2, Bulk: 30, UnderWay: 5, Weight: 3, MaxRunning: 6}},
+		}}},
 		"worker": events.WorkerBeat{
 			Worker: "w", Kind: events.KindAgentRun, Version: "1.0.0", Slots: 4, Running: 1, Jobs: []string{"a"}, StartedAt: at,
 			Draining: true, Stopped: true,

@@ -196,6 +196,9 @@ func (b *Bus) PublishBeat(w events.WorkerBeat) { b.publish(b.subjects.Worker(), 
 // PublishResize tells a worker how many jobs to run at once.
 func (b *Bus) PublishResize(r events.Resize) { b.publish(b.subjects.Resize(), r) }
 
+// PublishQueue tells all gateways how the queues stand.
+func (b *Bus) PublishQueue(q events.QueueSnapshot) { b.publish(b.subjects.Queue(), q) }
+
 // PublishLive sends a text delta to whoever watches right now.
 func (b *Bus) PublishLive(e events.Event) { b.publish(b.subjects.Live(e.TenantID, e.JobID), e) }
 

@@ -63,9 +63,11 @@ func (r *report) missed(id uuid.UUID) {
 	r.tell(func(f *events.Flow) { f.Missed = append(f.Missed, id.String()) })
 }
 
-func (r *report) ended(id uuid.UUID, took time.Duration) {
+func (r *report) ended(id uuid.UUID, took time.Duration, outcome events.Outcome) {
 	r.tell(func(f *events.Flow) {
-		f.Ended = append(f.Ended, events.Ended{JobID: id.String(), DurationMS: float64(took.Microseconds()) / 1000})
+		f.Ended = append(f.Ended, events.Ended{
+			JobID: id.String(), DurationMS: float64(took.Microseconds()) / 1000, Outcome: outcome,
+		})
 	})
 }
 

@@ -216,11 +216,11 @@ func (r *Runner) take(ctx context.Context, d bus.Delivery, release func()) {
 		return
 	}
 	r.report.claimed(id)
-	r.run(ctx, job, began, release)
-	r.report.ended(id, time.Since(began))
+	outcome := r.run(ctx, job, began, release)
+	r.report.ended(id, time.Since(began), outcome)
 }
 
-func (r *Runner) run(ctx context.Context, job *store.Job, began time.Time, release func()) {
+func (r *Runner) run(ctx context.Context, job *store.Job, began time.Time, release func()) events.Outcome {
 	log := r.log.With("job_id", job.ID, "tenant_id", job.OrganizationID, "attempt", job.Attempt)
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
@@ -240,17 +240,20 @@ func (r *Runner) run(ctx context.Context, job *store.Job, began time.Time, relea
 		release()
 	}
 	defer r.ending.Add(-1)
-	if err != nil {
+	if _, putOff := errors.AsType[*SnoozeError](err); putOff {
+		log.Debug("put off", "reason", err, "after", time.Since(began).Round(time.Millisecond))
+	} else if err != nil {
 		log.Warn("attempt failed", "error", err, "after", time.Since(began).Round(time.Millisecond))
 	}
 	ending := decide(limited, job, out, err, time.Now())
 	if ending == nil {
 		r.metrics.lost.Inc()
 		log.Info("lease lost, nothing written")
-		return
+		return events.OutcomeLost
 	}
-	r.end(context.WithoutCancel(ctx), log, job, out, *ending)
+	outcome := r.end(context.WithoutCancel(ctx), log, job, out, *ending)
 	r.metrics.ended(ending.Status(), time.Since(began))
+	return outcome
 }
 
 // guard keeps a panic in a handler from ending the process and its other jobs.
@@ -264,8 +267,8 @@ func (r *Runner) guard(ctx context.Context, run *Run) (out Outcome, err error) {
 	return r.handler.Handle(ctx, run)
 }
 
-// end writes the ending. When it cannot be written while the lease holds, the sweeper requeues the job.
-func (r *Runner) end(ctx context.Context, log *slog.Logger, job *store.Job, out Outcome, e store.Ending) {
+// end writes the ending and returns what came of the claim. When it cannot be written while the lease holds, the sweeper requeues the job.
+func (r *Runner) end(ctx context.Context, log *slog.Logger, job *store.Job, out Outcome, e store.Ending) events.Outcome {
 	log = log.With("write", "ending")
 	err := persist(ctx, r.cfg.Lease, log, func(ctx context.Context) error { return r.write(ctx, job, out, e) })
 	if f, ok := errors.AsType[*fault.Error](err); ok && !f.Kind.Retryable() {
@@ -278,9 +281,12 @@ func (r *Runner) end(ctx context.Context, log *slog.Logger, job *store.Job, out 
 	case errors.Is(err, store.ErrLeaseLost):
 		r.metrics.lost.Inc()
 		log.InfoContext(ctx, "lease lost, nothing written")
+		return events.OutcomeLost
 	case err != nil:
 		log.ErrorContext(ctx, "given up, the job will run again", "error", err)
+		return events.OutcomeLost
 	}
+	return e.Outcome()
 }
 
 func (r *Runner) write(ctx context.Context, job *store.Job, out Outcome, e store.Ending) error {

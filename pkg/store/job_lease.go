@@ -103,6 +103,24 @@ func WaitFor(children []NewJob, result any) Ending {
 // Status returns the status that the job will have.
 func (e Ending) Status() events.Status { return e.status }
 
+// Outcome returns what came of the claim.
+func (e Ending) Outcome() events.Outcome {
+	switch {
+	case e.dead:
+		return events.OutcomeDead
+	case e.status == events.StatusSucceeded:
+		return events.OutcomeSucceeded
+	case e.status == events.StatusWaiting:
+		return events.OutcomeWaiting
+	case e.status == events.StatusQueued && e.uncharged:
+		return events.OutcomeSnoozed
+	case e.status == events.StatusQueued:
+		return events.OutcomeRetried
+	default:
+		return events.OutcomeFailed
+	}
+}
+
 // IfExpired makes the ending hold only when the job's lease has run out; otherwise End returns ErrLeaseLost.
 func (e Ending) IfExpired() Ending {
 	e.expired = true
