@@ -86,6 +86,7 @@ func (e *Engine) Renew(ctx context.Context, leases []Lease, ttl time.Duration) (
 type Expired struct {
 	Lease  Lease
 	Tenant tenant.ID
+	Kind   events.Kind
 	// Exhausted says that no attempt is left; the caller ends it with Fail(...).IfExpired() in its tenant.
 	Exhausted bool
 }
@@ -113,7 +114,7 @@ func (e *Engine) Sweep(ctx context.Context, limit int) ([]Expired, error) {
 				&seq); err != nil {
 				return struct{}{}, err
 			}
-			x.Tenant, ready.TenantID = tenant.FromUUID(org), org.String()
+			x.Tenant, x.Kind, ready.TenantID = tenant.FromUUID(org), ready.Kind, org.String()
 			expired = append(expired, x)
 			if !x.Exhausted {
 				requeue, out.Ready = append(requeue, x.Lease.JobID), append(out.Ready, ready)

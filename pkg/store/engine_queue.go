@@ -213,16 +213,23 @@ func (e *Engine) Limits(ctx context.Context) (map[tenant.ID]JobLimit, error) {
 // DeadCounted is up to how many dead jobs are counted.
 const DeadCounted = 10_000
 
-// Dead returns how many jobs are dead, by kind, of all tenants.
-func (e *Engine) Dead(ctx context.Context) (map[events.Kind]int, error) {
-	rows, err := e.pool.Query(ctx, `SELECT kind, count(*) FROM (SELECT kind FROM jobs WHERE dead LIMIT $1) AS dead GROUP BY kind`,
-		DeadCounted)
+// KindPlan is a kind of jobs and the plan of those whose they are.
+type KindPlan struct {
+	Kind events.Kind
+	Plan string
+}
+
+// Dead returns how many jobs are dead, of all tenants.
+func (e *Engine) Dead(ctx context.Context) (map[KindPlan]int, error) {
+	rows, err := e.pool.Query(ctx, `SELECT dead.kind, o.subscription_plan, count(*)
+		FROM (SELECT kind, organization_id FROM jobs WHERE dead LIMIT $1) AS dead JOIN organizations o ON o.id = dead.organization_id
+		GROUP BY dead.kind, o.subscription_plan`, DeadCounted)
 	if err != nil {
 		return nil, explain(err, "count dead jobs")
 	}
-	dead := make(map[events.Kind]int)
-	var kind events.Kind
+	dead := make(map[KindPlan]int)
+	var of KindPlan
 	var n int
-	_, err = pgx.ForEachRow(rows, []any{&kind, &n}, func() error { dead[kind] = n; return nil })
+	_, err = pgx.ForEachRow(rows, []any{&of.Kind, &of.Plan, &n}, func() error { dead[of] = n; return nil })
 	return dead, explain(err, "count dead jobs")
 }

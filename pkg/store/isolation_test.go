@@ -267,7 +267,7 @@ func TestEngineRoleSeesJobsOfAllTenantsAndNoContent(t *testing.T) {
 	db := storetest.NewSeeded(t)
 	owner, engine := db.Conn(t, db.OwnerURL), db.Conn(t, db.EngineURL)
 	occupy(t, owner, acmeID, startupID)
-	open := []string{"jobs", "job_events", "idempotency_keys", "job_limits", "run_steps", "webhook_feeds"}
+	open := []string{"jobs", "job_events", "idempotency_keys", "job_limits", "run_steps", "webhook_feeds", "organizations"}
 	for table := range tenantTables(t, owner) {
 		var n int
 		err := engine.QueryRow(t.Context(), "SELECT count(*) FROM "+table).Scan(&n)
@@ -280,6 +280,12 @@ func TestEngineRoleSeesJobsOfAllTenantsAndNoContent(t *testing.T) {
 	}
 	// Of journals it sees whose they are, so that it can delete them.
 	for _, statement := range []string{"SELECT output FROM run_steps", "UPDATE run_steps SET name = 'mine'", "SELECT * FROM run_steps"} {
+		if _, err := engine.Exec(t.Context(), statement); !hasState(err, insufficientPrivilege) {
+			t.Errorf("%s: got %v, want SQLSTATE 42501", statement, err)
+		}
+	}
+	// Of organizations it sees which plan they are on.
+	for _, statement := range []string{"SELECT name FROM organizations", "UPDATE organizations SET subscription_plan = 'starter'"} {
 		if _, err := engine.Exec(t.Context(), statement); !hasState(err, insufficientPrivilege) {
 			t.Errorf("%s: got %v, want SQLSTATE 42501", statement, err)
 		}

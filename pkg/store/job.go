@@ -73,6 +73,11 @@ func (j *Job) Tenant() tenant.ID { return tenant.FromUUID(j.OrganizationID) }
 // Lease returns the right to write for this job, as of the claim that returned it.
 func (j *Job) Lease() Lease { return Lease{JobID: j.ID, Epoch: j.LeaseEpoch} }
 
+// Ready reports whether the job is in the queue and waits for nothing but its turn.
+func (j *Job) Ready() bool {
+	return j.Status == events.StatusQueued && j.WaitingOn == events.WaitingDispatch
+}
+
 // NewJob is what a submit hands in. Zero values mean: bulk class, priority 5, five attempts, at once.
 type NewJob struct {
 	Kind          events.Kind

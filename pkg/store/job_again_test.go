@@ -121,7 +121,7 @@ func TestDeadJobsAreListedAndCountedUntilSomebodyDecides(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		return n[events.KindEmbeddingCreate]
+		return n[store.KindPlan{Kind: events.KindEmbeddingCreate, Plan: store.PlanEnterprise}]
 	}
 	if n := counted(); n != 2 {
 		t.Errorf("%d dead jobs are counted, want 2", n)

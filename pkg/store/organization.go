@@ -15,6 +15,9 @@ const (
 	PlanEnterprise   = "enterprise"
 )
 
+// Plans returns every plan, the smallest first.
+func Plans() []string { return []string{PlanStarter, PlanProfessional, PlanEnterprise} }
+
 // Organization is a tenant.
 type Organization struct {
 	ID               uuid.UUID `gorm:"column:id;primaryKey"`

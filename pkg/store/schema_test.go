@@ -156,6 +156,7 @@ func TestIndexesOfTheAPIExist(t *testing.T) {
 		"jobs": {
 			"(kind, organization_id, class DESC, priority, id) WHERE ((status = 'queued'::text) AND (waiting_on = 'fairness'::text))",
 			"(lease_expires_at) WHERE (status = 'running'::text)",
+			"(organization_id, kind) WHERE ((status = 'waiting'::text) OR",
 			"(organization_id, id)", "(created_by, id)", "(parent_id)", "(document_id)", "(agent_config_id)", "(conversation_id)",
 		},
 	} {

@@ -45,6 +45,7 @@ func policiesBeside() map[string]string {
 		"users.auth":              "SELECT {copilot_auth}",
 		"refresh_tokens.auth":     "SELECT {copilot_auth}",
 		"organizations.platform":  "SELECT {copilot_app}",
+		"organizations.engine":    "SELECT {copilot_engine}",
 		"permissions.shipped":     "SELECT {public}",
 		"conversations.search":    "SELECT {copilot_search}",
 		"documents.search":        "SELECT {copilot_search}",

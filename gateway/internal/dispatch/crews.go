@@ -72,6 +72,18 @@ func (c *crews) flow(f *events.Flow) {
 	}
 }
 
+// strength returns how many workers take jobs of a kind, how many they run at once all together, and how many more they could take.
+func (c *crews) strength(k events.Kind, now time.Time) (workers, slots, free int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, w := range c.crew(k).workers {
+		if w.slots > 0 && now.Sub(w.heard) <= events.BeatLost {
+			workers, slots, free = workers+1, slots+w.slots, free+max(0, w.slots-w.running)
+		}
+	}
+	return workers, slots, free
+}
+
 // room is how many jobs of a kind the broker should hold for the workers to be busy: one for each free slot, and what they will be
 // through with before the next could come.
 func (c *crews) room(k events.Kind, now time.Time) int {

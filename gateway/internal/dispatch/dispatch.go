@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"log/slog"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -49,6 +50,7 @@ type Dispatcher struct {
 	metrics *metrics
 
 	crews   crews
+	board   board
 	signals chan signal
 	// missed says that signals were dropped.
 	missed atomic.Bool
@@ -84,6 +86,7 @@ func (d *Dispatcher) Run(ctx context.Context) error {
 			d.crews.beat(w, time.Now())
 			d.signal(signal{})
 		}),
+		subjects.Queue(): hearing(d, func(q *events.QueueSnapshot) { d.board.post(q, time.Now()) }),
 	} {
 		if err := d.bus.Subscribe(ctx, subject, hear); err != nil {
 			return err
@@ -125,8 +128,13 @@ func (d *Dispatcher) lead(ctx context.Context) error {
 	d.log.InfoContext(ctx, "this gateway leads the dispatch")
 	d.metrics.leading.Set(1)
 	defer d.metrics.leading.Set(0)
-	defer d.metrics.dead.Reset() // who follows counts them
+	defer d.metrics.standing.forget() // who follows tells of it
 	l := newLeader(d)
+	var beside sync.WaitGroup
+	defer beside.Wait()
+	counting, stop := context.WithCancel(ctx)
+	defer stop()
+	beside.Go(func() { l.count(counting) })
 	for {
 		if err := l.round(ctx); err != nil {
 			return err

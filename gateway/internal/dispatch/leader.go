@@ -3,6 +3,8 @@ package dispatch
 import (
 	"context"
 	"errors"
+	"maps"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
@@ -23,12 +25,23 @@ type leader struct {
 	created time.Time
 	// corrected and surveyed are when the record was last asked, due is when the next job gets ready by the passing of time.
 	corrected, surveyed, due time.Time
+	// plans are those of the tenants that have had jobs.
+	plans map[tenant.ID]string
+	// census is what was counted last; nil before that. dead are counted with a survey.
+	census atomic.Pointer[census]
+	dead   map[store.KindPlan]int
+	// told is when the gateways were told how the queues stand, and lively whether there was something to tell.
+	told   time.Time
+	lively bool
 }
 
 func newLeader(d *Dispatcher) *leader {
-	l := &leader{Dispatcher: d, queues: map[events.Kind]*turns{}}
+	l := &leader{Dispatcher: d, queues: map[events.Kind]*turns{}, plans: map[tenant.ID]string{}}
 	for _, kind := range events.Kinds() {
 		l.queues[kind] = newTurns()
+		if mean := d.board.mean(kind); mean > 0 { // as the leader before has found out
+			l.queues[kind].cost, l.queues[kind].timed = mean.Seconds(), true
+		}
 	}
 	return l
 }
@@ -63,6 +76,10 @@ func (l *leader) round(ctx context.Context) error {
 		if err := l.dispatch(ctx, kind); err != nil {
 			return err
 		}
+	}
+	if now.Sub(l.told) >= tellEvery {
+		l.tell(now)
+		l.told = now
 	}
 	return nil
 }
@@ -104,15 +121,19 @@ func (l *leader) take(s signal) {
 	if !ok {
 		return
 	}
+	now := time.Now()
 	for _, id := range ids(s.flow.Claimed) {
-		q.claimed(id)
+		if h, ok := q.claimed(id); ok {
+			l.metrics.of(s.flow.Kind, l.plans[h.tenant]).wait.Observe(max(0, now.Sub(h.since).Seconds()))
+		}
 	}
 	for _, id := range ids(s.flow.Missed) {
 		q.back(id)
 	}
 	for _, e := range s.flow.Ended {
 		if id, err := uuid.Parse(e.JobID); err == nil {
-			q.ended(id, time.Duration(e.DurationMS*float64(time.Millisecond)))
+			h, _ := q.ended(id, time.Duration(e.DurationMS*float64(time.Millisecond)))
+			l.metrics.of(s.flow.Kind, l.plans[h.tenant]).ended(e)
 		}
 	}
 }
@@ -180,13 +201,16 @@ func (l *leader) dispatch(ctx context.Context, kind events.Kind) error {
 		if err != nil {
 			return err
 		}
+		if err := l.learn(ctx, who); err != nil {
+			return err
+		}
 		q.fill(who, jobs, limit)
 	}
 	if len(picked) == 0 {
 		return nil
 	}
 	for _, job := range picked {
-		l.metrics.lag.Observe(now.Sub(job.Since).Seconds())
+		l.metrics.of(kind, l.plans[job.Tenant]).lag.Observe(max(0, now.Sub(job.Since).Seconds()))
 	}
 	l.metrics.dispatched.WithLabelValues(string(kind)).Add(float64(len(picked)))
 	return l.publish(ctx, kind, q, picked)
@@ -285,12 +309,9 @@ func (l *leader) survey(ctx context.Context) error {
 	for _, q := range l.queues {
 		q.limits = limits
 	}
-	dead, err := l.engine.Dead(ctx)
-	if err != nil {
+	maps.DeleteFunc(l.plans, func(t tenant.ID, _ string) bool { return !l.knows(t) })
+	if l.dead, err = l.engine.Dead(ctx); err != nil {
 		return err
-	}
-	for kind := range l.queues {
-		l.metrics.dead.WithLabelValues(string(kind)).Set(float64(dead[kind]))
 	}
 	ready, err := l.engine.ReadyTenants(ctx)
 	if err != nil {
@@ -302,6 +323,16 @@ func (l *leader) survey(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// knows reports whether the tenant has or had something to do of late.
+func (l *leader) knows(t tenant.ID) bool {
+	for _, q := range l.queues {
+		if _, known := q.shares[t]; known {
+			return true
+		}
+	}
+	return false
 }
 
 // Batches of what is done to jobs whose time has come; the next round takes the rest.
@@ -355,7 +386,7 @@ func (l *leader) sweep(ctx context.Context) error {
 		return err
 	}
 	for _, x := range expired {
-		l.metrics.expired.Inc()
+		l.metrics.of(x.Kind, l.plans[x.Tenant]).expired.Inc()
 		l.log.WarnContext(ctx, "worker lost", "job_id", x.Lease.JobID, "tenant_id", x.Tenant, "exhausted", x.Exhausted)
 		if !x.Exhausted {
 			continue

@@ -36,8 +36,9 @@ type turns struct {
 	// be before those that are under way are as many as their own limits allow.
 	full   map[uuid.UUID]bool
 	limits map[tenant.ID]store.JobLimit
-	// cost is what a job of this kind takes of a worker's time on average, in seconds.
-	cost float64
+	// cost is what a job of this kind takes of a worker's time on average, in seconds; a guess until timed.
+	cost  float64
+	timed bool
 }
 
 // handed is a job that is under way.
@@ -46,7 +47,8 @@ type handed struct {
 	agent  uuid.UUID
 	// limit is the agent's; 0 is none.
 	limit int
-	at    time.Time
+	// since is when it was ready, at when it was handed out; zero where the leader before knew that.
+	since, at time.Time
 }
 
 // share is a tenant's part in the turns.
@@ -217,7 +219,7 @@ func (q *turns) pick(now time.Time) (store.ReadyJob, bool) {
 			continue
 		}
 		s.charge(q.cost/float64(max(1, q.limits[s.tenant].Weight)), now)
-		q.out[j.ID] = handed{j.Tenant, j.Agent, j.AgentLimit, now}
+		q.out[j.ID] = handed{tenant: j.Tenant, agent: j.Agent, limit: j.AgentLimit, since: j.Since, at: now}
 		s.underWay++
 		q.agents[j.Agent]++
 		q.put(s)
@@ -262,12 +264,14 @@ func (q *turns) outOf(who []tenant.ID) (ids []uuid.UUID) {
 	return ids
 }
 
-// claimed says that a worker has taken a job.
-func (q *turns) claimed(id uuid.UUID) {
-	if h, ok := q.out[id]; ok {
+// claimed says that a worker has taken a job, and returns what is known of it if that is news.
+func (q *turns) claimed(id uuid.UUID) (handed, bool) {
+	h, ok := q.out[id]
+	if ok {
 		delete(q.out, id)
 		q.running[id] = h
 	}
+	return h, ok
 }
 
 // back says that a job that was handed out lies with the broker no more and that nobody has claimed it. It may be ready yet.
@@ -279,20 +283,24 @@ func (q *turns) back(id uuid.UUID) {
 	}
 }
 
-// ended says that a worker is through with a job.
-func (q *turns) ended(id uuid.UUID, took time.Duration) {
+// ended says that a worker is through with a job, and returns what is known of it.
+func (q *turns) ended(id uuid.UUID, took time.Duration) (handed, bool) {
 	h, ok := q.running[id]
 	if !ok {
 		if h, ok = q.out[id]; !ok {
-			return
+			return handed{}, false
 		}
 	}
 	delete(q.running, id)
 	delete(q.out, id)
 	if took > 0 {
+		if !q.timed {
+			q.timed, q.cost = true, took.Seconds()
+		}
 		q.cost += (max(took.Seconds(), 1e-4) - q.cost) / 16
 	}
 	q.free(h)
+	return h, true
 }
 
 func (q *turns) free(h handed) {
