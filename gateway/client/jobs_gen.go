@@ -135,6 +135,30 @@ func (c *Client) RedriveJobs(ctx context.Context, in JobRedrive, options ...Call
 	return call[RedrivenJobs](ctx, c, request{method: "POST", path: "/api/v1/jobs/redrive", keyed: true, body: in}, options)
 }
 
+// GetJobStatsParams are the parameters of [Client.GetJobStats]. Those with their zero value are not sent.
+type GetJobStatsParams struct {
+	// Whose jobs: those of one's organization or, for superusers, all. One of organization, platform.
+	Scope string
+}
+
+func (p *GetJobStatsParams) query() url.Values {
+	q := query{}
+	q.set("scope", p.Scope)
+	return url.Values(q)
+}
+
+// GetJobStats: read how the jobs stand.
+//
+// What is queued, runs, waits and is dead, by kind, and how long jobs waited and ran of late. What it takes to answer is
+// bounded, however many jobs there are: figures are exact up to the limits that their descriptions name.
+//
+// Needs the permission `jobs:read_all`.
+//
+//	GET /api/v1/jobs/stats
+func (c *Client) GetJobStats(ctx context.Context, params GetJobStatsParams, options ...CallOption) (*JobStats, error) {
+	return call[JobStats](ctx, c, request{method: "GET", path: "/api/v1/jobs/stats", query: params.query()}, options)
+}
+
 // GetJob: read a job.
 //
 // With `?wait=N` or `Prefer: wait=N` the answer is held until the job has ended, for at most N seconds.
@@ -241,6 +265,13 @@ const (
 	JobAttemptOutcomePostponed JobAttemptOutcome = "postponed"
 )
 
+// EndedJobs is a part of [KindStats].
+type EndedJobs struct {
+	Cancelled int `json:"cancelled"`
+	Failed    int `json:"failed"`
+	Succeeded int `json:"succeeded"`
+}
+
 // JobAttempt is a part of [JobAttempts].
 type JobAttempt struct {
 	// What counted it; one that was postponed gives its number back.
@@ -299,10 +330,46 @@ type JobRedrive struct {
 	Until *time.Time `json:"until,omitzero"`
 }
 
+// JobStats is what [Client.GetJobStats] answers.
+type JobStats struct {
+	// When that was so.
+	At time.Time `json:"at"`
+	// By kind, all kinds; those of webhooks only for the platform.
+	Kinds []KindStats `json:"kinds"`
+	// From when on submitted jobs are looked at for how they went: a day, or back to the newest 20,000 jobs if that is less.
+	Since time.Time `json:"since"`
+}
+
 // JobSteps is what [Client.ListJobSteps] answers.
 type JobSteps struct {
 	// The finished steps, in order.
 	Data []Step `json:"data"`
+}
+
+// KindStats is a part of [JobStats].
+type KindStats struct {
+	// How many ran out of attempts and were neither tried again nor discarded, up to 10,000.
+	Dead int `json:"dead"`
+	// What they do.
+	Kind JobKind `json:"kind"`
+	// How those ended that were submitted since then.
+	LastDay EndedJobs `json:"last_day"`
+	// How those ended that ended within the last hour.
+	LastHour EndedJobs `json:"last_hour"`
+	// For how many seconds the one waits for its turn that waits the longest; null if none does.
+	OldestSeconds *float64 `json:"oldest_seconds"`
+	// How many are in the queue; of each reason up to 10,000 are counted.
+	Queued int `json:"queued"`
+	// The same by what they wait for; fairness is their turn.
+	QueuedFor map[string]int `json:"queued_for"`
+	// How long those took, from their first beginning, that succeeded within the last hour; null if none did.
+	RunSeconds *Spread `json:"run_seconds"`
+	// How many run.
+	Running int `json:"running"`
+	// How long those waited for their turn that began within the last hour; null if none did.
+	WaitSeconds *Spread `json:"wait_seconds"`
+	// How many wait for the jobs they were parted into, up to 10,000.
+	Waiting int `json:"waiting"`
 }
 
 // NewJobs is what [Client.SubmitJobs] takes.
@@ -333,6 +400,16 @@ type RedrivenJobs struct {
 	HasMore bool `json:"has_more"`
 	// How many are tried again.
 	Retried int `json:"retried"`
+}
+
+// Spread is a part of [KindStats].
+type Spread struct {
+	// Half of them took no longer.
+	P50 float64 `json:"p50"`
+	// 95 of 100 took no longer.
+	P95 float64 `json:"p95"`
+	// 99 of 100 took no longer.
+	P99 float64 `json:"p99"`
 }
 
 // Step is a part of [JobSteps].

@@ -42,6 +42,23 @@ const (
 	JobStatusCancelled JobStatus = "cancelled"
 )
 
+// JobWaitingOn: why it does not run right now: its time has not come (schedule), it is the turn of other jobs (fairness),
+// its organization or agent has as much under way as it may (quota), the model provider asked for a pause (provider), a
+// person must agree (approval), all workers are busy or none is alive (worker), the jobs it was parted into are open
+// (children). Others may come with a later server.
+type JobWaitingOn string
+
+// The values of [JobWaitingOn].
+const (
+	JobWaitingOnSchedule JobWaitingOn = "schedule"
+	JobWaitingOnFairness JobWaitingOn = "fairness"
+	JobWaitingOnQuota    JobWaitingOn = "quota"
+	JobWaitingOnProvider JobWaitingOn = "provider"
+	JobWaitingOnApproval JobWaitingOn = "approval"
+	JobWaitingOnWorker   JobWaitingOn = "worker"
+	JobWaitingOnChildren JobWaitingOn = "children"
+)
+
 // WebhookJobKinds: of which kinds of jobs; empty is all. It narrows events of jobs only. Others may come with a later
 // server.
 type WebhookJobKinds string
@@ -166,6 +183,10 @@ type Job struct {
 	DocumentID string `json:"document_id,omitzero"`
 	// Why it failed, or why the last attempt did.
 	Error *JobError `json:"error,omitzero"`
+	// After how many seconds a worker will presumably take it, if all goes on as of late. It is left out where that cannot be
+	// said: no worker is alive, nobody knows yet how long such jobs take, too many go before it, it does not wait for its
+	// turn; and where queue_position is.
+	EtaSeconds float64 `json:"eta_seconds,omitzero"`
 	// When it ended.
 	FinishedAt *time.Time `json:"finished_at,omitzero"`
 	// What it does.
@@ -182,6 +203,10 @@ type Job struct {
 	Progress JobProgress `json:"progress"`
 	// The project it belongs to.
 	ProjectID string `json:"project_id,omitzero"`
+	// Its place among the jobs of its kind and organization that wait for their turn, interactive ones first, then by
+	// priority and age; 1000 stands for all places from there on. Only while it waits for its turn, and only where one job is
+	// read.
+	QueuePosition int `json:"queue_position,omitzero"`
 	// What it came to, by its kind.
 	Result json.RawMessage `json:"result,omitzero"`
 	// The job that does this one again.
@@ -194,8 +219,11 @@ type Job struct {
 	StartedAt *time.Time `json:"started_at,omitzero"`
 	// Where it is; the last three are final.
 	Status JobStatus `json:"status"`
-	// Why it does not run right now.
-	WaitingOn string `json:"waiting_on,omitzero"`
+	// Why it does not run right now: its time has not come (schedule), it is the turn of other jobs (fairness), its
+	// organization or agent has as much under way as it may (quota), the model provider asked for a pause (provider), a
+	// person must agree (approval), all workers are busy or none is alive (worker), the jobs it was parted into are open
+	// (children).
+	WaitingOn JobWaitingOn `json:"waiting_on,omitzero"`
 	// When it was accepted.
 	CreatedAt time.Time `json:"created_at"`
 	// Where to go on.

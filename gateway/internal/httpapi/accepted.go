@@ -70,7 +70,7 @@ func (s *Server) accept(ctx context.Context, p *rbac.Principal, sub jobs.Submiss
 	if !job.Status.Terminal() {
 		out.RetryAfter = seconds(pollAfter)
 	}
-	out.Body = showJob(job)
+	out.Body = s.showJob(job)
 	return out, nil
 }
 

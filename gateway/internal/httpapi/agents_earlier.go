@@ -152,7 +152,7 @@ func (s *Server) batchExecute(ctx context.Context, p *rbac.Principal, in *batchI
 	if sub.Replayed {
 		out.Replayed = yes
 	}
-	out.Body.Data = shown(sub.Jobs, func(j **store.Job) Job { return showJob(*j) })
+	out.Body.Data = shown(sub.Jobs, func(j **store.Job) Job { return s.showJob(*j) })
 	return out, nil
 }
 

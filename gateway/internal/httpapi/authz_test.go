@@ -52,6 +52,7 @@ func mayCall() map[string]string {
 		"list-jobs":         "APMV", "get-job": "APMV", "cancel-job": "APM", "list-job-steps": "APMV", "follow-job": "APMV",
 		"follow-events": "APMV", "open-socket": "APMV",
 		"list-job-attempts": "APMV", "retry-job": "A", "redrive-jobs": "A", "discard-job": "A", "submit-jobs": "APMV",
+		"get-job-stats":  "A",
 		"get-job-limits": "A", "update-job-limits": "*", "put-job-limits": "*",
 		"create-webhook": "A", "list-webhooks": "A", "get-webhook": "A", "update-webhook": "A", "put-webhook": "A", "delete-webhook": "A",
 		"rotate-webhook-secret": "A", "test-webhook": "A", "list-webhook-deliveries": "A", "get-webhook-delivery": "A",

@@ -214,7 +214,7 @@ func TestADeadJobIsDiscarded(t *testing.T) {
 	discard(admin).wants(409).has("job.not_dead")
 	g.dies(id, "test.broken")
 	g.eventually("the dead job is counted", func() bool {
-		return strings.Contains(g.metrics(), `copilot_jobs_dead{kind="embedding.create"} 1`)
+		return strings.Contains(g.metrics(), `copilot_jobs_dead{kind="embedding.create",plan="enterprise"} 1`)
 	})
 	discard(member).wants(403)
 	discard(stranger).wants(404)

@@ -21,7 +21,9 @@ type Job struct {
 	Class          events.Class     `json:"class" enum:"interactive,bulk" doc:"Interactive work goes before bulk work"`
 	Priority       int16            `json:"priority" example:"5" doc:"Which of the organization's jobs of its class go first: 1 before 9"`
 	Status         events.Status    `json:"status" enum:"queued,running,waiting,succeeded,failed,cancelled" doc:"Where it is; the last three are final"`
-	WaitingOn      events.WaitingOn `json:"waiting_on,omitempty" doc:"Why it does not run right now"`
+	WaitingOn      events.WaitingOn `json:"waiting_on,omitempty" enum:"schedule,fairness,quota,provider,approval,worker,children" doc:"Why it does not run right now: its time has not come (schedule), it is the turn of other jobs (fairness), its organization or agent has as much under way as it may (quota), the model provider asked for a pause (provider), a person must agree (approval), all workers are busy or none is alive (worker), the jobs it was parted into are open (children)"`
+	QueuePosition  *int             `json:"queue_position,omitempty" nullable:"false" minimum:"1" maximum:"1000" example:"3" doc:"Its place among the jobs of its kind and organization that wait for their turn, interactive ones first, then by priority and age; 1000 stands for all places from there on. Only while it waits for its turn, and only where one job is read"`
+	ETASeconds     *float64         `json:"eta_seconds,omitempty" nullable:"false" minimum:"0" example:"12.5" doc:"After how many seconds a worker will presumably take it, if all goes on as of late. It is left out where that cannot be said: no worker is alive, nobody knows yet how long such jobs take, too many go before it, it does not wait for its turn; and where queue_position is"`
 	Progress       JobProgress      `json:"progress" doc:"How far it is"`
 	Attempt        int              `json:"attempt" doc:"How often it was tried"`
 	MaxAttempts    int              `json:"max_attempts" example:"5" doc:"How often it may be tried"`
@@ -95,6 +97,27 @@ func showJob(j *store.Job) Job {
 		if in, err := j.AgentRun(); err == nil {
 			shown.MessageID = in.MessageID
 		}
+	}
+	return shown
+}
+
+// showJob is showJob with why a job does not run at this moment, as far as the queues show it.
+func (s *Server) showJob(j *store.Job) Job {
+	shown := showJob(j)
+	shown.WaitingOn = s.Queues.WaitingOn(j)
+	return shown
+}
+
+// placed is showJob with the job's place in the queue, if it has one, behind so many of its tenant's.
+func (s *Server) placed(j *store.Job, ahead int) Job {
+	shown := showJob(j)
+	if !j.Ready() {
+		return shown
+	}
+	f := s.Queues.Forecast(j, ahead)
+	shown.WaitingOn, shown.QueuePosition = f.WaitingOn, new(min(ahead+1, store.AheadCounted))
+	if f.Known {
+		shown.ETASeconds = new(f.ETA.Round(time.Millisecond).Seconds())
 	}
 	return shown
 }
@@ -206,11 +229,11 @@ func (s *Server) listJobs(ctx context.Context, p *rbac.Principal, in *listJobsIn
 		return nil, err
 	}
 	rows := listedByID(list, more, func(j **store.Job) uuid.UUID { return (*j).ID })
-	return page(w, rows, func(j **store.Job) Job { return showJob(*j) }), nil
+	return page(w, rows, func(j **store.Job) Job { return s.showJob(*j) }), nil
 }
 
 func (s *Server) getJob(ctx context.Context, p *rbac.Principal, in *getJobInput) (*jobOutput, error) {
-	job, err := s.Jobs.Get(ctx, p, in.ID)
+	job, ahead, err := s.Jobs.Place(ctx, p, in.ID)
 	if err != nil {
 		return nil, err
 	}
@@ -220,14 +243,17 @@ func (s *Server) getJob(ctx context.Context, p *rbac.Principal, in *getJobInput)
 		wait, out.Applied = preferred, "wait="+seconds(preferred)
 	}
 	if wait > 0 && !job.Status.Terminal() {
-		if job, err = s.Jobs.Wait(ctx, p, in.ID, wait); err != nil {
+		if err = s.Jobs.Await(ctx, p, in.ID, wait); err != nil {
+			return nil, err
+		}
+		if job, ahead, err = s.Jobs.Place(ctx, p, in.ID); err != nil {
 			return nil, err
 		}
 	}
 	if !job.Status.Terminal() {
 		out.RetryAfter = seconds(pollAfter)
 	}
-	out.Body = showJob(job)
+	out.Body = s.placed(job, ahead)
 	return out, nil
 }
 

@@ -61,6 +61,7 @@ type Parts struct {
 	Egress   *egress.Client
 	Hub      *stream.Hub
 	Crews    Crews
+	Queues   Queues
 	Jobs     *jobs.Service
 	Accounts *account.Service
 	Webhooks *webhook.Service
@@ -154,6 +155,7 @@ func (s *Server) operations() {
 	s.searchOperations()
 	s.embeddingOperations()
 	s.jobOperations()
+	s.jobStatsOperations()
 	s.jobBatchOperations()
 	s.jobRetryOperations()
 	s.jobEventOperations()

@@ -17,6 +17,14 @@ import (
 // Crews knows the workers that are alive.
 type Crews interface{ Workers() []dispatch.Worker }
 
+// Queues knows how the queues of jobs stand.
+type Queues interface {
+	// WaitingOn returns why a job does not run at this moment.
+	WaitingOn(j *store.Job) events.WaitingOn
+	// Forecast returns that and when it presumably will, given how many of its tenant's jobs go before it.
+	Forecast(j *store.Job, ahead int) dispatch.Forecast
+}
+
 // Worker is a process that takes jobs of a kind. One that takes several kinds is listed once for each.
 type Worker struct {
 	Name      string      `json:"name" example:"agent-worker-7f3a" doc:"What it is called; differs between processes"`

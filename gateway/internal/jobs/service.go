@@ -168,6 +168,18 @@ func (s *Service) Get(ctx context.Context, p *rbac.Principal, id uuid.UUID) (job
 	return job, err
 }
 
+// Place is Get, and for a job that waits for its turn how many of its tenant's jobs go before it, as Jobs.Ahead counts them.
+func (s *Service) Place(ctx context.Context, p *rbac.Principal, id uuid.UUID) (job *store.Job, ahead int, err error) {
+	err = s.store.InTenant(ctx, p.Tenant, func(tx *store.Tx) error {
+		if job, err = get(tx, p, id); err != nil || !job.Ready() {
+			return err
+		}
+		ahead, err = tx.Jobs().Ahead(job)
+		return err
+	})
+	return job, ahead, err
+}
+
 func get(tx *store.Tx, p *rbac.Principal, id uuid.UUID) (*store.Job, error) {
 	job, err := tx.Jobs().Get(id)
 	if err != nil {
@@ -181,14 +193,22 @@ func get(tx *store.Tx, p *rbac.Principal, id uuid.UUID) (*store.Job, error) {
 
 // Wait returns the job as it is when it has ended or when the time is over, whichever comes first.
 func (s *Service) Wait(ctx context.Context, p *rbac.Principal, id uuid.UUID, most time.Duration) (*store.Job, error) {
+	if err := s.Await(ctx, p, id, most); err != nil {
+		return nil, err
+	}
+	return s.Get(ctx, p, id)
+}
+
+// Await returns when the job, which must be within the caller's reach, has ended or when the time is over, whichever comes first.
+func (s *Service) Await(ctx context.Context, p *rbac.Principal, id uuid.UUID, most time.Duration) error {
 	waiting, stop := context.WithTimeout(ctx, most)
 	defer stop()
 	err := s.awaits.Await(waiting, p.Tenant, id)
 	// That the time is over, or that this gateway shuts down, is no failure: the job goes on.
 	if err != nil && waiting.Err() == nil && !fault.Is(err, fault.Unavailable) {
-		return nil, err
+		return err
 	}
-	return s.Get(ctx, p, id)
+	return nil
 }
 
 // List returns a page of the jobs within the caller's reach, newest first, and whether there are more. It replaces the filter's
@@ -200,6 +220,11 @@ func (s *Service) List(ctx context.Context, p *rbac.Principal, f store.JobFilter
 		return err
 	})
 	return list, more, err
+}
+
+// PlatformStats returns how the jobs of all organizations stand. Who may ask is for the caller to decide.
+func (s *Service) PlatformStats(ctx context.Context) (store.JobStats, error) {
+	return s.engine.JobStats(ctx)
 }
 
 // within narrows a filter to the caller's reach.

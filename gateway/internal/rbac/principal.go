@@ -8,6 +8,7 @@ import (
 
 	"github.com/tarento/copilot/events"
 	"github.com/tarento/copilot/pkg/access"
+	"github.com/tarento/copilot/pkg/fault"
 	"github.com/tarento/copilot/pkg/tenant"
 )
 
@@ -97,6 +98,14 @@ func (r Reach) Equal(other Reach) bool {
 
 // Jobs returns which jobs the caller may read, and so cancel if it may cancel at all.
 func (p *Principal) Jobs() Reach { return p.reach(access.JobsReadAll, access.JobsReadProject) }
+
+// SeesPlatform returns nil if the caller may see how the platform stands, beyond its own organization.
+func (p *Principal) SeesPlatform() error {
+	if p.Can(Platform) {
+		return nil
+	}
+	return fault.New(fault.Forbidden, "platform.superuser", "How the whole platform stands is for superusers to see.")
+}
 
 // Submits returns nil if the caller may submit jobs of a kind that can be submitted by themselves: runs of agents and embeddings.
 func (p *Principal) Submits(kind events.Kind) error {
