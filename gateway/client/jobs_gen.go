@@ -336,7 +336,7 @@ type JobStats struct {
 	At time.Time `json:"at"`
 	// By kind, all kinds; those of webhooks only for the platform.
 	Kinds []KindStats `json:"kinds"`
-	// From when on submitted jobs are looked at for how they went: a day, or back to the newest 20,000 jobs if that is less.
+	// From when on submitted jobs are looked at for how they went: a day, or back to the newest 10,000 jobs if that is less.
 	Since time.Time `json:"since"`
 }
 

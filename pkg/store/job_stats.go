@@ -33,7 +33,7 @@ func (r Jobs) Ahead(j *Job) (int, error) {
 // ended.
 const (
 	StatsCounted  = 10_000
-	RecentCounted = 20_000
+	RecentCounted = 10_000
 )
 
 // JobStats is how the jobs stand.

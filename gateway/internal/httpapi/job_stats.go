@@ -15,7 +15,7 @@ import (
 // JobStats is how the jobs stand.
 type JobStats struct {
 	At    time.Time   `json:"at" doc:"When that was so"`
-	Since time.Time   `json:"since" doc:"From when on submitted jobs are looked at for how they went: a day, or back to the newest 20,000 jobs if that is less"`
+	Since time.Time   `json:"since" doc:"From when on submitted jobs are looked at for how they went: a day, or back to the newest 10,000 jobs if that is less"`
 	Kinds []KindStats `json:"kinds" nullable:"false" doc:"By kind, all kinds; those of webhooks only for the platform"`
 }
 
