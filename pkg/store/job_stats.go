@@ -16,7 +16,8 @@ const AheadCounted = 1000
 // Ahead returns how many jobs of the tenant and of the same kind go before a ready one, AheadCounted at most: interactive ones before
 // bulk, then by priority and age. It takes as long as there are, at most a millisecond.
 func (r Jobs) Ahead(j *Job) (int, error) {
-	const ready = `SELECT 1 FROM jobs WHERE organization_id = @tenant AND kind = @kind AND status = 'queued' AND waiting_on = 'fairness' AND `
+	const ready = `SELECT 1 FROM jobs WHERE organization_id = @org AND kind = @kind AND status = 'queued'
+		AND waiting_on = 'fairness' AND `
 	// Each is a range of jobs_ready_idx: what does not go before is not looked at.
 	before := "(" + ready + "class = @class AND (priority, id) < (@priority, @id) LIMIT @most)"
 	if j.Class == events.ClassBulk {
@@ -24,7 +25,7 @@ func (r Jobs) Ahead(j *Job) (int, error) {
 	}
 	var ahead int
 	err := r.tx.db.Raw("SELECT count(*) FROM ("+before+") AS ahead", map[string]any{
-		"tenant": r.tx.tenant.UUID(), "kind": j.Kind, "class": j.Class, "priority": j.Priority, "id": j.ID, "most": AheadCounted,
+		"org": r.tx.tenant.UUID(), "kind": j.Kind, "class": j.Class, "priority": j.Priority, "id": j.ID, "most": AheadCounted,
 	}).Find(&ahead).Error
 	return min(ahead, AheadCounted), explain(err, "count the jobs ahead")
 }
@@ -140,9 +141,9 @@ const everybody = "true"
 
 // quantiles are the three of a column that JobStats has.
 func quantiles(column string) string {
-	var list []string
-	for _, q := range []struct{ name, part string }{{"p50", "0.5"}, {"p95", "0.95"}, {"p99", "0.99"}} {
-		list = append(list, "percentile_cont("+q.part+") WITHIN GROUP (ORDER BY "+column+")::float8 AS "+column+"_"+q.name)
+	list := make([]string, 3)
+	for i, q := range []struct{ name, part string }{{"p50", "0.5"}, {"p95", "0.95"}, {"p99", "0.99"}} {
+		list[i] = "percentile_cont(" + q.part + ") WITHIN GROUP (ORDER BY " + column + ")::float8 AS " + column + "_" + q.name
 	}
 	return strings.Join(list, ", ")
 }
@@ -178,8 +179,8 @@ func (s *JobStats) since(now time.Time) {
 
 // Stats returns how the tenant's jobs stand. What it takes is bounded, however many there are.
 func (r Jobs) Stats() (s JobStats, err error) {
-	const scope = "organization_id = @tenant"
-	args := map[string]any{"tenant": r.tx.tenant.UUID(), "counted": StatsCounted, "recent": RecentCounted}
+	const scope = "organization_id = @org"
+	args := map[string]any{"org": r.tx.tenant.UUID(), "counted": StatsCounted, "recent": RecentCounted}
 	if err := r.tx.db.Raw(statsQuery(statsOpen, scope, oldestOfTenant), args).Find(&s.Open).Error; err != nil {
 		return s, explain(err, "count open jobs")
 	}

@@ -31,7 +31,9 @@ type turns struct {
 	order  order // of those that have something to offer
 	// out are jobs that lie with the broker, running those that workers hold.
 	out, running map[uuid.UUID]handed
-	agents       map[uuid.UUID]int // under way, by agent
+	// gone are those that were either before the last comparison with the record: what a worker says of them may come yet.
+	gone   map[uuid.UUID]handed
+	agents map[uuid.UUID]int // under way, by agent
 	// full are agents that had no room for a job of theirs. A job keeps the limit that its agent had when it was submitted, so this can
 	// be before those that are under way are as many as their own limits allow.
 	full   map[uuid.UUID]bool
@@ -270,8 +272,10 @@ func (q *turns) claimed(id uuid.UUID) (handed, bool) {
 	if ok {
 		delete(q.out, id)
 		q.running[id] = h
+		return h, true
 	}
-	return h, ok
+	h, ok = q.gone[id]
+	return h, ok && !h.since.IsZero()
 }
 
 // back says that a job that was handed out lies with the broker no more and that nobody has claimed it. It may be ready yet.
@@ -288,7 +292,8 @@ func (q *turns) ended(id uuid.UUID, took time.Duration) (handed, bool) {
 	h, ok := q.running[id]
 	if !ok {
 		if h, ok = q.out[id]; !ok {
-			return handed{}, false
+			h, ok = q.gone[id]
+			return h, ok
 		}
 	}
 	delete(q.running, id)
@@ -327,16 +332,17 @@ func (q *turns) ask(t tenant.ID) {
 // correct replaces what is believed to be under way by what the record says: the jobs that run, and which of those with the broker are
 // ready yet. What lies there longer than lost is handed out again.
 func (q *turns) correct(running []store.RunningJob, still map[uuid.UUID]bool, now time.Time, lost time.Duration) {
+	q.gone = q.running
 	for id, h := range q.out {
 		if !still[id] || now.Sub(h.at) >= lost {
 			delete(q.out, id)
+			q.gone[id] = h
 			q.ask(h.tenant)
 		}
 	}
-	before := q.running
 	q.running = make(map[uuid.UUID]handed, len(running))
 	for _, j := range running {
-		h, known := before[j.ID]
+		h, known := q.gone[j.ID]
 		if !known {
 			h = handed{tenant: j.Tenant, agent: j.Agent, limit: j.AgentLimit}
 		}

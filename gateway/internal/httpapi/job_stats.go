@@ -43,9 +43,9 @@ type Spread struct {
 
 // EndedJobs is how many jobs ended how.
 type EndedJobs struct {
-	Succeeded int `json:"succeeded" example:"240"`
-	Failed    int `json:"failed" example:"2"`
-	Cancelled int `json:"cancelled" example:"1"`
+	Succeeded int `json:"succeeded" example:"240" doc:"How many did what they were to do"`
+	Failed    int `json:"failed" example:"2" doc:"How many failed for good"`
+	Cancelled int `json:"cancelled" example:"1" doc:"How many were cancelled"`
 }
 
 type jobStatsInput struct {
