@@ -267,8 +267,11 @@ const (
 
 // EndedJobs is a part of [KindStats].
 type EndedJobs struct {
+	// How many were cancelled.
 	Cancelled int `json:"cancelled"`
-	Failed    int `json:"failed"`
+	// How many failed for good.
+	Failed int `json:"failed"`
+	// How many did what they were to do.
 	Succeeded int `json:"succeeded"`
 }
 
