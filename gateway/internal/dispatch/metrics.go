@@ -108,7 +108,7 @@ func newStanding() *standing {
 		queued:  desc("copilot_jobs_queued", "Jobs in the queue, by what they wait for: fairness is their turn", "kind", "plan", "waiting_on"),
 		waiting: desc("copilot_jobs_waiting", "Jobs that wait for the jobs they were parted into", "kind", "plan"),
 		flying:  desc("copilot_jobs_in_flight", "Jobs that workers have", "kind", "plan"),
-		oldest:  desc("copilot_jobs_oldest_seconds", "For how long the job that was submitted first has been ready; 0 without one", "kind", "plan"),
+		oldest:  desc("copilot_jobs_oldest_seconds", "For how long the job has been ready that was submitted first", "kind", "plan"),
 		dead:    desc("copilot_jobs_dead", "Jobs that ran out of attempts and that nobody has retried or discarded", "kind", "plan"),
 		workers: desc("copilot_workers", "Workers that are alive and take jobs", "kind"),
 		slots:   desc("copilot_workers_slots", "How many jobs the workers run at once all together", "kind"),
