@@ -48,11 +48,16 @@ func collect[T any](ctx context.Context, r *record, scan pgx.RowToFunc[T], query
 	return all, nil
 }
 
-// counts is how many jobs there are and how many have not ended.
-type counts struct{ All, Open int }
+// counts is how many jobs there are and how many have not ended, and of how many organizations ends of jobs have not been looked at on
+// behalf of webhooks.
+type counts struct{ All, Open, Untold int }
 
 func (r *record) counts(ctx context.Context) (counts, error) {
-	all, err := collect(ctx, r, pgx.RowToStructByPos[counts], "SELECT count(*), count(*) FILTER (WHERE finished_at IS NULL) FROM jobs")
+	all, err := collect(ctx, r, pgx.RowToStructByPos[counts], `
+		SELECT count(*), count(*) FILTER (WHERE finished_at IS NULL), (
+			SELECT count(*) FROM webhook_feeds f WHERE EXISTS (SELECT FROM job_events e
+				WHERE e.organization_id = f.organization_id AND (e.xid, e.job_id, e.seq) > (f.xid, f.job_id, f.seq)))
+		FROM jobs`)
 	if err != nil {
 		return counts{}, err
 	}
@@ -66,7 +71,11 @@ type made struct {
 	Status         events.Status
 	Attempt        int
 	Epoch, LastSeq int64
-	Dead           bool
+	Dead, Part     bool
+	Tenant         string
+
+	RetryOf, RetriedAs string
+	CreatedAt          time.Time
 }
 
 // jobs returns all jobs. Only those that clients have asked for have a mark.
@@ -74,8 +83,19 @@ func (r *record) jobs(ctx context.Context) ([]made, error) {
 	return collect(ctx, r, pgx.RowToStructByPos[made], `SELECT j.id::text,
 		CASE WHEN j.parent_id IS NULL AND j.kind IN ('agent.run', 'document.ingest', 'embedding.create')
 			THEN coalesce(substring(coalesce(d.title, j.input::text) from 'mark-\d{6}'), '') ELSE '' END,
-		j.kind, j.status, j.attempt, j.lease_epoch, j.last_seq, j.dead
+		j.kind, j.status, j.attempt, j.lease_epoch, j.last_seq, j.dead, j.parent_id IS NOT NULL, j.organization_id::text,
+		coalesce(j.retry_of::text, ''), coalesce(j.retried_as::text, ''), j.created_at
 		FROM jobs j LEFT JOIN documents d ON d.id = j.document_id ORDER BY j.id`)
+}
+
+// feed returns how many events the feed of an organization has.
+func (r *record) feed(ctx context.Context, organization string) (int, error) {
+	all, err := collect(ctx, r, pgx.RowTo[int], `SELECT count(*) FROM job_events e JOIN jobs j ON j.id = e.job_id
+		WHERE j.organization_id = $1 AND j.kind <> $2`, organization, events.KindWebhookDeliver)
+	if err != nil {
+		return 0, err
+	}
+	return all[0], nil
 }
 
 // progress returns when claims, endings and events were written, and by whom.

@@ -58,9 +58,13 @@ func choices() []choice {
 		{faultSlow, ofWorker, 2},
 		{faultKill, nats, 2},
 		{faultRestart, nats, 1},
+		{faultFreeze, nats, 1},
 		{faultKill, postgres, 2},
 		{faultRestart, postgres, 1},
+		{faultFreeze, postgres, 1},
 		{faultKill, redis, 2},
+		{faultRestart, redis, 1},
+		{faultFreeze, redis, 1},
 	}
 }
 
@@ -161,6 +165,12 @@ func (m *mischief) begin(ctx context.Context, c choice) {
 	default:
 		e := m.system.engines.all[c.of]
 		m.spawn(c.name(), e.name, "", func() {
+			if c.kind == faultFreeze {
+				thaw := e.freeze()
+				pause(ctx, long)
+				thaw()
+				return
+			}
 			sig := syscall.SIGKILL
 			switch {
 			case c.kind == faultRestart:

@@ -83,12 +83,13 @@ func (c *client) readSome(ctx context.Context, r *history.Reader, job, position 
 	return position
 }
 
-// readEvents yields server-sent events until the body ends; alive is called for each line.
+// readEvents yields server-sent events until the body ends, and with no type the ids that come alone; alive is called for each line.
 func readEvents(body io.Reader, alive func()) func(yield func(history.Shown, error) bool) {
 	return func(yield func(history.Shown, error) bool) {
 		lines := bufio.NewReader(body)
 		var e history.Shown
 		var data strings.Builder
+		moved := false
 		for {
 			line, err := lines.ReadString('\n')
 			if err != nil {
@@ -102,18 +103,18 @@ func readEvents(body io.Reader, alive func()) func(yield func(history.Shown, err
 			value = strings.TrimPrefix(value, " ")
 			switch name {
 			case "id":
-				e.ID = value
+				e.ID, moved = value, true
 			case "event":
 				e.Type = events.Type(value)
 			case "data":
 				data.WriteString(value)
 			case "":
-				if value == "" && e.Type != "" {
+				if value == "" && (e.Type != "" || moved) {
 					e.Data = json.RawMessage(data.String())
 					if !yield(e, nil) {
 						return
 					}
-					e.Type = ""
+					e.Type, moved = "", false
 					data.Reset()
 				}
 			}

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"math/rand/v2"
 	"mime/multipart"
 	"net/http"
@@ -28,8 +29,16 @@ type load struct {
 	model    *meter
 	seed     uint64
 
+	plans func(n int) plan
+	size  int
+
+	mu      sync.Mutex
 	clients []*client
-	work    sync.WaitGroup
+	retries map[string]string // jobs that somebody was told to be done again, by the ones before
+	lies    []string          // answers that nobody should have got
+
+	work  sync.WaitGroup
+	feeds []*feedReader
 
 	submitted, accepted, ended atomic.Int64
 	retried                    atomic.Int64 // submits that were repeated because they were not answered
@@ -39,12 +48,15 @@ type load struct {
 type client struct {
 	plan
 
-	load *load
-	rand *rand.Rand
+	load     *load
+	rand     *rand.Rand
+	sessions []string // of its script
+
+	runAt time.Time // when a delayed job may begin
 
 	mu        sync.Mutex
-	answered  []string // jobs, in the order of the answers
-	cancelled bool     // it was told so
+	answered  [][]string // jobs, in the order of the answers; of a batch several each
+	cancelled bool       // it was told so
 	reader    *history.Reader
 	refused   string // the answer that no repetition would change
 }
@@ -52,8 +64,9 @@ type client struct {
 // newLoad logs in and decides what the clients do.
 func newLoad(ctx context.Context, o Options, s *system) (*load, error) {
 	l := &load{
-		gateways: s.gateways(), model: s.model, seed: o.Seed,
-		http: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 64, IdleConnTimeout: 20 * time.Second}},
+		gateways: s.gateways(), model: s.model, seed: o.Seed, size: o.Jobs, retries: map[string]string{},
+		plans: func(n int) plan { return makePlan(o.Seed, n, o.Jobs, o.For*9/10) },
+		http:  &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 64, IdleConnTimeout: 20 * time.Second}},
 	}
 	for _, t := range tenants() {
 		token, err := l.login(ctx, t.admin)
@@ -66,13 +79,38 @@ func newLoad(ctx context.Context, o Options, s *system) (*load, error) {
 	if err := l.model.script(ctx, embedSession(poison), refuses); err != nil {
 		return nil, err
 	}
-	for n := range o.Jobs {
-		p := makePlan(o.Seed, n, o.Jobs, o.For*9/10)
-		l.clients = append(l.clients, &client{
-			plan: p, load: l, rand: rand.New(rand.NewPCG(o.Seed+1, uint64(n)+1)),
-		})
+	for n := range tenants() {
+		organization, err := s.hooks.subscribe(ctx, l, n)
+		if err != nil {
+			return nil, err
+		}
+		for i := range readersOfFeed {
+			l.feeds = append(l.feeds, &feedReader{
+				load: l, tenant: n, client: &client{load: l, rand: rand.New(rand.NewPCG(o.Seed+4, uint64(n*readersOfFeed+i)))},
+				feed: history.NewFeed(fmt.Sprintf("reader %d of the feed of %s", i+1, tenants()[n].admin), organization),
+			})
+		}
 	}
 	return l, nil
+}
+
+// begin returns the next client. Plans are made when their time comes, because all of them at once are much.
+func (l *load) begin(n int) *client {
+	c := &client{plan: l.plans(n), load: l, rand: rand.New(rand.NewPCG(l.seed+1, uint64(n)+1))}
+	c.sessions = slices.Collect(maps.Keys(c.script))
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.clients = append(l.clients, c)
+	return c
+}
+
+// follow reads the feeds until ctx ends.
+func (l *load) follow(ctx context.Context) {
+	var all sync.WaitGroup
+	for _, f := range l.feeds {
+		all.Go(func() { f.run(ctx) })
+	}
+	all.Wait()
 }
 
 // loginWithin is how long a login may take, on a machine that does other things.
@@ -104,12 +142,16 @@ func (l *load) login(ctx context.Context, username string) (string, error) {
 // run sends the clients off, each at its time, and returns when the last one has begun.
 func (l *load) run(ctx context.Context) {
 	began := time.Now()
-	for n, c := range l.clients {
+	var recent []*client
+	for n := range l.size {
+		c := l.begin(n)
 		if !pause(ctx, time.Until(began.Add(c.at))) {
 			return
 		}
-		if n >= remembered {
-			l.work.Go(func() { l.clients[n-remembered].forget(ctx) })
+		if recent = append(recent, c); len(recent) > remembered {
+			old := recent[0]
+			recent = recent[1:]
+			l.work.Go(func() { old.forget(ctx) })
 		}
 		l.work.Go(func() { c.live(ctx) })
 	}
@@ -120,7 +162,7 @@ const remembered = 300
 
 // forget lets the model's stand-in forget what it was asked.
 func (c *client) forget(ctx context.Context) {
-	for session := range c.script {
+	for _, session := range c.sessions {
 		c.load.model.forget(ctx, session)
 	}
 }
@@ -176,12 +218,17 @@ func (c *client) live(ctx context.Context) {
 			return
 		}
 	}
-	c.load.submitted.Add(1)
+	if c.delay > 0 {
+		c.runAt = time.Now().Add(c.delay).UTC().Truncate(time.Millisecond)
+	}
+	c.load.submitted.Add(int64(c.size()))
 	job := c.submit(ctx)
+	// It has said all that it had to say: of many clients that is much.
+	defer func() { c.script, c.document, c.texts = nil, "", nil }()
 	if job == "" {
 		return
 	}
-	c.load.accepted.Add(1)
+	c.load.accepted.Add(int64(c.size()))
 	var beside sync.WaitGroup
 	if c.cancelAfter > 0 {
 		beside.Go(func() {
@@ -200,8 +247,11 @@ func (c *client) live(ctx context.Context) {
 	if c.follows && pause(ctx, c.readsAfter) {
 		c.follow(ctx, job)
 	}
+	if c.retries && len(c.batch) == 0 && (c.wants != events.StatusSucceeded || c.cancelAfter > 0) {
+		c.retry(ctx, job)
+	}
 	beside.Wait()
-	c.load.ended.Add(1)
+	c.load.ended.Add(int64(c.size()))
 }
 
 // source returns randomness of one's own for a goroutine.
@@ -255,7 +305,7 @@ func (c *client) job() string {
 	if len(c.answered) == 0 {
 		return ""
 	}
-	return c.answered[0]
+	return c.answered[0][0]
 }
 
 // submitOnce reports whether it was accepted.
@@ -278,15 +328,20 @@ func (c *client) submitOnce(ctx context.Context, gateway string) bool {
 		return false
 	}
 	var out struct {
-		ID string `json:"id"`
+		ID  string   `json:"id"`
+		IDs []string `json:"ids"`
 	}
-	if err := json.Unmarshal(a.body, &out); err != nil || out.ID == "" {
+	err = json.Unmarshal(a.body, &out)
+	if out.ID != "" {
+		out.IDs = []string{out.ID}
+	}
+	if err != nil || len(out.IDs) == 0 {
 		c.refuse(fmt.Sprintf("%s %s: %d without a job: %s", r.method, r.path, a.status, a.body))
 		return false
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.answered = append(c.answered, out.ID)
+	c.answered = append(c.answered, out.IDs)
 	return true
 }
 
@@ -302,15 +357,44 @@ func (c *client) work() (r request, err error) {
 	switch c.kind {
 	case events.KindAgentRun:
 		r.path = "/api/v1/agents/" + tenants()[c.tenant].agent + "/runs"
-		r.body, err = json.Marshal(map[string]string{"user_input": c.mark + " asks: what do the documents say?"})
+		r.body, err = json.Marshal(c.timed(0, map[string]any{"user_input": c.mark + " asks: what do the documents say?"}))
 	case events.KindEmbeddingCreate:
+		if len(c.batch) > 0 {
+			r.path = "/api/v1/jobs/batch"
+			r.body, err = json.Marshal(map[string]any{"jobs": c.parts()})
+			break
+		}
 		r.path = "/api/v1/embeddings"
-		r.body, err = json.Marshal(map[string]any{"texts": c.texts})
+		r.body, err = json.Marshal(c.timed(0, map[string]any{"texts": c.texts}))
 	default:
 		r.path = "/api/v1/documents/upload"
 		r.body, r.media, err = c.form()
 	}
 	return r, err
+}
+
+// parts are the jobs of a batch.
+func (c *client) parts() (jobs []map[string]any) {
+	for n, texts := range c.batch {
+		jobs = append(jobs, map[string]any{"embeddings": c.timed(n, map[string]any{"texts": texts})})
+	}
+	return jobs
+}
+
+// timed says when the nth job may begin.
+func (c *client) timed(n int, job map[string]any) map[string]any {
+	if at := c.notBefore(n); !at.IsZero() {
+		job["run_at"] = at
+	}
+	return job
+}
+
+// notBefore is when the nth job may begin; the zero time is at once.
+func (c *client) notBefore(n int) time.Time {
+	if n%2 == 1 {
+		return time.Time{}
+	}
+	return c.runAt
 }
 
 // form is the document as an upload. Its boundary is always the same, so that a repetition has the same bytes.
@@ -365,7 +449,7 @@ func (c *client) wanted() history.Wanted {
 func (c *client) told() []string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	jobs := slices.Clone(c.answered)
+	jobs := slices.Concat(c.answered...)
 	slices.Sort(jobs)
 	return slices.Compact(jobs)
 }

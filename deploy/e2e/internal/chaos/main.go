@@ -26,7 +26,7 @@ func Main(ctx context.Context, args []string, out, progress io.Writer) int {
 	}
 	result, err := Run(ctx, o)
 	if err != nil {
-		_, _ = fmt.Fprintf(progress, "chaos: %v\nchaos: seed %d, logs in %s\n", err, o.Seed, o.Logs)
+		_, _ = fmt.Fprintf(progress, "chaos: %v\nchaos: NO VERDICT; logs in %s; again: %s\n", err, o.Logs, o.command())
 		return 1
 	}
 	if err := save(result, filepath.Join(o.Logs, "result.json")); err != nil {
@@ -51,6 +51,7 @@ func parse(args []string, usage io.Writer) (o Options, asJSON bool, err error) {
 	flags.Uint64Var(&o.Seed, "seed", uint64(time.Now().UnixNano())%1_000_000, "what the clients do, and which faults come in which order")
 	flags.IntVar(&o.Jobs, "jobs", 500, "jobs that clients submit")
 	flags.DurationVar(&o.For, "for", 90*time.Second, "how long clients submit and faults come")
+	full := flags.Bool("full", false, "the long run: 20,000 jobs in 30 minutes, unless -jobs and -for say otherwise")
 	flags.DurationVar(&o.Settle, "settle", 2*time.Minute, "how long no job may end, when everything is healed and some are open")
 	flags.DurationVar(&o.Lease, "lease", 3*time.Second, "how long a job stays with a worker that shows no sign of life")
 	flags.StringVar(&o.Bin, "bin", "", "folder of the built programs; they are built when it is empty")
@@ -68,15 +69,44 @@ func parse(args []string, usage io.Writer) (o Options, asJSON bool, err error) {
 	if err := flags.Parse(args); err != nil {
 		return o, false, err
 	}
+	if *full {
+		o.lengthen(flags)
+	}
 	if flags.NArg() > 0 || o.Jobs < 1 || o.For <= 0 {
 		_, _ = fmt.Fprintln(usage, "chaos: unexpected arguments")
 		return o, false, errors.New("unexpected arguments")
 	}
 	if o.Logs == "" {
+		o.Tidy = true
 		o.Logs = filepath.Join(os.TempDir(), fmt.Sprintf("copilot-chaos-%d-%d", o.Seed, time.Now().Unix()))
 	}
 	o.Out = usage
 	return o, asJSON, nil
+}
+
+// The long run.
+const (
+	fullJobs   = 20_000
+	fullFor    = 30 * time.Minute
+	fullSettle = 5 * time.Minute
+)
+
+// lengthen makes it the long run, as far as the flags do not say otherwise.
+func (o *Options) lengthen(flags *flag.FlagSet) {
+	set := map[string]bool{}
+	flags.Visit(func(f *flag.Flag) { set[f.Name] = true })
+	if !set["jobs"] {
+		o.Jobs = fullJobs
+	}
+	if !set["for"] {
+		o.For = fullFor
+	}
+	if !set["settle"] {
+		o.Settle = fullSettle
+	}
+	if !set["log-level"] {
+		o.LogLevel = "warn" // so that the logs do not fill the disk
+	}
 }
 
 func save(result *Result, path string) error {

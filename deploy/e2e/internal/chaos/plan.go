@@ -22,11 +22,16 @@ type plan struct {
 	// turns is how many model calls a run takes, answer what the last of them says.
 	turns  int
 	answer string
-	// texts are what is embedded, document is what is ingested.
+	// texts are what is embedded, batch the texts of each job of a batch, document is what is ingested.
 	texts    []string
+	batch    [][]string
 	document string
 	// wants is how the job must end.
 	wants events.Status
+	// delay is how long after the submit the job may begin, of a batch every second one; zero is at once.
+	delay time.Duration
+	// retries says that it has the job done again when that was of no avail.
+	retries bool
 	// cancelAfter is when the client changes its mind, after the job was accepted; zero means never.
 	cancelAfter time.Duration
 	// follows says that it reads the job's stream, readsAfter how late it begins to.
@@ -58,7 +63,10 @@ func makePlan(seed uint64, n, all int, span time.Duration) plan {
 	p := plan{
 		mark: fmt.Sprintf("mark-%06d", n), tenant: r.IntN(len(tenants())), script: map[string][]reaction{},
 		at: time.Duration(float64(span) * (float64(n) + r.Float64()) / float64(all)), wants: events.StatusSucceeded,
-		follows: chance(r, 40), twice: chance(r, 6), again: chance(r, 10),
+		follows: chance(r, 40), twice: chance(r, 6), again: chance(r, 10), retries: chance(r, 50),
+	}
+	if chance(r, 6) {
+		p.delay = between(r, time.Second, 12*time.Second)
 	}
 	if chance(r, 25) {
 		p.readsAfter = between(r, time.Second, 10*time.Second)
@@ -70,18 +78,24 @@ func makePlan(seed uint64, n, all int, span time.Duration) plan {
 	case pick < 45:
 		p.planRun(r)
 	case pick < 65:
+		p.delay = 0 // an upload has no time
 		p.planIngest(r)
+	case pick < 68:
+		p.planBatch(r)
 	default:
 		p.planEmbedding(r)
 	}
 	return p
 }
 
+// size is how many jobs come of it.
+func (p *plan) size() int { return max(1, len(p.batch)) }
+
 // planRun makes it a run of an agent: some searches, then an answer that is written word by word.
 func (p *plan) planRun(r *rand.Rand) {
 	p.kind, p.turns = events.KindAgentRun, 1+r.IntN(4)
 	p.follows = p.follows || chance(r, 50)
-	fails := chance(r, 4)
+	fails, hopeless := chance(r, 4), chance(r, 2)
 	for turn := range p.turns {
 		answer := reaction{Repeat: forever, Delay: between(r, 0, 400*time.Millisecond).String()}
 		if turn < p.turns-1 {
@@ -96,6 +110,10 @@ func (p *plan) planRun(r *rand.Rand) {
 		}
 		var script []reaction
 		switch {
+		case hopeless && turn == p.turns-1:
+			// An answer without a word is no fault of the service, and none that would pass: the run tries until it is dead.
+			p.wants, p.answer = events.StatusFailed, ""
+			script = []reaction{{Repeat: forever, Parts: []part{{Text: " "}}}}
 		case fails && turn == p.turns-1:
 			p.wants, p.answer = events.StatusFailed, ""
 			script = []reaction{{Repeat: forever, Error: &failure{Code: 400}}}
@@ -149,6 +167,15 @@ func (p *plan) planEmbedding(r *rand.Rand) {
 	if p.troubleEmbedding(r) {
 		p.texts[r.IntN(len(p.texts))] = p.mark + " is " + poison
 	}
+}
+
+// planBatch makes it several embeddings that are submitted together.
+func (p *plan) planBatch(r *rand.Rand) {
+	p.kind, p.follows, p.cancelAfter = events.KindEmbeddingCreate, false, 0
+	for n := range 2 + r.IntN(19) {
+		p.batch = append(p.batch, []string{fmt.Sprintf("%s, part %d: %s", p.mark, n+1, words(r, 8))})
+	}
+	p.script[embedSession(p.mark)] = []reaction{{Repeat: forever, Delay: between(r, 0, time.Second).String()}}
 }
 
 // poison is in texts that the model refuses for good. A session of their own would not do: texts of several jobs share a call.

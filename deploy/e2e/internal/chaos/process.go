@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -197,6 +198,26 @@ func (p *process) signal(sig syscall.Signal) {
 		_ = syscall.Kill(p.server, sig)
 	default:
 		_ = syscall.Kill(-p.pid, sig)
+	}
+}
+
+// freeze stops an engine's server with all its processes, and returns what lets them go on.
+func (p *process) freeze() (thaw func()) {
+	p.mu.Lock()
+	server := p.server
+	p.mu.Unlock()
+	if server == 0 {
+		return func() {}
+	}
+	_ = syscall.Kill(server, syscall.SIGSTOP) // it first, so that it starts no others
+	all := append([]int{server}, childrenOf(server)...)
+	for _, pid := range all[1:] {
+		_ = syscall.Kill(pid, syscall.SIGSTOP)
+	}
+	return func() {
+		for _, pid := range slices.Backward(all) {
+			_ = syscall.Kill(pid, syscall.SIGCONT)
+		}
 	}
 }
 

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -34,8 +33,9 @@ type Options struct {
 	Root, Bin string
 	// Cache is the folder of what the ingest worker has compiled; empty has it compiled anew.
 	Cache string
-	// Logs is the folder for what everything prints.
+	// Logs is the folder for what everything prints. Tidy says that the logs of the programs go when every promise was kept.
 	Logs     string
+	Tidy     bool
 	LogLevel string
 	// Out is told every few seconds how it goes.
 	Out io.Writer
@@ -61,6 +61,17 @@ type Result struct {
 	Tally   history.Tally       `json:"tally"`
 	Faults  []history.Fault     `json:"faults"`
 	Recover []history.Recovered `json:"recover"`
+	// Scheduled is how long after its time a job began that had one.
+	Scheduled history.Recovered `json:"scheduled"`
+	// Batches counts submits of several jobs, Retries the jobs that do others again, Redriven and Discarded what the operator was told.
+	Batches   int   `json:"batches"`
+	Retries   int   `json:"retries"`
+	Redriven  int64 `json:"redriven"`
+	Discarded int64 `json:"discarded"`
+	// Hooks is what receivers of webhooks got; Fed counts the events that readers of feeds saw, FedOver their connections.
+	Hooks   history.HookTally `json:"hooks"`
+	Fed     int               `json:"fed"`
+	FedOver int               `json:"fed_over"`
 	// Waited are the jobs that stood in the queue for longest.
 	Waited []history.Standstill `json:"waited"`
 	// EmbeddingCalls counts calls of the embedding model.
@@ -71,6 +82,8 @@ type Result struct {
 	// Refused are answers that no client should have got.
 	Refused    []string            `json:"refused"`
 	Violations []history.Violation `json:"violations"`
+	// Again is the command that does the same once more.
+	Again string `json:"again"`
 }
 
 // OK tells whether every promise was kept.
@@ -113,33 +126,65 @@ func Run(ctx context.Context, o Options) (result *Result, err error) {
 	clients, giveUp := context.WithCancel(ctx)
 	defer giveUp()
 	stopTelling := tell(ctx, say, l, m, rec)
-	var both sync.WaitGroup
+	var readers, both sync.WaitGroup
+	readers.Go(func() { l.follow(clients) })
+	op, operated := newOperator(l), make(chan struct{})
+	operating, leave := context.WithCancel(clients)
+	go func() { defer close(operated); op.run(operating) }()
 	both.Go(func() { l.run(clients) })
 	m.run(ctx, o.For, len(o.Only) == 0 || slices.Contains(o.Only, faultStore))
 	both.Wait()
+	leave()
+	<-operated
 	say("healed, settling")
 	settled := settle(ctx, o, s, l, rec)
 	giveUp()
 	l.work.Wait()
+	readers.Wait()
 	stopTelling()
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
 	}
-	result = &Result{Seed: o.Seed, Logs: o.Logs, Settled: settled, Late: m.late, Deaths: map[string]int{}, Faults: m.done()}
+	result = &Result{
+		Seed: o.Seed, Logs: o.Logs, Settled: settled, Late: m.late, Deaths: map[string]int{}, Faults: m.done(), Again: o.command(),
+		Redriven: op.redriven.Load(), Discarded: op.discarded.Load(),
+	}
 	if settled < 0 {
 		say("%v", errSettle)
 	}
 	say("stopping, checking")
 	s.stopNodes() // so that nothing changes while it is read
-	if err := judge(ctx, result, s, l, rec); err != nil {
+	if err := judge(ctx, o, result, s, l, rec); err != nil {
 		return nil, err
 	}
 	result.Took = time.Since(began)
+	if result.OK() && o.Tidy {
+		tidy(o.Logs, s)
+	}
 	return result, nil
 }
 
-// settle heals everything and waits until all clients are done and no job is open, for as long as jobs go on ending. It returns how
-// long that took, or a negative number.
+// tidy removes what the programs have printed, of which a run that found nothing has no need.
+func tidy(logs string, s *system) {
+	for _, n := range s.nodes {
+		_ = os.Remove(filepath.Join(logs, n.name+".log"))
+	}
+	for _, e := range s.engines.all {
+		_ = os.Remove(filepath.Join(logs, e.name+".log"))
+	}
+}
+
+// command is what does the same once more.
+func (o Options) command() string {
+	again := fmt.Sprintf("-seed %d -jobs %d -for %s", o.Seed, o.Jobs, o.For)
+	for _, name := range o.Only {
+		again += fmt.Sprintf(" -only '%s'", name)
+	}
+	return fmt.Sprintf("make chaos ARGS=%q", again)
+}
+
+// settle heals everything and waits until all clients are done, no job is open, webhooks were told and feeds have shown all, for as long
+// as jobs go on ending. It returns how long that took, or a negative number.
 func settle(ctx context.Context, o Options, s *system, l *load, rec *record) time.Duration {
 	began := time.Now()
 	if err := s.heal(ctx); err != nil {
@@ -147,17 +192,17 @@ func settle(ctx context.Context, o Options, s *system, l *load, rec *record) tim
 	}
 	done := make(chan struct{})
 	go func() { l.work.Wait(); close(done) }()
-	tick := time.NewTicker(100 * time.Millisecond)
+	tick := time.NewTicker(200 * time.Millisecond)
 	defer tick.Stop()
-	least, moved := math.MaxInt, began
+	most, moved := -1, began
 	for time.Since(moved) < o.Settle {
 		c, err := rec.counts(ctx)
-		if err == nil && c.Open < least {
-			least, moved = c.Open, time.Now()
+		if ended := c.All - c.Open; err == nil && ended > most {
+			most, moved = ended, time.Now()
 		}
 		select {
 		case <-done:
-			if err == nil && c.Open == 0 {
+			if err == nil && c.Open == 0 && c.Untold == 0 && l.fed(ctx, rec) {
 				return time.Since(began)
 			}
 		default:
@@ -169,6 +214,25 @@ func settle(ctx context.Context, o Options, s *system, l *load, rec *record) tim
 		}
 	}
 	return -1
+}
+
+// fed tells whether all readers of feeds have been shown as much as there is.
+func (l *load) fed(ctx context.Context, rec *record) bool {
+	all := map[string]int{}
+	for _, f := range l.feeds {
+		want, known := all[f.feed.Tenant]
+		if !known {
+			var err error
+			if want, err = rec.feed(ctx, f.feed.Tenant); err != nil {
+				return false
+			}
+			all[f.feed.Tenant] = want
+		}
+		if f.shown() < want {
+			return false
+		}
+	}
+	return true
 }
 
 // tellEvery is how often a run says how it goes.
@@ -184,7 +248,7 @@ func tell(ctx context.Context, say func(string, ...any), l *load, m *mischief, r
 			var jobs string
 			asking, done := context.WithTimeout(ctx, time.Second)
 			if c, err := rec.counts(asking); err == nil {
-				jobs = fmt.Sprintf("%d jobs, %d open", c.All, c.Open)
+				jobs = fmt.Sprintf("%d jobs with those of webhooks, %d open", c.All, c.Open)
 			} else {
 				jobs = "Postgres does not answer"
 			}
@@ -195,110 +259,3 @@ func tell(ctx context.Context, say func(string, ...any), l *load, m *mischief, r
 	}()
 	return func() { cancel(); <-over }
 }
-
-// judge reads what happened and holds it against the promises.
-func judge(ctx context.Context, result *Result, s *system, l *load, rec *record) error {
-	result.Submitted, result.Accepted, result.Retried = l.submitted.Load(), l.accepted.Load(), l.retried.Load()
-	result.EmbeddingCalls, result.Ended = s.model.embeddings(), map[string]int{}
-	for _, n := range s.nodes {
-		if deaths := n.deaths(); deaths > 0 {
-			result.Deaths[n.name] = deaths
-		}
-	}
-	for _, e := range s.engines.all {
-		if deaths := e.deaths(); deaths > 0 {
-			result.Deaths[e.name] = deaths
-		}
-	}
-	all, err := rec.jobs(ctx)
-	if err != nil {
-		return err
-	}
-	jobs, order, byMark := map[string]*history.Job{}, make([]string, 0, len(all)), map[string][]string{}
-	for _, row := range all {
-		jobs[row.ID] = &history.Job{ID: row.ID, Kind: row.Kind, Mark: row.Mark, Record: &history.Record{
-			Status: row.Status, Attempt: row.Attempt, Epoch: row.Epoch, LastSeq: row.LastSeq, Dead: row.Dead,
-		}}
-		order = append(order, row.ID)
-		if row.Mark != "" {
-			byMark[row.Mark] = append(byMark[row.Mark], row.ID)
-		}
-		result.Ended[string(row.Status)]++
-	}
-	result.Jobs = len(all)
-	for _, c := range l.clients {
-		if c.refused != "" {
-			result.Refused = append(result.Refused, c.mark+": "+c.refused)
-		}
-		told := c.told()
-		result.Violations = append(result.Violations,
-			history.CheckSubmit(history.Submit{Key: c.mark, Answered: told, Made: byMark[c.mark]})...)
-		for _, id := range told {
-			if jobs[id] == nil {
-				jobs[id] = &history.Job{ID: id, Kind: c.kind, Mark: c.mark}
-				order = append(order, id)
-			}
-			jobs[id].Accepted = true
-			jobs[id].Calls = s.model.of(c.mark)
-			if id != c.job() {
-				continue // it should not be there; what the client did, it did to the first
-			}
-			jobs[id].Wanted = c.wanted()
-			if c.reader != nil {
-				jobs[id].Readers = append(jobs[id].Readers, *c.reader)
-			}
-		}
-	}
-	if err := check(ctx, result, rec, jobs, order); err != nil {
-		return err
-	}
-	return recovery(ctx, result, rec, jobs)
-}
-
-// batch is how many histories are read at once.
-const batch = 500
-
-func check(ctx context.Context, result *Result, rec *record, jobs map[string]*history.Job, order []string) error {
-	for ids := range slices.Chunk(order, batch) {
-		some := map[string]*history.Job{}
-		for _, id := range ids {
-			some[id] = jobs[id]
-		}
-		if err := rec.fill(ctx, some); err != nil {
-			return err
-		}
-		for _, id := range ids {
-			violations, tally := history.Check(jobs[id])
-			result.Violations = append(result.Violations, violations...)
-			result.Tally.Add(tally)
-			jobs[id].Log, jobs[id].Readers = nil, nil // that was most of it
-		}
-	}
-	return nil
-}
-
-func recovery(ctx context.Context, result *Result, rec *record, jobs map[string]*history.Job) error {
-	progress, err := rec.progress(ctx)
-	if err != nil {
-		return err
-	}
-	all := make([]*history.Job, 0, len(jobs))
-	var claims []time.Time
-	for _, j := range jobs {
-		all = append(all, j)
-		for _, c := range j.Changes {
-			if c.Claims() {
-				claims = append(claims, c.At)
-			}
-		}
-	}
-	slices.SortFunc(claims, time.Time.Compare)
-	result.Recover = history.Recovery(result.Faults, progress, claims)
-	kill := choice{kind: faultKill, of: ofWorker}
-	result.Recover = append(result.Recover, history.Orphans(all, kill.name(), result.Faults))
-	result.Waited = history.Standstills(all, longestShown)
-	return nil
-}
-
-// longestShown is how many of the jobs that waited longest are told of.
-const longestShown = 5

@@ -51,6 +51,7 @@ type system struct {
 	engines *engines
 	nodes   []*node
 	model   *meter
+	hooks   *receiver
 	client  *http.Client // for health
 	options Options
 	bin     string
@@ -86,6 +87,9 @@ func startSystem(ctx context.Context, o Options) (*system, error) {
 		return s, err
 	}
 	if s.model, err = startMeter(ctx, s.engines.all[gemini].address); err != nil {
+		return s, err
+	}
+	if s.hooks, err = startReceiver(ctx, o.Seed); err != nil {
 		return s, err
 	}
 	err = s.startNodes(ctx)
@@ -205,6 +209,8 @@ func (s *system) environment(n *node, secret string) map[string]string {
 	if n.program == gatewayProgram {
 		maps.Copy(env, map[string]string{
 			"BLOB_DIR": blobs, "JWT_SECRET": secret, "DRAIN_TIMEOUT": drain.String(), "DRAIN_DELAY": "0s",
+			// The receiver of webhooks is here, and refuses now and then what a message is not to be given up for.
+			"EGRESS_ALLOWED_NETWORKS": "127.0.0.0/8", "WEBHOOK_RETRIES": strings.Repeat("1s,", 98) + "1s",
 			"ACCESS_TOKEN_TTL": (s.options.For + s.options.Settle + time.Hour).String(),
 		})
 		for _, limit := range []string{
@@ -252,7 +258,7 @@ func (s *system) heal(ctx context.Context) error {
 		n.release()
 	}
 	for _, e := range s.engines.all {
-		e.release()
+		e.release() // those that were frozen have been thawed
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, s.options.Settle, errSettle)
 	defer cancel()
@@ -301,6 +307,9 @@ func (s *system) stop() error {
 	}
 	if s.model != nil {
 		s.model.close()
+	}
+	if s.hooks != nil {
+		s.hooks.close()
 	}
 	var err error
 	if s.engines != nil {

@@ -26,13 +26,14 @@ func Check(j *Job) ([]Violation, Tally) {
 		return c.violations, c.tally
 	}
 	c.end()
+	c.begin()
 	c.changes()
 	c.log()
 	c.fences()
 	c.steps()
 	c.calls()
 	c.readers()
-	if j.Record.Dead {
+	if j.died() {
 		c.tally.Dead++
 	}
 	return c.violations, c.tally
@@ -47,6 +48,71 @@ func CheckSubmit(s Submit) []Violation {
 		return []Violation{{Promise: MadeOnce, Job: s.Key, What: what}}
 	}
 	return nil
+}
+
+// CheckBatch returns each violation of a batch that was accepted in part, or not always as the same jobs.
+func CheckBatch(b Batch) (violations []Violation) {
+	brokenf := func(format string, args ...any) {
+		violations = append(violations, Violation{Promise: Whole, Job: b.Key, What: fmt.Sprintf(format, args...)})
+	}
+	made := slices.Sorted(slices.Values(b.Made))
+	if len(made) != 0 && len(made) != b.Size {
+		brokenf("of %d jobs the record has %d", b.Size, len(made))
+	}
+	for i, answer := range b.Answered {
+		switch {
+		case len(answer) != b.Size:
+			brokenf("of %d jobs a client was told of %d", b.Size, len(answer))
+		case !slices.Equal(answer, b.Answered[0]):
+			brokenf("answer %d tells of other jobs than the first: %q, %q", i+1, answer, b.Answered[0])
+		case !slices.Equal(slices.Sorted(slices.Values(answer)), made):
+			brokenf("a client was told of %q, the record has %q", answer, made)
+		}
+	}
+	return violations
+}
+
+// CheckRetries returns each violation of jobs that were made anew, by the records of all jobs. Told are pairs of jobs that clients were
+// told of: a job, and the one that does it again.
+func CheckRetries(jobs map[string]*Job, told map[string]string) (violations []Violation) {
+	brokenf := func(job, format string, args ...any) {
+		violations = append(violations, Violation{Promise: RetriedOnce, Job: job, What: fmt.Sprintf(format, args...)})
+	}
+	retries := map[string][]string{}
+	for id, j := range jobs {
+		if j.Record == nil {
+			continue
+		}
+		if of := j.Record.RetryOf; of != "" {
+			retries[of] = append(retries[of], id)
+		}
+		if as := j.Record.RetriedAs; as != "" && (jobs[as] == nil || jobs[as].Record == nil || jobs[as].Record.RetryOf != id) {
+			brokenf(id, "it says that it was retried as %s, which does not say so", as)
+		}
+	}
+	for of, made := range retries {
+		slices.Sort(made)
+		old := jobs[of]
+		switch {
+		case len(made) > 1:
+			brokenf(of, "it was retried as %q", made)
+		case old == nil || old.Record == nil:
+			brokenf(of, "it was retried as %s, and is gone", made[0])
+		case old.Record.RetriedAs != made[0]:
+			brokenf(of, "it was retried as %s, and says %q", made[0], old.Record.RetriedAs)
+		case old.Record.Status != events.StatusFailed && old.Record.Status != events.StatusCancelled:
+			brokenf(of, "it was retried as %s, and is %s", made[0], old.Record.Status)
+		case old.Record.Dead:
+			brokenf(of, "it was retried as %s, and is dead still", made[0])
+		}
+	}
+	for old, made := range told {
+		if jobs[made] == nil || jobs[made].Record == nil || jobs[made].Record.RetryOf != old {
+			brokenf(old, "a client was told that it was retried as %s, which the record does not know", made)
+		}
+	}
+	slices.SortFunc(violations, func(a, b Violation) int { return strings.Compare(a.Job+a.What, b.Job+b.What) })
+	return violations
 }
 
 // checker goes through one job.
@@ -72,9 +138,31 @@ func (c *checker) end() {
 		c.brokenf(Kept, "it is still %s in attempt %d", r.Status, r.Attempt)
 	case wanted.Cancelled && r.Status != events.StatusCancelled:
 		c.brokenf(EndsRight, "a client was told that it is cancelled, and it is %s", r.Status)
-	case wanted.Status != "" && !wanted.Cancelled && r.Status != wanted.Status && !r.Dead:
+	case wanted.Status != "" && !wanted.Cancelled && r.Status != wanted.Status && !c.job.died():
 		c.brokenf(EndsRight, "it is %s, want %s%s", r.Status, wanted.Status, c.lastFailure())
 	}
+}
+
+// begin checks that nobody has begun the job before its time.
+func (c *checker) begin() {
+	for _, change := range c.job.Changes {
+		if change.Claims() && change.At.Before(c.job.RunAt) {
+			c.brokenf(InTime, "%s claims it %s before its time", change.Writer, c.job.RunAt.Sub(change.At))
+		}
+	}
+}
+
+// died reports whether the job has used up its attempts, whatever was decided about it later.
+func (j *Job) died() bool {
+	if j.Record.Dead {
+		return true
+	}
+	for _, e := range slices.Backward(j.Log) {
+		if state, ok := stateOf(e); ok {
+			return state.Dead
+		}
+	}
+	return false
 }
 
 // lastFailure quotes the failure that the log tells of last.

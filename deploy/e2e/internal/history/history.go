@@ -15,6 +15,8 @@ type Job struct {
 	Mark string
 	// Accepted says that a client was told of the job, which promises that it ends.
 	Accepted bool
+	// RunAt is when it may begin, as its client wished; the zero time is at once.
+	RunAt time.Time
 	// Wanted is what must become of it.
 	Wanted Wanted
 	// Record is the job's row after everything; nil when there is none.
@@ -46,8 +48,14 @@ type Record struct {
 	Status         events.Status
 	Attempt        int
 	Epoch, LastSeq int64
-	// Dead says that the job has used up its attempts.
+	// Dead says that the job has used up its attempts, and that nobody has decided about it since.
 	Dead bool
+	// Part says that the job is a part of another.
+	Part bool
+	// Tenant is the organization that it belongs to.
+	Tenant string
+	// RetryOf is the job that it does again, RetriedAs the one that does it again; empty when there is none.
+	RetryOf, RetriedAs string
 }
 
 // Change is one change of a job's status, epoch or attempt.
@@ -148,17 +156,30 @@ const (
 	LogWhole Promise = "logs with gaps"
 	// ShownOnce: a reader sees each event once, in order, and the exact text.
 	ShownOnce Promise = "streams that lie"
+	// FedOnce: a reader of an organization's feed sees each event of each of its jobs once and in order, over all its connections.
+	FedOnce Promise = "feeds that lie"
+	// Whole: a batch is accepted as a whole, or not at all.
+	Whole Promise = "batches in part"
+	// InTime: a job does not begin before its time.
+	InTime Promise = "begun too early"
+	// Told: a webhook is told of each end that it asked for at least once, each with one message of one id and one body, and of
+	// nothing else.
+	Told Promise = "webhooks not told, or wrongly"
+	// RetriedOnce: a job that has ended without success is made anew once at most, and the two name each other.
+	RetriedOnce Promise = "retried twice, or wrongly"
 )
 
 // Promises returns all promises, in their order.
 func Promises() []Promise {
-	return []Promise{Kept, EndsOnce, MadeOnce, EndsRight, Legal, Fenced, StepsOnce, LogWhole, ShownOnce}
+	return []Promise{
+		Kept, EndsOnce, MadeOnce, EndsRight, Legal, Fenced, StepsOnce, LogWhole, ShownOnce, FedOnce, Whole, InTime, Told, RetriedOnce,
+	}
 }
 
 // Violation is one broken promise.
 type Violation struct {
 	Promise Promise `json:"promise"`
-	// Job is the job's id, or the Idempotency-Key's marker for MadeOnce.
+	// Job is the job's id, or the Idempotency-Key's marker for MadeOnce and Whole.
 	Job string `json:"job"`
 	// Of is the job's kind and mark.
 	Of string `json:"of,omitempty"`
@@ -171,6 +192,16 @@ type Submit struct {
 	Key string
 	// Answered are the jobs of all answers that accepted it, Made those that the record has for it.
 	Answered, Made []string
+}
+
+// Batch is what clients got for one Idempotency-Key under which several jobs were submitted together.
+type Batch struct {
+	Key string
+	// Size is how many jobs it is of.
+	Size int
+	// Answered are the jobs of each answer that accepted it, in its order; Made are those that the record has for it.
+	Answered [][]string
+	Made     []string
 }
 
 // Tally counts what is no violation, and worth knowing.

@@ -34,6 +34,7 @@ type Recovered struct {
 	Faults   int           `json:"faults"`
 	Measured int           `json:"measured"`
 	P50      time.Duration `json:"p50"`
+	P99      time.Duration `json:"p99"`
 	Max      time.Duration `json:"max"`
 	// Unclaimed is the longest time without a claim by anybody of which a part lies between the beginning of a fault and its healing.
 	Unclaimed time.Duration `json:"unclaimed"`
@@ -86,7 +87,7 @@ func summary(kind string, n int, took []time.Duration) Recovered {
 	r := Recovered{Kind: kind, Faults: n, Measured: len(took)}
 	if len(took) > 0 {
 		slices.Sort(took)
-		r.P50, r.Max = took[len(took)/2], took[len(took)-1]
+		r.P50, r.P99, r.Max = took[len(took)/2], took[(len(took)*99-1)/100], took[len(took)-1]
 	}
 	return r
 }
@@ -114,6 +115,22 @@ func Orphans(jobs []*Job, kind string, faults []Fault) Recovered {
 		}
 	}
 	return summary("orphaned by "+kind, n, took)
+}
+
+// Starts measures from the time at which each job might begin, of those whose clients named one, until it was first claimed.
+func Starts(jobs []*Job) Recovered {
+	var took []time.Duration
+	n := 0
+	for _, j := range jobs {
+		if j.RunAt.IsZero() {
+			continue
+		}
+		n++
+		if i := slices.IndexFunc(j.Changes, Change.Claims); i >= 0 {
+			took = append(took, j.Changes[i].At.Sub(j.RunAt))
+		}
+	}
+	return summary("scheduled", n, took)
 }
 
 // heldBy tells whether a worker holds the job at a time, and at which epoch.

@@ -24,9 +24,9 @@ func TestRecoveryIsFromTheHealingToTheNextProgressOfWhoWasHurt(t *testing.T) {
 	claims := []time.Time{at(50), at(90), at(260), at(360), at(450), at(1000)}
 	got := history.Recovery(faults, progress, claims)
 	want := []history.Recovered{
-		{Kind: "freeze worker", Faults: 1, Measured: 1, P50: 300 * time.Millisecond, Max: 300 * time.Millisecond, Unclaimed: 550 * time.Millisecond},
-		{Kind: "kill nats", Faults: 1, Measured: 1, P50: 30 * time.Millisecond, Max: 30 * time.Millisecond, Unclaimed: 170 * time.Millisecond},
-		{Kind: "kill worker", Faults: 3, Measured: 1, P50: 50 * time.Millisecond, Max: 50 * time.Millisecond, Unclaimed: 550 * time.Millisecond},
+		{Kind: "freeze worker", Faults: 1, Measured: 1, P50: 300 * time.Millisecond, P99: 300 * time.Millisecond, Max: 300 * time.Millisecond, Unclaimed: 550 * time.Millisecond},
+		{Kind: "kill nats", Faults: 1, Measured: 1, P50: 30 * time.Millisecond, P99: 30 * time.Millisecond, Max: 30 * time.Millisecond, Unclaimed: 170 * time.Millisecond},
+		{Kind: "kill worker", Faults: 3, Measured: 1, P50: 50 * time.Millisecond, P99: 50 * time.Millisecond, Max: 50 * time.Millisecond, Unclaimed: 550 * time.Millisecond},
 	}
 	if !slices.Equal(got, want) {
 		t.Errorf("got  %+v\nwant %+v", got, want)
@@ -42,7 +42,7 @@ func TestOrphansAreMeasuredFromTheDeathOfTheirWorkerToTheirNextClaim(t *testing.
 		{Kind: "kill worker", Target: "agent-2", Writer: "agent-2", Began: at(1010)}, // had nothing then
 		{Kind: "freeze worker", Target: "agent-1", Writer: "agent-1", Began: at(1010)},
 	}
-	want := history.Recovered{Kind: "orphaned by kill worker", Faults: 1, Measured: 1, P50: 2 * time.Second, Max: 2 * time.Second}
+	want := history.Recovered{Kind: "orphaned by kill worker", Faults: 1, Measured: 1, P50: 2 * time.Second, P99: 2 * time.Second, Max: 2 * time.Second}
 	if got := history.Orphans(jobs, "kill worker", faults); got != want {
 		t.Errorf("got %+v, want %+v", got, want)
 	}
