@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"math/rand/v2"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -16,6 +17,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/tarento/copilot/events"
+	"github.com/tarento/copilot/pkg/fault"
 	"github.com/tarento/copilot/pkg/store"
 )
 
@@ -45,6 +47,9 @@ const (
 	bury           op = "bury"
 	expire         op = "expire"
 	release        op = "release"
+	retry          op = "retry"
+	redrive        op = "redrive"
+	discard        op = "discard"
 	leaseRunsOut   op = "leaseRunsOut"
 	timeComes      op = "timeComes"
 	deadlinePasses op = "deadlinePasses"
@@ -54,7 +59,7 @@ const (
 func often() map[op]int {
 	return map[op]int{
 		submit: 9, claim: 24, write: 5, journal: 6, finish: 17, finishTogether: 7, renew: 3, cancel: 4, sweep: 6, bury: 3, expire: 3,
-		release: 2, leaseRunsOut: 6, timeComes: 3, deadlinePasses: 2,
+		release: 2, retry: 5, redrive: 2, discard: 3, leaseRunsOut: 6, timeComes: 3, deadlinePasses: 2,
 	}
 }
 
@@ -124,7 +129,7 @@ func (d deed) aim(o *oracle) (a action, ok bool) {
 		recent := min(len(o.leases), 1+d.n%7)
 		a.lease = o.leases[len(o.leases)-1-(d.n/7)%recent]
 		a.job = o.of(a.lease.ID)
-	case claim, cancel, sweep, expire, release, leaseRunsOut, timeComes, deadlinePasses:
+	case claim, cancel, sweep, expire, release, retry, redrive, discard, leaseRunsOut, timeComes, deadlinePasses:
 		candidates := d.candidates(o)
 		if len(candidates) == 0 {
 			return a, false
@@ -138,6 +143,8 @@ func (d deed) aim(o *oracle) (a action, ok bool) {
 		a.arg = 1 + d.arg%3
 	case journal:
 		a.arg = d.arg % 3
+	case redrive:
+		a.arg = 1 + d.arg%3
 	case finish, finishTogether:
 		a.ending = ending(d.arg % 8)
 		tried := a.lease.Attempt >= a.lease.MaxAttempts
@@ -161,6 +168,10 @@ func (d deed) aim(o *oracle) (a action, ok bool) {
 func (d deed) candidates(o *oracle) (jobs []int) {
 	for i, k := range o.jobs {
 		switch {
+		case d.op == retry || d.op == discard:
+			if d.n%4 == 0 || k.dead || k.status == events.StatusFailed || k.status == events.StatusCancelled {
+				jobs = append(jobs, i)
+			}
 		case d.op == leaseRunsOut && k.status != events.StatusRunning, d.op == timeComes && k.status != events.StatusQueued:
 		case d.n%4 > 0 && k.status.Terminal():
 		default:
@@ -286,6 +297,15 @@ func (s *stage) do(a action) (got answer) {
 		got.err = s.jobs(ctx, func(jobs store.Jobs) error { _, err := jobs.Cancel(a.id); return err })
 	case expire:
 		got.err = s.jobs(ctx, func(jobs store.Jobs) error { return jobs.Expire(a.id) })
+	case retry:
+		got.err = s.jobs(ctx, func(jobs store.Jobs) (err error) {
+			got.claimed, err = jobs.Again(a.id, func(*store.Job, *store.NewJob) error { return nil })
+			return err
+		})
+	case redrive:
+		got.made, got.err = s.redrive(ctx, a.arg)
+	case discard:
+		got.err = s.jobs(ctx, func(jobs store.Jobs) error { _, err := jobs.Discard(a.id); return err })
 	case sweep:
 		got.expired, got.err = s.engine.Sweep(ctx, 1000)
 	case release:
@@ -302,6 +322,29 @@ func (s *stage) do(a action) (got answer) {
 
 func (s *stage) jobs(ctx context.Context, fn func(store.Jobs) error) error {
 	return s.InTenant(ctx, s.acme, func(tx *store.Tx) error { return fn(tx.Jobs()) })
+}
+
+// redrive has dead jobs done again, as the gateway does.
+func (s *stage) redrive(ctx context.Context, limit int) (made map[uuid.UUID]uuid.UUID, err error) {
+	dead := true
+	err = s.jobs(ctx, func(jobs store.Jobs) error {
+		made = map[uuid.UUID]uuid.UUID{}
+		found, _, err := jobs.List(store.JobFilter{Dead: &dead, TopLevel: true, Ascending: true, Limit: limit})
+		if err != nil {
+			return err
+		}
+		for _, old := range found {
+			again, err := jobs.Redrive(old.ID, func(*store.Job, *store.NewJob) error { return nil })
+			switch {
+			case err == nil:
+				made[old.ID] = again.ID
+			case !fault.Is(err, fault.Conflict):
+				return err
+			}
+		}
+		return nil
+	})
+	return made, err
 }
 
 // submitOne submits a job of one sort or another; its parent can be one of the first two kinds.
@@ -371,6 +414,8 @@ type truth struct {
 	Epoch, Seq              int64
 	Open, Done, All         int
 	Dead, Leased, Finished  bool
+	Discarded               bool
+	RetryOf, RetriedAs      *uuid.UUID
 	Events, Last, LastState int64
 	States                  []string
 	Steps                   int
@@ -380,6 +425,7 @@ type truth struct {
 func (s *stage) compare(o *oracle) error {
 	rows, err := s.owner.Query(s.t.Context(), `SELECT j.id, j.status, j.waiting_on, j.attempt, j.lease_epoch, j.last_seq, j.children_open,
 			j.progress_done, j.progress_total, j.dead, j.leased_by IS NOT NULL, j.finished_at IS NOT NULL,
+			j.discarded_at IS NOT NULL, j.retry_of, j.retried_as,
 			count(*), coalesce(max(e.seq), 0), coalesce(max(e.seq) FILTER (WHERE e.type = 'job.state'), 0),
 			array_agg(e.data->>'status' ORDER BY e.seq) FILTER (WHERE e.type = 'job.state'),
 			(SELECT coalesce(sum(1 << step_no), 0)::int FROM run_steps r WHERE r.job_id = j.id)
@@ -404,12 +450,13 @@ func (s *stage) compare(o *oracle) error {
 			ID: k.id, Status: k.status, WaitingOn: k.waitingOn, Attempt: k.attempt, Epoch: k.epoch, Seq: k.seq, Open: k.open, Done: k.done,
 			All: k.all, Dead: k.dead, Leased: k.status == events.StatusRunning, Finished: k.status.Terminal(),
 			// Without a gap: as many as the last one's number says.
-			Events: k.seq, Last: k.seq, LastState: f.LastState, States: f.States, Steps: k.steps,
+			Events: k.seq, Last: k.seq, LastState: f.LastState, States: f.States, Steps: k.steps, Discarded: k.discarded,
+			RetryOf: o.id(k.retryOf), RetriedAs: o.id(k.retriedAs),
 		}
 		if k.status.Terminal() {
 			want.LastState = k.seq
 		}
-		if fmt.Sprint(f) != fmt.Sprint(want) {
+		if !reflect.DeepEqual(f, want) {
 			return fmt.Errorf("%w: job %d is %+v, want %+v", errWrong, i, f, want)
 		}
 		if err := lawful(f); err != nil {

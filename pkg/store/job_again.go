@@ -45,6 +45,19 @@ func (r Jobs) Again(id uuid.UUID, prepare func(old *Job, n *NewJob) error) (*Job
 	return made, r.decide(old, map[string]any{"retried_as": made.ID})
 }
 
+// Redrive is Again for a job that is dead. One that is not any more, because somebody has discarded it since it was found, is a conflict.
+func (r Jobs) Redrive(id uuid.UUID, prepare func(old *Job, n *NewJob) error) (*Job, error) {
+	return r.Again(id, func(old *Job, n *NewJob) error {
+		if !old.Dead {
+			return fault.New(fault.Conflict, codeNotDead, "This job is not dead any more.")
+		}
+		return prepare(old, n)
+	})
+}
+
+// codeNotDead is the code of refusals to decide about a job that needs no decision.
+const codeNotDead = "job.not_dead"
+
 // Discard takes a job off the list of the dead: nobody wants it any more. Discarding twice changes nothing; a job that is not dead is
 // a conflict.
 func (r Jobs) Discard(id uuid.UUID) (*Job, error) {
@@ -53,7 +66,7 @@ func (r Jobs) Discard(id uuid.UUID) (*Job, error) {
 	case err != nil || job.DiscardedAt != nil:
 		return job, err
 	case !job.Dead:
-		return nil, fault.New(fault.Conflict, "job.not_dead",
+		return nil, fault.New(fault.Conflict, codeNotDead,
 			"Only a job that ran out of attempts, and was not tried again, can be discarded.")
 	}
 	job.Dead, job.DiscardedAt = false, new(events.Time(time.Now()))

@@ -63,6 +63,32 @@ func TestAJobIsMadeAnewOnceHoweverManyAsk(t *testing.T) {
 	}
 }
 
+func TestARedriveLeavesAloneWhatWasDiscardedSinceItWasFound(t *testing.T) {
+	t.Parallel()
+	w := newEngineWorld(t)
+	old, dead := w.dead(), true
+	err := w.InTenant(t.Context(), w.acme, func(tx *store.Tx) error {
+		found, _, err := tx.Jobs().List(store.JobFilter{Dead: &dead})
+		if err != nil || len(found) != 1 {
+			t.Fatalf("%d jobs are dead, %v", len(found), err)
+		}
+		if err := w.InTenant(t.Context(), w.acme, func(other *store.Tx) error {
+			_, err := other.Jobs().Discard(old.ID)
+			return err
+		}); err != nil {
+			return err
+		}
+		_, err = tx.Jobs().Redrive(old.ID, asItIs)
+		return err
+	})
+	if !fault.Is(err, fault.Conflict) || fault.Of(err).Code != "job.not_dead" {
+		t.Errorf("redriving it gives %v, want a conflict", err)
+	}
+	if job := w.get(w.acme, old.ID); job.RetriedAs != nil || job.DiscardedAt == nil {
+		t.Errorf("it is %+v, want it discarded", job)
+	}
+}
+
 func TestARefusalLeavesADeadJobAsItIs(t *testing.T) {
 	t.Parallel()
 	w := newEngineWorld(t)

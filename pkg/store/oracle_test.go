@@ -34,6 +34,9 @@ type known struct {
 	dead             bool
 	steps            int // a set, bit by bit
 	held, due, overd bool
+	retryOf          int // -1 is none
+	retriedAs        int // likewise
+	discarded        bool
 }
 
 func (o *oracle) clone() *oracle {
@@ -48,11 +51,20 @@ func (o *oracle) of(id uuid.UUID) int {
 	return slices.IndexFunc(o.jobs, func(k known) bool { return k.id == id })
 }
 
+// id is that of a job; nil where there is none.
+func (o *oracle) id(i int) *uuid.UUID {
+	if i < 0 {
+		return nil
+	}
+	return &o.jobs[i].id
+}
+
 // answer is what came of a deed.
 type answer struct {
 	err     error
-	claimed *store.Job  // or submitted
-	ids     []uuid.UUID // of what was submitted
+	claimed *store.Job              // or submitted
+	made    map[uuid.UUID]uuid.UUID // what does dead jobs again, by those
+	ids     []uuid.UUID             // of what was submitted
 	expired []store.Expired
 	renewed bool
 	// beside says that something else happened at the same moment, so that what is locked could be passed over.
@@ -85,6 +97,12 @@ func (o *oracle) apply(a action, got answer) error {
 		return o.sweep(a, got)
 	case cancel:
 		return o.cancel(a, got)
+	case retry:
+		return o.retry(a, got)
+	case redrive:
+		return o.redrive(a, got)
+	case discard:
+		return o.discard(a, got)
 	case renew:
 		if got.renewed == o.lost(a) || got.err != nil {
 			return wrong(a, got.renewed, !o.lost(a))
@@ -238,6 +256,69 @@ func (o *oracle) cancel(a action, got answer) error {
 	return nil
 }
 
+// refused says whether a job cannot be done again.
+func (k *known) refused() bool {
+	return k.parent >= 0 || k.retriedAs >= 0 || !k.status.Terminal() || k.status == events.StatusSucceeded
+}
+
+func (o *oracle) retry(a action, got answer) error {
+	if o.jobs[a.job].refused() {
+		if !fault.Is(got.err, fault.Conflict) {
+			return wrong(a, got.err, fault.Conflict)
+		}
+		return nil
+	}
+	if got.err != nil {
+		return wrong(a, got.err, nil)
+	}
+	o.again(a.job, got.claimed.ID)
+	return nil
+}
+
+// again lets a job be done again by another one.
+func (o *oracle) again(i int, id uuid.UUID) {
+	made := submitted(id, o.jobs[i].kind, o.jobs[i].most)
+	made.retryOf = i
+	o.jobs[i].retriedAs, o.jobs[i].dead = len(o.jobs), false
+	o.jobs = append(o.jobs, made)
+}
+
+// redrive lets the dead be done again, those that have no parent, as many as it may be.
+func (o *oracle) redrive(a action, got answer) error {
+	if got.err != nil {
+		return wrong(a, got.err, nil)
+	}
+	for i := range o.jobs {
+		k := &o.jobs[i]
+		made, is := got.made[k.id]
+		should := k.dead && k.parent < 0
+		if is && !should || !is && should && !got.beside && len(got.made) < a.arg {
+			return wrong(a, fmt.Sprintf("job %d: %t", i, is), should)
+		}
+		if is {
+			o.again(i, made)
+		}
+	}
+	if len(got.made) > a.arg {
+		return wrong(a, len(got.made), a.arg)
+	}
+	return nil
+}
+
+func (o *oracle) discard(a action, got answer) error {
+	k := &o.jobs[a.job]
+	switch {
+	case k.discarded || k.dead:
+		if got.err != nil {
+			return wrong(a, got.err, nil)
+		}
+		k.discarded, k.dead = true, false
+	case !fault.Is(got.err, fault.Conflict):
+		return wrong(a, got.err, fault.Conflict)
+	}
+	return nil
+}
+
 func (o *oracle) finish(a action, got answer) error {
 	k := &o.jobs[a.job]
 	switch a.ending {
@@ -335,6 +416,7 @@ func (k *known) become(status events.Status) error {
 func submitted(id uuid.UUID, kind events.Kind, most int) known {
 	return known{
 		id: id, kind: kind, parent: -1, status: events.StatusQueued, waitingOn: events.WaitingDispatch, most: most, seq: 1, due: true,
+		retryOf: -1, retriedAs: -1,
 	}
 }
 

@@ -22,7 +22,7 @@ func (s *Service) Retry(ctx context.Context, p *rbac.Principal, once Once, id uu
 		if _, err := get(tx, p, id); err != nil {
 			return nil, err
 		}
-		made, err := again(tx, id)
+		made, err := tx.Jobs().Again(id, prepareAgain(tx))
 		if err == nil {
 			tx.Audit("job", "retry", id, nil, map[string]any{"retried_as": made.ID})
 		}
@@ -65,7 +65,7 @@ func Redrive(tx *store.Tx, p *rbac.Principal, f store.JobFilter, dry bool) (r Re
 	r.Made, r.Skipped = map[uuid.UUID]uuid.UUID{}, map[uuid.UUID]*fault.Error{}
 	ids := make(map[string]uuid.UUID, len(r.Found))
 	for _, job := range r.Found {
-		made, err := again(tx, job.ID)
+		made, err := tx.Jobs().Redrive(job.ID, prepareAgain(tx))
 		refusal, refused := errors.AsType[*fault.Error](err)
 		switch {
 		case err == nil:
@@ -82,9 +82,9 @@ func Redrive(tx *store.Tx, p *rbac.Principal, f store.JobFilter, dry bool) (r Re
 	return r, nil
 }
 
-// again makes a job anew with what belongs to it.
-func again(tx *store.Tx, id uuid.UUID) (*store.Job, error) {
-	return tx.Jobs().Again(id, func(old *store.Job, n *store.NewJob) error {
+// prepareAgain makes anew what belongs to a job that is made anew.
+func prepareAgain(tx *store.Tx) func(old *store.Job, n *store.NewJob) error {
+	return func(old *store.Job, n *store.NewJob) error {
 		switch old.Kind {
 		case events.KindDocumentIngest:
 			return reviveDocument(tx, old)
@@ -96,7 +96,7 @@ func again(tx *store.Tx, id uuid.UUID) (*store.Job, error) {
 			// The others read the record when they run, or need nothing beside their input.
 			return nil
 		}
-	})
+	}
 }
 
 func reviveDocument(tx *store.Tx, old *store.Job) error {
