@@ -227,9 +227,9 @@ func (f *feedReader) shown() int {
 // run reads until ctx ends.
 func (f *feedReader) run(ctx context.Context) {
 	for ctx.Err() == nil {
-		limit := time.Hour
-		if f.client.jitter(0, 100)%2 == 0 {
-			limit = f.client.jitter(time.Second, 8*time.Second)
+		limit := time.Hour // until something else cuts it
+		if f.client.jitter(0, 100)%5 > 0 {
+			limit = f.client.jitter(200*time.Millisecond, 5*time.Second)
 		}
 		f.feed.Connections++
 		if err := f.read(ctx, limit); err != nil {

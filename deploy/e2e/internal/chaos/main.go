@@ -104,9 +104,6 @@ func (o *Options) lengthen(flags *flag.FlagSet) {
 	if !set["settle"] {
 		o.Settle = fullSettle
 	}
-	if !set["log-level"] {
-		o.LogLevel = "warn" // so that the logs do not fill the disk
-	}
 }
 
 func save(result *Result, path string) error {

@@ -3,6 +3,7 @@ package history_test
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -151,6 +152,14 @@ func TestEachBrokenPromiseIsFound(t *testing.T) {
 		"a confirmed cancel that is not kept": {
 			func(j *history.Job) { j.Wanted.Cancelled = true }, history.EndsRight, "was told that it is cancelled",
 		},
+		"a job that begins before its time": {
+			func(j *history.Job) { j.RunAt = at(11) }, history.InTime, "agent-1 claims it 1ms before its time",
+		},
+		"a job that begins before its time, the second time": {
+			func(j *history.Job) {
+				j.RunAt, j.Changes[1].Epoch, j.Changes[2].EpochBefore = at(3500), 0, 0
+			}, history.InTime, "agent-2 claims it 490ms before its time",
+		},
 		"a transition that the state machine does not know": {
 			func(j *history.Job) { j.Changes[3].To, j.Changes[4].From = events.StatusWaiting, events.StatusWaiting },
 			history.Legal, "from queued to waiting",
@@ -296,6 +305,11 @@ func TestWhatIsAllowedIsNotComplainedOf(t *testing.T) {
 		"a job that has used up its attempts": func(j *history.Job) {
 			j.Wanted.Status, j.Record.Dead = events.StatusFailed, true
 		},
+		"a job that had used up its attempts, until somebody had it done again": func(j *history.Job) {
+			die(j)
+			j.Wanted.Status, j.Record.RetriedAs = events.StatusSucceeded, "two"
+		},
+		"a job that begins at its time": func(j *history.Job) { j.RunAt = at(10) },
 		"a call by a worker that does not know yet that it has lost the job": func(j *history.Job) {
 			j.Calls = append(j.Calls, history.Call{Worker: "agent-1", Turn: 1, Began: at(4100), Answered: true})
 		},
@@ -318,6 +332,101 @@ func TestWhatIsAllowedIsNotComplainedOf(t *testing.T) {
 			for _, v := range violations {
 				t.Errorf("%s: %s", v.Promise, v.What)
 			}
+		})
+	}
+}
+
+// die lets the job end without an attempt left, and somebody decide about it since.
+func die(j *history.Job) {
+	j.Record.Status, j.Changes[4].To = events.StatusFailed, events.StatusFailed
+	for _, n := range []int{9, 10} {
+		j.Log[n].Status = events.StatusFailed
+	}
+	j.Log[11] = logged(12, 4000, "agent-2", 2, events.StatusFailed, 10, events.JobState{
+		Status: events.StatusFailed, Attempt: 2, Error: &events.Failure{Code: "x.broken"}, Dead: true,
+	})
+	j.Wanted.Text, j.Readers = "", nil
+	j.Steps[1].Status = events.StatusFailed
+}
+
+func TestABatchIsAcceptedAsAWholeOrNotAtAll(t *testing.T) {
+	t.Parallel()
+	ab, ba := []string{"a", "b"}, []string{"b", "a"}
+	for name, c := range map[string]struct {
+		batch history.Batch
+		what  string // empty wants nothing
+	}{
+		"answered, and twice the same":      {history.Batch{Answered: [][]string{ba, ba}, Made: ab}, ""},
+		"made, and never answered":          {history.Batch{Made: ab}, ""},
+		"neither answered nor made":         {history.Batch{}, ""},
+		"half of it made":                   {history.Batch{Made: ab[:1]}, "of 2 jobs the record has 1"},
+		"made twice":                        {history.Batch{Answered: [][]string{ab}, Made: []string{"a", "b", "c", "d"}}, "the record has 4"},
+		"answered in part":                  {history.Batch{Answered: [][]string{ab[:1]}, Made: ab}, "was told of 1"},
+		"answered, and not made":            {history.Batch{Answered: [][]string{ab}}, "the record has []"},
+		"answered with others in between":   {history.Batch{Answered: [][]string{ab, {"a", "c"}}, Made: ab}, "other jobs than the first"},
+		"answered the second time shuffled": {history.Batch{Answered: [][]string{ab, ba}, Made: ab}, "other jobs than the first"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c.batch.Key, c.batch.Size = "key", 2
+			expect(t, history.CheckBatch(c.batch), history.Whole, c.what)
+		})
+	}
+}
+
+// expect wants what is said to be among violations of a promise, or none where that is empty.
+func expect(t *testing.T, got []history.Violation, promise history.Promise, what string) {
+	t.Helper()
+	if what == "" {
+		for _, v := range got {
+			t.Errorf("%s: %s: %s", v.Promise, v.Job, v.What)
+		}
+		return
+	}
+	if !slices.ContainsFunc(got, func(v history.Violation) bool { return v.Promise == promise && strings.Contains(v.What, what) }) {
+		t.Errorf("found %+v, want %s: ...%s...", got, promise, what)
+	}
+}
+
+func TestAJobIsDoneAgainOnce(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		harm func(jobs map[string]*history.Job, told map[string]string)
+		what string // empty wants nothing
+	}{
+		"nothing wrong": {func(map[string]*history.Job, map[string]string) {}, ""},
+		"a second retry": {func(jobs map[string]*history.Job, _ map[string]string) {
+			jobs["three"] = &history.Job{ID: "three", Record: &history.Record{Status: events.StatusQueued, RetryOf: "one"}}
+		}, `it was retried as ["three" "two"]`},
+		"a retry that the old job does not know": {func(jobs map[string]*history.Job, _ map[string]string) {
+			jobs["one"].Record.RetriedAs = ""
+		}, `it was retried as two, and says ""`},
+		"an old job that names one that is none": {func(jobs map[string]*history.Job, told map[string]string) {
+			delete(jobs, "two")
+			delete(told, "one")
+		}, "retried as two, which does not say so"},
+		"a retry of what has succeeded": {func(jobs map[string]*history.Job, _ map[string]string) {
+			jobs["one"].Record.Status = events.StatusSucceeded
+		}, "and is succeeded"},
+		"a retry of what is dead still": {func(jobs map[string]*history.Job, _ map[string]string) {
+			jobs["one"].Record.Dead = true
+		}, "is dead still"},
+		"a retry of what is gone": {func(jobs map[string]*history.Job, _ map[string]string) {
+			jobs["one"].Record = nil
+		}, "and is gone"},
+		"a client that was told of another": {func(_ map[string]*history.Job, told map[string]string) {
+			told["one"] = "three"
+		}, "retried as three, which the record does not know"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			jobs := map[string]*history.Job{
+				"one": {ID: "one", Record: &history.Record{Status: events.StatusFailed, RetriedAs: "two"}},
+				"two": {ID: "two", Record: &history.Record{Status: events.StatusSucceeded, RetryOf: "one"}},
+			}
+			told := map[string]string{"one": "two"}
+			c.harm(jobs, told)
+			expect(t, history.CheckRetries(jobs, told), history.RetriedOnce, c.what)
 		})
 	}
 }

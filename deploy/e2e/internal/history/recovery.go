@@ -144,7 +144,7 @@ func (j *Job) heldBy(worker string, at time.Time) (epoch int64, held bool) {
 	return epoch, held
 }
 
-// Standstill is the longest time that a job stood in the queue.
+// Standstill is the longest time that a job stood in the queue, from its time on if it had one.
 type Standstill struct {
 	Job  string        `json:"job"`
 	Kind events.Kind   `json:"kind"`
@@ -159,8 +159,12 @@ func Standstills(jobs []*Job, most int) []Standstill {
 		longest := Standstill{Job: j.ID, Kind: j.Kind}
 		for i := 1; i < len(j.Changes); i++ {
 			before, now := j.Changes[i-1], j.Changes[i]
-			if took := now.At.Sub(before.At); before.To == events.StatusQueued && took > longest.For {
-				longest.For, longest.From = took, before.At
+			from := before.At
+			if from.Before(j.RunAt) {
+				from = j.RunAt
+			}
+			if took := now.At.Sub(from); before.To == events.StatusQueued && took > longest.For {
+				longest.For, longest.From = took, from
 			}
 		}
 		if longest.For > 0 {

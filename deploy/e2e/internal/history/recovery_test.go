@@ -50,12 +50,14 @@ func TestOrphansAreMeasuredFromTheDeathOfTheirWorkerToTheirNextClaim(t *testing.
 
 func TestStandstillsAreTheLongestTimesInTheQueue(t *testing.T) {
 	t.Parallel()
-	short, never := good(), good()
-	short.ID, never.ID = "short", "never"
+	short, never, later := good(), good(), good()
+	short.ID, never.ID, later.ID = "short", "never", "later"
+	later.RunAt = at(3005) // until then it stands in nobody's way
 	short.Changes[3].At = short.Changes[2].At.Add(time.Millisecond)
 	never.Changes = never.Changes[:1]
-	got := history.Standstills([]*history.Job{short, never, good()}, 2)
+	got := history.Standstills([]*history.Job{short, never, later, good()}, 3)
 	want := []history.Standstill{
+		{Job: "later", Kind: events.KindAgentRun, For: 5 * time.Millisecond, From: at(3005)},
 		{Job: "one", Kind: events.KindAgentRun, For: 10 * time.Millisecond, From: at(0)},
 		{Job: "short", Kind: events.KindAgentRun, For: 10 * time.Millisecond, From: at(0)},
 	}
@@ -67,5 +69,18 @@ func TestStandstillsAreTheLongestTimesInTheQueue(t *testing.T) {
 	})
 	if !slices.Equal(got, want) {
 		t.Errorf("got  %+v\nwant %+v", got, want)
+	}
+}
+
+func TestScheduledJobsAreMeasuredFromTheirTimeToTheirFirstClaim(t *testing.T) {
+	t.Parallel()
+	early, late, never := good(), good(), good()
+	early.RunAt, late.RunAt, never.RunAt = at(4), at(-20), at(5)
+	never.Changes = never.Changes[:1]
+	want := history.Recovered{
+		Kind: "scheduled", Faults: 3, Measured: 2, P50: 30 * time.Millisecond, P99: 30 * time.Millisecond, Max: 30 * time.Millisecond,
+	}
+	if got := history.Starts([]*history.Job{early, late, never, good()}); got != want {
+		t.Errorf("got %+v, want %+v", got, want)
 	}
 }
