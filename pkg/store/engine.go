@@ -260,7 +260,8 @@ func log(ctx context.Context, tx pgx.Tx, out *events.Commit, facts ...logged) er
 		if err != nil {
 			return err
 		}
-		batch.Queue(`INSERT INTO job_events (job_id, organization_id, seq, type, data, created_at) VALUES ($1, $2, $3, $4, $5, $6)`,
+		batch.Queue(`INSERT INTO job_events (job_id, organization_id, seq, type, data, created_at, xid)
+			VALUES ($1, $2, $3, $4, $5, $6, `+inTurn("$1", "$3")+`)`,
 			row.JobID, row.OrganizationID, row.Seq, row.Type, row.Data, row.CreatedAt)
 		out.Events = append(out.Events, row.Event())
 	}

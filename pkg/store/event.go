@@ -43,16 +43,30 @@ func newEvent(job, org uuid.UUID, seq int64, now time.Time, fact events.Fact) (J
 
 // appendEvents writes facts as the last events of a job whose last_seq was just raised to last under the row lock.
 func (tx *Tx) appendEvents(job uuid.UUID, last int64, facts ...events.Fact) error {
-	now := events.Time(time.Now())
-	rows := make([]JobEvent, len(facts))
+	if len(facts) == 0 {
+		return nil
+	}
+	now, first := events.Time(time.Now()), last-int64(len(facts)-1)
+	types, data := make([]string, len(facts)), make([]string, len(facts))
 	for i, fact := range facts {
-		row, err := newEvent(job, tx.tenant.UUID(), last-int64(len(facts)-1-i), now, fact)
+		row, err := newEvent(job, tx.tenant.UUID(), first+int64(i), now, fact)
 		if err != nil {
 			return err
 		}
-		rows[i] = row
+		types[i], data[i] = string(row.Type), string(row.Data)
+		tx.told.Events = append(tx.told.Events, row.Event())
 	}
-	return tx.insertEvents(rows)
+	_, err := tx.exec(`INSERT INTO job_events (job_id, organization_id, seq, type, data, created_at, xid)
+		SELECT $1, $2, $3 + e.n - 1, e.type, e.data::json, $4, `+inTurn("$1", "$3")+`
+		FROM unnest($5::text[], $6::text[]) WITH ORDINALITY AS e(type, data, n)`, job, tx.tenant.UUID(), first, now, types, data)
+	return explain(err, "insert events")
+}
+
+// inTurn is the place in the feed of an event that follows on another of its job: that of its transaction, or that of the event before,
+// whichever is later. A transaction that has written something else first, and then waited for the job, is older than the one that it
+// has waited for. That one is over, so its place may be shared; the statement must have begun after the job's row was locked.
+func inTurn(job, seq string) string {
+	return "greatest(pg_current_xact_id(), (SELECT xid FROM job_events WHERE job_id = " + job + " AND seq = " + seq + "::bigint - 1))"
 }
 
 func (tx *Tx) insertEvents(rows []JobEvent) error {

@@ -123,6 +123,46 @@ func TestTheFeedWaitsForTransactionsThatHaveNotEnded(t *testing.T) {
 	}
 }
 
+// A transaction that has written something and then waits for a job has an older number than the one it waits for.
+func TestTheFeedShowsTheEventsOfAJobInTheirOrderWhoeverHasWrittenThem(t *testing.T) {
+	t.Parallel()
+	w := newEngineWorld(t)
+	job := w.claim(w.submit(w.acme, store.NewJob{}).ID)
+	append1 := func(tx *store.Tx) error {
+		_, err := tx.Jobs().Append(job.Lease(), events.JobProgress{Stage: "embed", Total: 2}, events.JobProgress{Stage: "embed", Total: 2})
+		return err
+	}
+	var other *store.Job
+	w.in(w.acme, func(oldest *store.Tx) (err error) {
+		if other, err = oldest.Jobs().Submit(store.NewJob{Kind: events.KindEmbeddingCreate, Input: struct{}{}}); err != nil {
+			return err
+		}
+		w.in(w.acme, func(older *store.Tx) error {
+			if _, err := older.Jobs().Submit(store.NewJob{Kind: events.KindEmbeddingCreate, Input: struct{}{}}); err != nil {
+				return err
+			}
+			w.in(w.acme, append1)
+			return append1(older)
+		})
+		return append1(oldest)
+	})
+	for _, page := range []int{1, 100} {
+		read, _ := w.settled(w.acme, store.FeedPosition{}, page)
+		var seqs []int64
+		for _, e := range read {
+			if e.JobID == job.ID {
+				seqs = append(seqs, e.Seq)
+			}
+		}
+		if want := []int64{1, 2, 3, 4, 5, 6, 7, 8}; !slices.Equal(seqs, want) {
+			t.Errorf("in pages of %d it shows events %v of the job, want %v", page, seqs, want)
+		}
+		if len(read) != len(seqs)+2 || read[len(read)-1].JobID == other.ID {
+			t.Errorf("in pages of %d it shows %v", page, told(read))
+		}
+	}
+}
+
 func TestTheFeedIsFoundByTime(t *testing.T) {
 	t.Parallel()
 	w := newEngineWorld(t)

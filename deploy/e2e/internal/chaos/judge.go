@@ -189,6 +189,17 @@ func check(
 		result.FedOver += f.feed.Connections
 	}
 	result.Violations = append(result.Violations, history.CheckOrder(feeds)...)
+	for _, v := range result.Violations { // what webhooks and feeds have found was found last
+		known := slices.ContainsFunc(kept, func(j *history.Job) bool { return j.ID == v.Job })
+		if j := jobs[v.Job]; j != nil && !known && len(kept) < mostKept {
+			whole := *j
+			whole.Changes, whole.Steps = nil, nil
+			if err := rec.fill(ctx, map[string]*history.Job{j.ID: &whole}); err != nil {
+				return err
+			}
+			kept = append(kept, &whole)
+		}
+	}
 	if len(kept) == 0 {
 		return nil
 	}
