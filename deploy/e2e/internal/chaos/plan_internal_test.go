@@ -2,6 +2,7 @@ package chaos
 
 import (
 	"encoding/json"
+	"fmt"
 	"reflect"
 	"strings"
 	"testing"
@@ -39,6 +40,8 @@ func TestPlansHaveEverythingInThem(t *testing.T) {
 		seen[string(p.wants)]++
 		for what, is := range map[string]bool{
 			"cancelled": p.cancelAfter > 0, "followed": p.follows, "twice": p.twice, "again": p.again, "several turns": p.turns > 2,
+			"in a batch": len(p.batch) > 1, "delayed": p.delay > 0, "done again": p.retries && p.wants == events.StatusFailed,
+			"hopeless": isHopeless(p),
 			"poisoned": strings.Contains(p.document+strings.Join(p.texts, ""), poison),
 		} {
 			if is {
@@ -51,11 +54,43 @@ func TestPlansHaveEverythingInThem(t *testing.T) {
 	}
 	for _, what := range []string{
 		"agent.run", "document.ingest", "embedding.create", "succeeded", "failed", "cancelled", "followed", "twice", "again",
-		"several turns", "poisoned",
+		"several turns", "poisoned", "in a batch", "delayed", "done again", "hopeless",
 	} {
 		if seen[what] < 3 {
 			t.Errorf("of 400 plans %d have %q", seen[what], what)
 		}
+	}
+}
+
+// isHopeless tells whether the model never has a word to say.
+func isHopeless(p plan) bool {
+	last := p.script[turnSession(p.mark, p.turns-1)]
+	return p.kind == events.KindAgentRun && len(last) == 1 && len(last[0].Parts) == 1 && strings.TrimSpace(last[0].Parts[0].Text) == "" &&
+		last[0].Parts[0].Call == nil
+}
+
+func TestTheFullRunIsOneFlagThatOthersCanNarrow(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		args []string
+		jobs int
+		span time.Duration
+	}{
+		"short":    {nil, 500, 90 * time.Second},
+		"full":     {[]string{"-full"}, 20_000, 30 * time.Minute},
+		"narrowed": {[]string{"-jobs", "30", "-full", "-for", "1m"}, 30, time.Minute},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			o, _, err := parse(append(c.args, "-seed", "7"), t.Output())
+			if err != nil || o.Jobs != c.jobs || o.For != c.span {
+				t.Errorf("%d jobs for %s, %v, want %d for %s", o.Jobs, o.For, err, c.jobs, c.span)
+			}
+			want := fmt.Sprintf(`make chaos ARGS="-seed 7 -jobs %d -for %s"`, c.jobs, c.span)
+			if got := o.command(); got != want {
+				t.Errorf("again: %s, want %s", got, want)
+			}
+		})
 	}
 }
 

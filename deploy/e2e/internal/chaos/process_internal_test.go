@@ -2,7 +2,12 @@ package chaos
 
 import (
 	"context"
+	"errors"
+	"io/fs"
 	"net/http"
+	"os"
+	"path/filepath"
+	"runtime"
 	"syscall"
 	"testing"
 	"time"
@@ -69,4 +74,43 @@ func TestAProgramThatDoesNotStopIsKilled(t *testing.T) {
 	if p.takeDown(syscall.SIGTERM, 100*time.Millisecond) {
 		t.Error("it is said to have ended in time")
 	}
+}
+
+func TestAFrozenEngineStandsStillWithAllItsProcesses(t *testing.T) {
+	t.Parallel()
+	beats := filepath.Join(t.TempDir(), "beats")
+	p := supervised(t, "(while :; do echo beat >>"+beats+"; sleep 0.02; done) & echo ready $$; wait")
+	readyNow(t, p)
+	awaitBeats(t, beats, 0)
+	thaw := p.freeze()
+	if runtime.GOOS == "linux" {
+		before := beatsIn(t, beats)
+		<-time.After(short) // nothing tells that nothing happens
+		if after := beatsIn(t, beats); after > before+1 {
+			t.Errorf("it went on from %d beats to %d", before, after)
+		}
+	}
+	thaw()
+	awaitBeats(t, beats, beatsIn(t, beats))
+}
+
+func beatsIn(t *testing.T, path string) int {
+	t.Helper()
+	text, err := os.ReadFile(path)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		t.Fatal(err)
+	}
+	return len(text)
+}
+
+// awaitBeats waits for more.
+func awaitBeats(t *testing.T, path string, than int) {
+	t.Helper()
+	for range 2000 {
+		if beatsIn(t, path) > than {
+			return
+		}
+		<-time.After(10 * time.Millisecond)
+	}
+	t.Fatal("it does not beat")
 }
