@@ -262,7 +262,7 @@ func (f *feedReader) read(ctx context.Context, limit time.Duration) error {
 	defer idle.Stop()
 	resp, err := f.load.http.Do(req)
 	if err != nil {
-		return nil //nolint:nilerr // it tries again
+		return nil // it tries again
 	}
 	defer func() { _ = resp.Body.Close() }()
 	if resp.StatusCode != http.StatusOK {
@@ -274,7 +274,7 @@ func (f *feedReader) read(ctx context.Context, limit time.Duration) error {
 	}
 	for e, err := range readEvents(resp.Body, func() { idle.Reset(silence) }) {
 		if err != nil {
-			return nil //nolint:nilerr // the connection broke
+			return nil // the connection broke
 		}
 		if err := f.take(e); err != nil {
 			return err

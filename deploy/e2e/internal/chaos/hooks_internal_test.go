@@ -79,7 +79,7 @@ func TestTheReceiverTakesWhatItAnswersWithSuccessAndNothingElse(t *testing.T) {
 		}})
 	}
 	if violations, tally := h.Violations(); len(violations) > 0 || tally.Messages != 60 {
-		t.Errorf("%s: %+v", tally, violations)
+		t.Errorf("%s: %+v", &tally, violations)
 	}
 }
 

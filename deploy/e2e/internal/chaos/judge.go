@@ -122,6 +122,11 @@ func (l *load) told(result *Result, all []made, jobs map[string]*history.Job) (u
 			}
 		}
 	}
+	return append(unknown, l.toldOfRetries(result, jobs)...)
+}
+
+// toldOfRetries does the same for the jobs that somebody was told to be done again.
+func (l *load) toldOfRetries(result *Result, jobs map[string]*history.Job) (unknown []string) {
 	for old, made := range l.retries {
 		for _, id := range []string{old, made} {
 			if jobs[id] == nil {
@@ -143,7 +148,8 @@ const mostKept = 20
 
 // check goes through the history of each job. Those in which something is wrong are kept in the folder of the logs.
 func check(
-	ctx context.Context, o Options, result *Result, rec *record, l *load, hooks []*history.Hook, jobs map[string]*history.Job, order []string,
+	ctx context.Context, o Options, result *Result, rec *record, l *load, hooks []*history.Hook,
+	jobs map[string]*history.Job, order []string,
 ) error {
 	wrong := map[string]bool{}
 	for _, v := range result.Violations {

@@ -70,7 +70,7 @@ func parse(args []string, usage io.Writer) (o Options, asJSON bool, err error) {
 		return o, false, err
 	}
 	if *full {
-		o.lengthen(flags)
+		lengthen(&o, flags)
 	}
 	if flags.NArg() > 0 || o.Jobs < 1 || o.For <= 0 {
 		_, _ = fmt.Fprintln(usage, "chaos: unexpected arguments")
@@ -92,7 +92,7 @@ const (
 )
 
 // lengthen makes it the long run, as far as the flags do not say otherwise.
-func (o *Options) lengthen(flags *flag.FlagSet) {
+func lengthen(o *Options, flags *flag.FlagSet) {
 	set := map[string]bool{}
 	flags.Visit(func(f *flag.Flag) { set[f.Name] = true })
 	if !set["jobs"] {

@@ -32,6 +32,17 @@ const (
 	redrives    = 5
 )
 
+// begin looks in the background until the function that it returns is called.
+func (o *operator) begin(ctx context.Context) (leave func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	over := make(chan struct{})
+	go func() {
+		defer close(over)
+		o.run(ctx)
+	}()
+	return func() { cancel(); <-over }
+}
+
 // run looks until ctx ends.
 func (o *operator) run(ctx context.Context) {
 	for n := 0; pause(ctx, between(o.rand, soonestLook, latestLook)); n++ {
@@ -149,7 +160,9 @@ func (c *client) retry(ctx context.Context, job string) {
 		}
 	}
 	for {
-		a, err := c.load.send(ctx, c.gateway(), request{method: http.MethodPost, path: path + "/retry", token: token, key: "retry-" + c.mark})
+		a, err := c.load.send(ctx, c.gateway(), request{
+			method: http.MethodPost, path: path + "/retry", token: token, key: "retry-" + c.mark,
+		})
 		var made struct {
 			ID string `json:"id"`
 		}

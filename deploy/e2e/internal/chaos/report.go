@@ -35,7 +35,7 @@ func (r *Result) Write(out io.Writer) error {
 	row("calls by zombies", "%d", r.Tally.Zombie)
 	row("streams", "%d events shown over %d connections", r.Tally.Shown, r.Tally.Connections)
 	row("feeds", "%d events shown over %d connections", r.Fed, r.FedOver)
-	row("webhooks", "%s", r.Hooks)
+	row("webhooks", "%s", &r.Hooks)
 	row("faults", "%d", len(r.Faults))
 	if len(r.Deaths) > 0 {
 		row("ended by themselves", "%s", tally(r.Deaths))

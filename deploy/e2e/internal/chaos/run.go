@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -128,14 +129,12 @@ func Run(ctx context.Context, o Options) (result *Result, err error) {
 	stopTelling := tell(ctx, say, l, m, rec)
 	var readers, both sync.WaitGroup
 	readers.Go(func() { l.follow(clients) })
-	op, operated := newOperator(l), make(chan struct{})
-	operating, leave := context.WithCancel(clients)
-	go func() { defer close(operated); op.run(operating) }()
+	op := newOperator(l)
+	leave := op.begin(clients)
 	both.Go(func() { l.run(clients) })
 	m.run(ctx, o.For, len(o.Only) == 0 || slices.Contains(o.Only, faultStore))
 	both.Wait()
 	leave()
-	<-operated
 	say("healed, settling")
 	settled := settle(ctx, o, s, l, rec)
 	giveUp()
@@ -176,11 +175,11 @@ func tidy(logs string, s *system) {
 
 // command is what does the same once more.
 func (o Options) command() string {
-	again := fmt.Sprintf("-seed %d -jobs %d -for %s", o.Seed, o.Jobs, o.For)
+	args := []string{fmt.Sprintf("-seed %d -jobs %d -for %s", o.Seed, o.Jobs, o.For)}
 	for _, name := range o.Only {
-		again += fmt.Sprintf(" -only '%s'", name)
+		args = append(args, "-only '"+name+"'")
 	}
-	return fmt.Sprintf("make chaos ARGS=%q", again)
+	return fmt.Sprintf("make chaos ARGS=%q", strings.Join(args, " "))
 }
 
 // settle heals everything and waits until all clients are done, no job is open, webhooks were told and feeds have shown all, for as long

@@ -211,7 +211,7 @@ func (s *system) environment(n *node, secret string) map[string]string {
 			"BLOB_DIR": blobs, "JWT_SECRET": secret, "DRAIN_TIMEOUT": drain.String(), "DRAIN_DELAY": "0s",
 			// The receiver of webhooks is here, and refuses now and then what a message is not to be given up for.
 			"EGRESS_ALLOWED_NETWORKS": "127.0.0.0/8", "WEBHOOK_RETRIES": strings.Repeat("1s,", 98) + "1s",
-			"WEBHOOK_LEASE": s.options.Lease.String(),
+			"WEBHOOK_LEASE":    s.options.Lease.String(),
 			"ACCESS_TOKEN_TTL": (s.options.For + s.options.Settle + time.Hour).String(),
 		})
 		for _, limit := range []string{

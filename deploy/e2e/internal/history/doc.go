@@ -8,7 +8,8 @@
 //		fmt.Println(v.Promise, v.Job, v.What)
 //	}
 //
-// [CheckSubmit] and [CheckBatch] do the same for what a client got for one Idempotency-Key, [CheckRetries] for jobs that do others again,
-// [Feed] for what a reader of an organization's feed was shown, [Hook] for what a webhook was told, and [Recovery] measures how long things stood still
-// after a fault. Nothing here runs or reads anything: the history is data, so hand-made ones test the checker.
+// [CheckSubmit] and [CheckBatch] do the same for what a client got for one Idempotency-Key, [CheckRetries] for jobs that do
+// others again, [Feed] for what a reader of an organization's feed was shown, [Hook] for what a webhook was told, and
+// [Recovery] measures how long things stood still after a fault. Nothing here runs or reads anything: the history is data, so
+// hand-made ones test the checker.
 package history

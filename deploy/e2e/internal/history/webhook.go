@@ -162,6 +162,6 @@ func (h *Hook) Violations() ([]Violation, HookTally) {
 }
 
 // String tells how much came.
-func (t HookTally) String() string {
+func (t *HookTally) String() string {
 	return fmt.Sprintf("%d messages, %d times delivered, %d of them again after they had been taken", t.Messages, t.Came, t.Again)
 }

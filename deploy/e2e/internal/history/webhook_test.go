@@ -128,6 +128,6 @@ func TestAWebhooksTallyTellsWhatCameAgain(t *testing.T) {
 		hook.Add(a)
 	}
 	if _, got := hook.Violations(); got != (history.HookTally{Messages: 5, Came: 7, Again: 1}) {
-		t.Errorf("tallied %s", got)
+		t.Errorf("tallied %s", &got)
 	}
 }
