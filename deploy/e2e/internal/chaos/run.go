@@ -175,7 +175,8 @@ func tidy(logs string, s *system) {
 
 // command is what does the same once more.
 func (o Options) command() string {
-	args := []string{fmt.Sprintf("-seed %d -jobs %d -for %s", o.Seed, o.Jobs, o.For)}
+	args := make([]string, 0, 1+len(o.Only))
+	args = append(args, fmt.Sprintf("-seed %d -jobs %d -for %s", o.Seed, o.Jobs, o.For))
 	for _, name := range o.Only {
 		args = append(args, "-only '"+name+"'")
 	}
