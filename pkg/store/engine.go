@@ -193,6 +193,7 @@ const (
 	Dispatching Duty = 0x636f70696c6f74   // "copilot"
 	Pruning     Duty = 0x636f707072756e65 // "copprune"
 	Relaying    Duty = 0x636f7072656c6179 // "coprelay"
+	Scheduling  Duty = 0x636f707363686564 // "copsched"
 )
 
 // Lead runs fn while this process holds the duty's advisory lock, and returns false when another one holds it. The lock is the

@@ -47,6 +47,9 @@ func rowsOfTables() []string {
 		`INSERT INTO webhook_feeds (organization_id, xid, job_id, seq) VALUES ($1, '1', gen_random_uuid(), 0)`,
 		`INSERT INTO webhook_deliveries (id, organization_id, webhook_id, message_id, event_type, payload, job_id)
 			SELECT gen_random_uuid(), $1, id, 'msg_1', 'job.failed', '{}', gen_random_uuid() FROM webhooks WHERE organization_id = $1`,
+		`INSERT INTO agent_schedules (id, organization_id, agent_config_id, user_id, name, cron, timezone, next_run_at)
+			SELECT gen_random_uuid(), $1, a.id, u.id, 'nightly', '0 2 * * *', 'UTC', now()
+			FROM agent_configs a JOIN users u USING (organization_id) WHERE organization_id = $1 LIMIT 1`,
 		`INSERT INTO audit_logs (organization_id, seq, id, action, resource_type, hash)
 			VALUES ($1, 1, gen_random_uuid(), 'thing.create', 'thing', sha256(''))`,
 		`INSERT INTO audit_heads (organization_id, seq, hash) VALUES ($1, 1, sha256(''))`,
@@ -267,7 +270,9 @@ func TestEngineRoleSeesJobsOfAllTenantsAndNoContent(t *testing.T) {
 	db := storetest.NewSeeded(t)
 	owner, engine := db.Conn(t, db.OwnerURL), db.Conn(t, db.EngineURL)
 	occupy(t, owner, acmeID, startupID)
-	open := []string{"jobs", "job_events", "idempotency_keys", "job_limits", "run_steps", "webhook_feeds", "organizations"}
+	open := []string{
+		"jobs", "job_events", "idempotency_keys", "job_limits", "run_steps", "webhook_feeds", "organizations", "agent_schedules",
+	}
 	for table := range tenantTables(t, owner) {
 		var n int
 		err := engine.QueryRow(t.Context(), "SELECT count(*) FROM "+table).Scan(&n)
@@ -278,8 +283,11 @@ func TestEngineRoleSeesJobsOfAllTenantsAndNoContent(t *testing.T) {
 			t.Errorf("%s: got %v, want SQLSTATE 42501", table, err)
 		}
 	}
-	// Of journals it sees whose they are, so that it can delete them.
-	for _, statement := range []string{"SELECT output FROM run_steps", "UPDATE run_steps SET name = 'mine'", "SELECT * FROM run_steps"} {
+	// Of journals it sees whose they are, so that it can delete them; of schedules, when they are due.
+	for _, statement := range []string{
+		"SELECT output FROM run_steps", "UPDATE run_steps SET name = 'mine'", "SELECT * FROM run_steps",
+		"SELECT user_input FROM agent_schedules", "UPDATE agent_schedules SET next_run_at = now()",
+	} {
 		if _, err := engine.Exec(t.Context(), statement); !hasState(err, insufficientPrivilege) {
 			t.Errorf("%s: got %v, want SQLSTATE 42501", statement, err)
 		}

@@ -22,7 +22,7 @@ func models() []any {
 		&store.ProjectMember{}, &store.RefreshToken{}, &store.AgentConfig{}, &store.Conversation{}, &store.Message{},
 		&store.Document{}, &store.Chunk{}, &store.Job{}, &store.JobEvent{}, &store.RunStep{}, &store.IdempotencyKey{},
 		&store.AuditEntry{}, &store.AuditHead{}, &store.APIKey{}, &store.JobLimit{},
-		&store.Webhook{}, &store.WebhookFeed{}, &store.WebhookDelivery{},
+		&store.Webhook{}, &store.WebhookFeed{}, &store.WebhookDelivery{}, &store.AgentSchedule{},
 	}
 }
 

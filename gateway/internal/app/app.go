@@ -23,6 +23,7 @@ import (
 	"github.com/tarento/copilot/gateway/internal/janitor"
 	"github.com/tarento/copilot/gateway/internal/jobs"
 	"github.com/tarento/copilot/gateway/internal/ratelimit"
+	"github.com/tarento/copilot/gateway/internal/schedule"
 	"github.com/tarento/copilot/gateway/internal/seal"
 	"github.com/tarento/copilot/gateway/internal/stream"
 	"github.com/tarento/copilot/gateway/internal/webhook"
@@ -195,6 +196,9 @@ func (p *platform) build(listener net.Listener) ([]lifecycle.Service, error) {
 			After: p.cfg.Keep.Expired, Events: p.cfg.Keep.Events, Jobs: p.cfg.Keep.Jobs, Deliveries: p.cfg.Keep.Deliveries,
 		}, p.store, p.engine, p.log, p.registry).Run},
 		{Name: "webhooks", Run: webhooks.Relay},
+		{Name: "schedules", Run: schedule.New(schedule.Options{
+			Store: p.store, Engine: p.engine, Job: api.ScheduledRun, Log: p.log, Metrics: p.registry,
+		}).Run},
 		{Name: "operations", Run: func(ctx context.Context) error {
 			return telemetry.ServeOps(ctx, p.cfg.OpsAddr, p.registry, ready, p.log)
 		}},

@@ -142,6 +142,7 @@ func (s *Server) operations() {
 	s.projectOperations()
 	s.roleOperations()
 	s.agentConfigOperations()
+	s.agentScheduleOperations()
 	s.agentOperations()
 	s.conversationOperations()
 	s.conversationSearchOperations()

@@ -127,7 +127,7 @@ func renewRun(tx *store.Tx, old *store.Job, n *store.NewJob) error {
 	if err := answerable(tx, old, in); err != nil {
 		return err
 	}
-	owner, err := ownerOf(tx, *old.CreatedBy)
+	owner, err := Owner(tx, *old.CreatedBy)
 	if err != nil {
 		return err
 	}
@@ -157,8 +157,9 @@ func answerable(tx *store.Tx, old *store.Job, in events.AgentRunInput) error {
 	return nil
 }
 
-// ownerOf returns the person whose job it is, as what it may do now.
-func ownerOf(tx *store.Tx, id uuid.UUID) (*rbac.Principal, error) {
+// Owner returns the person whose a job is, or is going to be, as what it may do now. One who is deactivated is fault.Conflict
+// "job.owner_inactive".
+func Owner(tx *store.Tx, id uuid.UUID) (*rbac.Principal, error) {
 	known, err := tx.Users().Principal(id)
 	if err != nil {
 		return nil, err

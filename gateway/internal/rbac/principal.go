@@ -175,3 +175,9 @@ func (p *Principal) Agents() Reach {
 func (p *Principal) RunsAgent(project *uuid.UUID) bool {
 	return p.Can(access.AgentsExecute) && p.SeesAgent(project)
 }
+
+// Schedules returns whose schedules of agents the caller may read and change: one's own, and everybody's if it manages agents and may
+// read everybody's jobs anyway.
+func (p *Principal) Schedules() Reach {
+	return Reach{All: p.Can(access.AgentsManage) && p.Can(access.JobsReadAll), Owner: p.UserID}
+}
