@@ -6,6 +6,7 @@ import (
 	"context"
 	"iter"
 	"net/url"
+	"time"
 )
 
 // ListAgentConfigsParams are the parameters of [Client.ListAgentConfigs]. Those with their zero value are not sent.
@@ -133,6 +134,111 @@ func (c *Client) ActivateAgentConfig(ctx context.Context, id string, options ...
 	return call[AgentConfig](ctx, c, request{method: "POST", path: at("/api/v1/agent-configs/", id, "/activate")}, options)
 }
 
+// ListAgentSchedulesParams are the parameters of [Client.ListAgentSchedules]. Those with their zero value are not sent.
+type ListAgentSchedulesParams struct {
+	// How many items to answer at most.
+	Limit int
+	// The next_cursor of the page before; the other parameters stay as they were.
+	Cursor string
+	// How many items to leave out, instead of a cursor; then total is answered, too.
+	Skip *int
+	// The order; a dash puts the largest first. Without it newest first. One of name, -name, created_at, -created_at,
+	// updated_at, -updated_at.
+	Sort string
+	// Only schedules with this in the name.
+	Search string
+	// Only this user's schedules, for who sees others'.
+	UserID string
+	// Only active schedules, or only the others.
+	IsActive *bool
+}
+
+func (p *ListAgentSchedulesParams) query() url.Values {
+	q := query{}
+	q.set("limit", p.Limit)
+	q.set("cursor", p.Cursor)
+	q.set("skip", p.Skip)
+	q.set("sort", p.Sort)
+	q.set("search", p.Search)
+	q.set("user_id", p.UserID)
+	q.set("is_active", p.IsActive)
+	return url.Values(q)
+}
+
+// ListAgentSchedules: list the schedules of an agent.
+//
+// One's own; everybody's for who manages agents and reads all jobs.
+//
+// Needs the permission `agents:execute`.
+//
+//	GET /api/v1/agent-configs/{id}/schedules
+func (c *Client) ListAgentSchedules(ctx context.Context, id string, params ListAgentSchedulesParams, options ...CallOption) (*Page[AgentSchedule], error) {
+	return call[Page[AgentSchedule]](ctx, c, request{method: "GET", path: at("/api/v1/agent-configs/", id, "/schedules"), query: params.query()}, options)
+}
+
+// AllAgentSchedules yields what [Client.ListAgentSchedules] lists, page after page; params.Limit is the size of a page.
+// An error ends it.
+func (c *Client) AllAgentSchedules(ctx context.Context, id string, params ListAgentSchedulesParams, options ...CallOption) iter.Seq2[AgentSchedule, error] {
+	return every(position{cursor: params.Cursor, skip: params.Skip}, func(from position) (*Page[AgentSchedule], error) {
+		params.Cursor = from.cursor
+		params.Skip = from.skip
+		return c.ListAgentSchedules(ctx, id, params, options...)
+	})
+}
+
+// CreateAgentSchedule: have an agent run by itself.
+//
+// In the caller's name, at the times of a cron expression in a time zone. Each time makes one job, as POST
+// /agents/{id}/runs does at that moment; after an outage one run makes up for all that were missed. `next_runs` shows
+// what the expression means. A schedule whose agent is deactivated, or whose user may not run it any more, is turned off.
+//
+// Needs the permission `agents:execute`.
+//
+//	POST /api/v1/agent-configs/{id}/schedules
+func (c *Client) CreateAgentSchedule(ctx context.Context, id string, in NewAgentSchedule, options ...CallOption) (*AgentSchedule, error) {
+	return call[AgentSchedule](ctx, c, request{method: "POST", path: at("/api/v1/agent-configs/", id, "/schedules"), keyed: true, body: in}, options)
+}
+
+// GetAgentSchedule: read a schedule of an agent.
+//
+// Needs the permission `agents:execute`.
+//
+//	GET /api/v1/agent-configs/{id}/schedules/{schedule_id}
+func (c *Client) GetAgentSchedule(ctx context.Context, id string, scheduleID string, options ...CallOption) (*AgentSchedule, error) {
+	return call[AgentSchedule](ctx, c, request{method: "GET", path: at("/api/v1/agent-configs/", id, "/schedules/", scheduleID)}, options)
+}
+
+// PutAgentSchedule: change a schedule of an agent.
+//
+// The same as PATCH: fields that are left out stay as they are.
+//
+// Needs the permission `agents:execute`.
+//
+//	PUT /api/v1/agent-configs/{id}/schedules/{schedule_id}
+func (c *Client) PutAgentSchedule(ctx context.Context, id string, scheduleID string, in AgentScheduleChange, options ...CallOption) (*AgentSchedule, error) {
+	return call[AgentSchedule](ctx, c, request{method: "PUT", path: at("/api/v1/agent-configs/", id, "/schedules/", scheduleID), body: in}, options)
+}
+
+// UpdateAgentSchedule: change a schedule of an agent.
+//
+// Needs the permission `agents:execute`.
+//
+//	PATCH /api/v1/agent-configs/{id}/schedules/{schedule_id}
+func (c *Client) UpdateAgentSchedule(ctx context.Context, id string, scheduleID string, in AgentScheduleChange, options ...CallOption) (*AgentSchedule, error) {
+	return call[AgentSchedule](ctx, c, request{method: "PATCH", path: at("/api/v1/agent-configs/", id, "/schedules/", scheduleID), body: in}, options)
+}
+
+// DeleteAgentSchedule: delete a schedule of an agent.
+//
+// Runs that it has made go on.
+//
+// Needs the permission `agents:execute`.
+//
+//	DELETE /api/v1/agent-configs/{id}/schedules/{schedule_id}
+func (c *Client) DeleteAgentSchedule(ctx context.Context, id string, scheduleID string, options ...CallOption) error {
+	return c.do(ctx, request{method: "DELETE", path: at("/api/v1/agent-configs/", id, "/schedules/", scheduleID)}, options, func(int) any { return nil })
+}
+
 // ListAgentTypes: list the types of agents.
 //
 // Five of them are presets: with prompt, tools, settings and the schema of a run's input.
@@ -152,6 +258,16 @@ func (c *Client) ListAgentTypes(ctx context.Context, options ...CallOption) (*Ag
 func (c *Client) GetAgentType(ctx context.Context, typeValue string, options ...CallOption) (*AgentType, error) {
 	return call[AgentType](ctx, c, request{method: "GET", path: at("/api/v1/agent-types/", typeValue)}, options)
 }
+
+// AgentScheduleOverlap: whether a time is left out at which the run before is still under way, or both run. Others may
+// come with a later server.
+type AgentScheduleOverlap string
+
+// The values of [AgentScheduleOverlap].
+const (
+	AgentScheduleOverlapSkip  AgentScheduleOverlap = "skip"
+	AgentScheduleOverlapAllow AgentScheduleOverlap = "allow"
+)
 
 // AgentConfigChange is what [Client.PutAgentConfig] and [Client.UpdateAgentConfig] take.
 type AgentConfigChange struct {
@@ -191,6 +307,87 @@ type AgentConfigChange struct {
 	ToolsConfig []ToolConfig `json:"tools_config,omitzero"`
 }
 
+// AgentSchedule is what [Client.CreateAgentSchedule], [Client.GetAgentSchedule], [Client.PutAgentSchedule] and others
+// answer.
+type AgentSchedule struct {
+	// The id; it never changes.
+	ID string `json:"id"`
+	// The agent that runs.
+	AgentConfigID string `json:"agent_config_id"`
+	// Bulk runs let the organization's interactive work go first.
+	Class JobClass `json:"class"`
+	// When it runs: minute, hour, day of month, month, day of week.
+	Cron string `json:"cron"`
+	// Why the service turned it off; empty where it did not.
+	DisabledReason string `json:"disabled_reason"`
+	// What the agent's type takes; empty when there are words only.
+	Input map[string]any `json:"input"`
+	// Whether it runs.
+	IsActive bool `json:"is_active"`
+	// The job of its last run, which may be deleted by now.
+	LastJobID *string `json:"last_job_id"`
+	// When its last run was submitted; null before the first.
+	LastRunAt *time.Time `json:"last_run_at"`
+	// When it was left out last, because the run before was under way; null if it never was.
+	LastSkippedAt *time.Time `json:"last_skipped_at"`
+	// How often the model may be called; 0 is the default.
+	MaxIterations int `json:"max_iterations"`
+	// What it is called.
+	Name string `json:"name"`
+	// When it runs next; null while it is not active.
+	NextRunAt *time.Time `json:"next_run_at"`
+	// The next five times of the expression, as the clock there shows them, whether it is active or not.
+	NextRuns []time.Time `json:"next_runs"`
+	// Whether a time is left out at which the run before is still under way, or both run.
+	Overlap AgentScheduleOverlap `json:"overlap"`
+	// Which of the organization's jobs of its class go first: 1 before 9.
+	Priority int `json:"priority"`
+	// What the runs may at most, where an API key has made or changed the schedule; empty: what the user may.
+	Scopes []string `json:"scopes"`
+	// Instead of the agent's own; empty when there is none.
+	SystemPrompt string `json:"system_prompt"`
+	// How long after it was submitted a run fails if it has not ended; 0 is never.
+	TimeoutSeconds int `json:"timeout_seconds"`
+	// Where the clock hangs that the expression goes by.
+	Timezone string `json:"timezone"`
+	// Whose runs they are: they read what this user may read, and go on as long as this user may run the agent.
+	UserID string `json:"user_id"`
+	// The task, in words.
+	UserInput string `json:"user_input"`
+	// When it was made.
+	CreatedAt time.Time `json:"created_at"`
+	// When somebody changed it last, or the service turned it off; its runs do not change it.
+	UpdatedAt time.Time `json:"updated_at"`
+}
+
+// AgentScheduleChange is what [Client.PutAgentSchedule] and [Client.UpdateAgentSchedule] take.
+type AgentScheduleChange struct {
+	// Bulk runs let the organization's interactive work go first.
+	Class *JobClass `json:"class,omitzero"`
+	// When it runs: minute, hour, day of month, month, day of week; or @hourly, @daily, @weekly, @monthly, @yearly.
+	Cron *string `json:"cron,omitzero"`
+	// Replaces the whole.
+	Input map[string]any `json:"input,omitzero"`
+	// Turns it on or off; what was missed meanwhile is not made up for.
+	IsActive *bool `json:"is_active,omitzero"`
+	// How often the model may be called; 0 is the default.
+	MaxIterations *int `json:"max_iterations,omitzero"`
+	// What it is called.
+	Name *string `json:"name,omitzero"`
+	// Whether a time is left out at which the run before is still under way, or both run.
+	Overlap *AgentScheduleOverlap `json:"overlap,omitzero"`
+	// Which of the organization's jobs of its class go first: 1 before 9.
+	Priority *int `json:"priority,omitzero"`
+	// Instead of the agent's own; empty takes that again.
+	SystemPrompt *string `json:"system_prompt,omitzero"`
+	// How long after it was submitted a run fails if it has not ended; 0 is never.
+	TimeoutSeconds *int `json:"timeout_seconds,omitzero"`
+	// Where the clock hangs that the expression goes by, as the IANA database names it.
+	Timezone *string `json:"timezone,omitzero"`
+	// The task, in words.
+	UserInput *string `json:"user_input,omitzero"`
+}
+
 // AgentType is what [Client.GetAgentType] answers.
 type AgentType struct {
 	// What agents of this type say as agent_type.
@@ -215,4 +412,32 @@ type AgentType struct {
 type AgentTypes struct {
 	// The types, those that are presets first.
 	Data []AgentType `json:"data"`
+}
+
+// NewAgentSchedule is what [Client.CreateAgentSchedule] takes.
+type NewAgentSchedule struct {
+	// Bulk runs let the organization's interactive work go first.
+	Class JobClass `json:"class,omitzero"`
+	// When it runs: minute, hour, day of month, month, day of week; or @hourly, @daily, @weekly, @monthly, @yearly.
+	Cron string `json:"cron"`
+	// What the agent's type takes, see GET /agent-types; instead of words or beside them.
+	Input map[string]any `json:"input,omitzero"`
+	// Whether it runs.
+	IsActive *bool `json:"is_active,omitzero"`
+	// How often the model may be called; the default suits most tasks.
+	MaxIterations int `json:"max_iterations,omitzero"`
+	// What it is called.
+	Name string `json:"name"`
+	// Whether a time is left out at which the run before is still under way, or both run.
+	Overlap AgentScheduleOverlap `json:"overlap,omitzero"`
+	// Which of the organization's jobs of its class go first: 1 before 9.
+	Priority int `json:"priority,omitzero"`
+	// Instead of the agent's own.
+	SystemPrompt string `json:"system_prompt,omitzero"`
+	// How long after it was submitted a run fails if it has not ended; never when it is left out.
+	TimeoutSeconds int `json:"timeout_seconds,omitzero"`
+	// Where the clock hangs that the expression goes by, as the IANA database names it.
+	Timezone string `json:"timezone,omitzero"`
+	// The task, in words.
+	UserInput string `json:"user_input,omitzero"`
 }

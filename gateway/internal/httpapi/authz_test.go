@@ -36,7 +36,9 @@ func mayCall() map[string]string {
 		"list-permissions": "A", "get-permission": "A",
 		"create-agent-config": "A", "list-agent-configs": "APMV", "get-agent-config": "APMV",
 		"update-agent-config": "A", "put-agent-config": "A", "delete-agent-config": "A", "activate-agent-config": "A",
-		"run-agent":        "APM",
+		"run-agent":             "APM",
+		"create-agent-schedule": "APM", "list-agent-schedules": "APM", "get-agent-schedule": "APM", "update-agent-schedule": "APM",
+		"put-agent-schedule": "APM", "delete-agent-schedule": "APM",
 		"list-agent-types": "APMV", "list-agent-config-types": "APMV", "get-agent-type": "APMV", "get-agents-health": "APMV",
 		"create-agent": "A", "execute-agent": "APM", "execute-agentic-loop": "APM", "batch-execute-agent": "APM", "stream-agent": "APM",
 		"create-conversation": "APM", "list-conversations": "APMV", "get-conversation": "APMV",
@@ -71,9 +73,10 @@ func bodyOf() map[string]string {
 		"revoke-permissions":  `{"permission_ids":["` + nothing + `"]}`,
 		"update-agent-config": `{}`, "put-agent-config": `{}`, "update-document": `{}`, "put-document": `{}`,
 		"update-job-limits": `{}`, "put-job-limits": `{}`,
-		"update-worker":       `{"slots":2}`,
-		"add-document-tags":   `{"tags":["x"]}`,
-		"run-agent":           `{"user_input":"hello"}`,
+		"update-worker":         `{"slots":2}`,
+		"add-document-tags":     `{"tags":["x"]}`,
+		"run-agent":             `{"user_input":"hello"}`,
+		"create-agent-schedule": `{"name":"x","cron":"@daily","user_input":"hello"}`, "update-agent-schedule": `{}`, "put-agent-schedule": `{}`,
 		"create-message":      `{"content":"hello","run":false}`,
 		"update-conversation": `{}`, "put-conversation": `{}`,
 		"update-webhook": `{}`, "put-webhook": `{}`, "rotate-webhook-secret": `{}`,
@@ -177,6 +180,7 @@ func (g *gateway) populate() belongings {
 	var sent struct{ ID string }
 	g.call(admin, "POST", "/v1/webhooks/"+b["webhooks/{id}"]+"/test", nil).wants(202).into(&sent)
 	b["webhooks/{id}/deliveries/{delivery_id}"] = sent.ID
+	b["agent-configs/{id}/schedules/{schedule_id}"] = made(admin, schedules, `{"name":"Ours","cron":"@yearly","user_input":"x"}`)
 	b["auth/api-keys/{id}"], _ = g.key(admin, access.JobsRead)
 	var sessions struct{ Data []struct{ ID string } }
 	g.call(admin, "GET", "/v1/auth/sessions", nil).wants(200).into(&sessions)

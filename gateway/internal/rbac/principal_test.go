@@ -173,3 +173,18 @@ func TestWhoSubmitsMayDoWhatTheJobDoes(t *testing.T) {
 		}
 	}
 }
+
+func TestWhoseSchedulesOneSees(t *testing.T) {
+	t.Parallel()
+	for role, all := range map[string]bool{access.Admin: true, access.ProjectManager: false, access.Member: false} {
+		p, somebody := principal(t, role), uuid.New()
+		if !p.Schedules().Sees(&p.UserID, nil) || p.Schedules().Sees(&somebody, nil) != all {
+			t.Errorf("%s: %+v", role, p.Schedules())
+		}
+	}
+	// Who changes agents but may not read the jobs of others does not see what those ask.
+	p := rbac.Principal{UserID: uuid.New(), Permissions: []access.Permission{access.AgentsManage, access.AgentsExecute}}
+	if p.Schedules().All {
+		t.Error("sees everybody's")
+	}
+}
