@@ -1,9 +1,9 @@
 // Package cron reads cron expressions and says when they come in a place, with what clocks there do twice a year.
 //
-// An expression has the five fields of crontab: minute, hour, day of month, month, day of week. A field is a star, a number, a range
-// a-b, a step */n or a-b/n, or a list of those with commas; months and days of the week have their English names, too, and Sunday is 0
-// or 7. As in crontab, when both the day of the month and the day of the week are said without a star, either will do. @hourly,
-// @daily, @weekly, @monthly and @yearly stand for what they say.
+// An expression has the five fields of crontab: minute, hour, date, month, weekday. A field is a star, a number, a range a-b, a step */n
+// or a-b/n, or a list of those with commas; months and days of the week have their English names, too, and Sunday is 0 or 7. As in
+// crontab, when both the date and the weekday are said without a star, either will do. @hourly, @daily, @weekly, @monthly and @yearly
+// stand for what they say.
 //
 // Clocks that are put forward or back meet two sorts of expressions:
 //
@@ -88,7 +88,7 @@ func Parse(text string) (e Expression, err error) {
 	}
 	parts := strings.Fields(text)
 	if len(parts) != len(fields()) {
-		return e, fmt.Errorf("expected 5 fields, minute, hour, day of month, month and day of week, and found %d", len(parts))
+		return e, fmt.Errorf("expected 5 fields, minute, hour, date, month and weekday, and found %d", len(parts))
 	}
 	for i, into := range []*uint64{&e.minutes, &e.hours, &e.days, &e.months, &e.weekdays} {
 		if *into, err = fields()[i].parse(parts[i]); err != nil {

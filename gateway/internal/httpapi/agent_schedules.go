@@ -24,7 +24,7 @@ type AgentSchedule struct {
 	UserID         uuid.UUID      `json:"user_id" format:"uuid" doc:"Whose runs they are: they read what this user may read, and go on as long as this user may run the agent"`
 	Scopes         []string       `json:"scopes" nullable:"false" example:"[\"agents:execute\"]" doc:"What the runs may at most, where an API key has made or changed the schedule; empty: what the user may"`
 	Name           string         `json:"name" example:"Morning report" doc:"What it is called"`
-	Cron           string         `json:"cron" example:"0 7 * * mon-fri" doc:"When it runs: minute, hour, day of month, month, day of week"`
+	Cron           string         `json:"cron" example:"0 7 * * mon-fri" doc:"When it runs: minute, hour, date, month, weekday"`
 	Timezone       string         `json:"timezone" example:"Europe/Berlin" doc:"Where the clock hangs that the expression goes by"`
 	Overlap        string         `json:"overlap" enum:"skip,allow" example:"skip" doc:"Whether a time is left out at which the run before is still under way, or both run"`
 	UserInput      string         `json:"user_input" example:"What has changed in the travel policy since yesterday?" doc:"The task, in words"`
@@ -78,7 +78,7 @@ func timesOf(s *store.AgentSchedule) (expression cron.Expression, zone *time.Loc
 // NewAgentSchedule is a schedule to be.
 type NewAgentSchedule struct {
 	Name           string         `json:"name" minLength:"1" maxLength:"200" example:"Morning report" doc:"What it is called"`
-	Cron           string         `json:"cron" minLength:"1" maxLength:"200" example:"0 7 * * mon-fri" doc:"When it runs: minute, hour, day of month, month, day of week; or @hourly, @daily, @weekly, @monthly, @yearly"`
+	Cron           string         `json:"cron" minLength:"1" maxLength:"200" example:"0 7 * * mon-fri" doc:"When it runs: minute, hour, date, month, weekday; or @hourly, @daily, @weekly, @monthly, @yearly"`
 	Timezone       string         `json:"timezone,omitempty" maxLength:"100" default:"UTC" example:"Europe/Berlin" doc:"Where the clock hangs that the expression goes by, as the IANA database names it"`
 	Overlap        string         `json:"overlap,omitempty" enum:"skip,allow" default:"skip" example:"skip" doc:"Whether a time is left out at which the run before is still under way, or both run"`
 	UserInput      string         `json:"user_input,omitempty" maxLength:"200000" example:"What has changed in the travel policy since yesterday?" doc:"The task, in words"`
@@ -104,7 +104,7 @@ func (n *NewAgentSchedule) row(p *rbac.Principal, agent uuid.UUID) *store.AgentS
 // AgentScheduleChange is what becomes different about a schedule. Fields that are left out or null stay as they are.
 type AgentScheduleChange struct {
 	Name           *string         `json:"name,omitempty" minLength:"1" maxLength:"200" example:"Morning report" doc:"What it is called"`
-	Cron           *string         `json:"cron,omitempty" minLength:"1" maxLength:"200" example:"0 7 * * mon-fri" doc:"When it runs: minute, hour, day of month, month, day of week; or @hourly, @daily, @weekly, @monthly, @yearly"`
+	Cron           *string         `json:"cron,omitempty" minLength:"1" maxLength:"200" example:"0 7 * * mon-fri" doc:"When it runs: minute, hour, date, month, weekday; or @hourly, @daily, @weekly, @monthly, @yearly"`
 	Timezone       *string         `json:"timezone,omitempty" minLength:"1" maxLength:"100" example:"Europe/Berlin" doc:"Where the clock hangs that the expression goes by, as the IANA database names it"`
 	Overlap        *string         `json:"overlap,omitempty" enum:"skip,allow" example:"allow" doc:"Whether a time is left out at which the run before is still under way, or both run"`
 	UserInput      *string         `json:"user_input,omitempty" maxLength:"200000" example:"What is new in the travel policy?" doc:"The task, in words"`
@@ -322,8 +322,8 @@ func (s *Server) changeAgentSchedule(
 	return show(showAgentSchedule(row)), nil
 }
 
-// changeSchedule makes a change to the record of a schedule. One that is turned off by it and stays as it is otherwise needs no reason to be
-// right; one that is turned on must be able to run.
+// changeSchedule makes a change to the record of a schedule. One that is only turned off may be wrong by now, one that is turned on must
+// be able to run.
 func (s *Server) changeSchedule(
 	tx *store.Tx, p *rbac.Principal, agent *store.AgentConfig, row *store.AgentSchedule, change AgentScheduleChange,
 ) error {
@@ -383,7 +383,8 @@ func (s *Server) ScheduledRun(tx *store.Tx, row *store.AgentSchedule) (job store
 	}
 	if job, err = s.runOf(owner, agent, nil, taskOf(row), time.Now()); err != nil {
 		if p := problemOf(err); p.Status < http.StatusInternalServerError {
-			return job, fault.Wrap(err, fault.Conflict, "agent_schedule.input_refused", "The agent does not take this input: its type has changed.")
+			return job, fault.Wrap(err, fault.Conflict, "agent_schedule.input_refused",
+				"The agent does not take this input: its type has changed.")
 		}
 		return job, err
 	}

@@ -48,8 +48,8 @@ func New(o Options) *Service {
 }
 
 const (
-	// every is how often schedules are looked for, and so how late one is at most that was made for the next moment. One that has been there
-	// for longer is awaited exactly. It is also how soon another gateway follows one that led.
+	// every is how often schedules are looked for, and so how late one is at most that was made for the next moment; others are awaited
+	// exactly. It is also how soon another gateway follows one that led.
 	every = time.Second
 	// batch is how many schedules are read at once.
 	batch = 200
@@ -104,7 +104,7 @@ func (s *Service) round(ctx context.Context) (next time.Duration, err error) {
 			})
 		}
 		_ = work.Wait() // it has no errors
-		if len(due) < batch || ctx.Err() != nil {
+		if len(due) < batch {
 			return next, nil
 		}
 		after = due[len(due)-1]
