@@ -316,7 +316,7 @@ type AgentSchedule struct {
 	AgentConfigID string `json:"agent_config_id"`
 	// Bulk runs let the organization's interactive work go first.
 	Class JobClass `json:"class"`
-	// When it runs: minute, hour, day of month, month, day of week.
+	// When it runs: minute, hour, date, month, weekday.
 	Cron string `json:"cron"`
 	// Why the service turned it off; empty where it did not.
 	DisabledReason string `json:"disabled_reason"`
@@ -364,7 +364,7 @@ type AgentSchedule struct {
 type AgentScheduleChange struct {
 	// Bulk runs let the organization's interactive work go first.
 	Class *JobClass `json:"class,omitzero"`
-	// When it runs: minute, hour, day of month, month, day of week; or @hourly, @daily, @weekly, @monthly, @yearly.
+	// When it runs: minute, hour, date, month, weekday; or @hourly, @daily, @weekly, @monthly, @yearly.
 	Cron *string `json:"cron,omitzero"`
 	// Replaces the whole.
 	Input map[string]any `json:"input,omitzero"`
@@ -418,7 +418,7 @@ type AgentTypes struct {
 type NewAgentSchedule struct {
 	// Bulk runs let the organization's interactive work go first.
 	Class JobClass `json:"class,omitzero"`
-	// When it runs: minute, hour, day of month, month, day of week; or @hourly, @daily, @weekly, @monthly, @yearly.
+	// When it runs: minute, hour, date, month, weekday; or @hourly, @daily, @weekly, @monthly, @yearly.
 	Cron string `json:"cron"`
 	// What the agent's type takes, see GET /agent-types; instead of words or beside them.
 	Input map[string]any `json:"input,omitzero"`
