@@ -166,13 +166,17 @@ func (r AgentSchedules) List(f AgentScheduleFilter) (Listed[AgentSchedule], erro
 // Due returns a schedule whose time has come, by the clock of the database, and what that shows. The schedule stays locked until the
 // transaction ends; nil is one whose time has not come, which somebody else has just seen to, or that is gone.
 func (r AgentSchedules) Due(id uuid.UUID) (*AgentSchedule, time.Time, error) {
+	columns, err := columnsOf[AgentSchedule](r.tx, "s")
+	if err != nil {
+		return nil, time.Time{}, err
+	}
 	var rows []struct {
 		AgentSchedule
 
 		Now time.Time `gorm:"column:now"`
 	}
-	err := r.tx.db.Raw(`SELECT *, now() AS now FROM agent_schedules
-		WHERE organization_id = ? AND id = ? AND next_run_at <= now() FOR UPDATE`, r.tx.tenant.UUID(), id).Scan(&rows).Error
+	err = r.tx.db.Raw("SELECT "+columns+", now() AS now FROM agent_schedules s "+
+		"WHERE organization_id = ? AND id = ? AND next_run_at <= now() FOR UPDATE", r.tx.tenant.UUID(), id).Scan(&rows).Error
 	if err != nil || len(rows) == 0 {
 		return nil, time.Time{}, explain(err, "read a schedule that is due")
 	}
@@ -216,12 +220,13 @@ func (e *Engine) DueSchedules(ctx context.Context, after DueSchedule, limit int)
 	var org uuid.UUID
 	var ahead float64
 	_, err = pgx.ForEachRow(rows, []any{&d.ID, &org, &d.At, &ahead}, func() error {
-		if ahead > 0 {
+		switch {
+		case ahead > 0:
 			next = min(next, time.Duration(ahead*float64(time.Second)))
-		} else if len(due) < limit {
+		case len(due) < limit:
 			d.Tenant = tenant.FromUUID(org)
 			due = append(due, d)
-		} else {
+		default:
 			next = 0
 		}
 		return nil

@@ -37,23 +37,23 @@ type Service struct {
 	Options
 
 	metrics *metrics
-	mu      sync.Mutex
+	// batch is how many schedules are read at once.
+	batch int
+	mu    sync.Mutex
 	// later are schedules that could not be seen to, and when to try again. An entry goes when it has worked.
 	later map[uuid.UUID]time.Time
 }
 
 // New builds a service.
 func New(o Options) *Service {
-	return &Service{Options: o, metrics: newMetrics(o.Metrics), later: map[uuid.UUID]time.Time{}}
+	return &Service{Options: o, metrics: newMetrics(o.Metrics), batch: 200, later: map[uuid.UUID]time.Time{}}
 }
 
 const (
 	// every is how often schedules are looked for, and so how late one is at most that was made for the next moment; others are awaited
 	// exactly. It is also how soon another gateway follows one that led.
 	every = time.Second
-	// batch is how many schedules are read at once.
-	batch = 200
-	// lanes is how many of them are seen to at once.
+	// lanes is how many schedules are seen to at once.
 	lanes = 4
 	// again is when one is tried again that could not be seen to.
 	again = 10 * time.Second
@@ -88,7 +88,7 @@ func (s *Service) lead(ctx context.Context) error {
 func (s *Service) round(ctx context.Context) (next time.Duration, err error) {
 	var after store.DueSchedule
 	for {
-		due, next, err := s.Engine.DueSchedules(ctx, after, batch)
+		due, next, err := s.Engine.DueSchedules(ctx, after, s.batch)
 		if err != nil {
 			return 0, err
 		}
@@ -104,7 +104,7 @@ func (s *Service) round(ctx context.Context) (next time.Duration, err error) {
 			})
 		}
 		_ = work.Wait() // it has no errors
-		if len(due) < batch {
+		if len(due) < s.batch {
 			return next, nil
 		}
 		after = due[len(due)-1]
