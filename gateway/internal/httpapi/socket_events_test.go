@@ -169,7 +169,8 @@ func TestOneSocketShowsFiftyJobsAndTheFeedAsTheirStreamsDoAndResumesAtAnotherGat
 
 func TestAFeedOnASocketIsFilteredAndShowsWhereItStandsBehindWhatWasNotToBeSeen(t *testing.T) {
 	t.Parallel()
-	g := start(t, "STREAM_HEARTBEAT", "100ms")
+	// Nobody answers pings while the test does something else.
+	g := start(t, "STREAM_HEARTBEAT", "2s")
 	k := g.socket(admin)
 	runsOnly := k.feeds("runs", "", map[string]any{"kinds": []string{"agent.run"}, "types": []string{"job.state"}}).EventID
 	g.embed(admin, 1)
@@ -368,7 +369,7 @@ func TestASlowReaderIsSentAwayWithTheReasonAndNobodyElseIsHeldUp(t *testing.T) {
 
 func TestASilentClientIsGivenUp(t *testing.T) {
 	t.Parallel()
-	g := start(t, "STREAM_HEARTBEAT", "1s")
+	g := start(t, "STREAM_HEARTBEAT", "2s")
 	silent, lively := g.stalls(admin), g.socket(admin)
 	answered := make(chan error, 1)
 	go func() {
