@@ -165,7 +165,8 @@ func (p *platform) build(listener net.Listener) ([]lifecycle.Service, error) {
 		},
 	}, httpapi.Parts{
 		Store: p.store, Bus: p.bus, Blobs: p.blobs, Egress: egress.New(egress.Options{Allowed: p.cfg.EgressAllowed}),
-		Hub: hub, Crews: dispatcher, Queues: dispatcher, Jobs: jobs.New(p.store, p.engine, hub, p.bus), Accounts: accounts, Webhooks: webhooks,
+		Hub: hub, Crews: dispatcher, Queues: dispatcher, Jobs: jobs.New(p.store, p.engine, hub, p.bus),
+		Accounts: accounts, Webhooks: webhooks,
 		Guard: httpapi.NewGuard(limiter, httpapi.GuardRates{
 			LoginsPerAccount: p.cfg.Auth.PerAccount, LoginsPerAddress: p.cfg.Auth.PerAddress, RegistrationsPerAddress: p.cfg.Auth.Registers,
 			FailClosed: p.cfg.Limits.loginsClosed(),

@@ -28,7 +28,9 @@ type queue struct {
 func (b *board) post(s *events.QueueSnapshot, now time.Time) {
 	p := &posted{at: now, queues: make(map[events.Kind]*queue, len(s.Kinds))}
 	for _, k := range s.Kinds {
-		q := &queue{KindQueue: k, tenants: make(map[string]events.TenantQueue, len(k.Tenants)), full: make(map[string]bool, len(k.FullAgents))}
+		q := &queue{
+			KindQueue: k, tenants: make(map[string]events.TenantQueue, len(k.Tenants)), full: make(map[string]bool, len(k.FullAgents)),
+		}
 		for _, t := range k.Tenants {
 			q.tenants[t.TenantID] = t
 		}

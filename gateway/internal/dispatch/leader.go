@@ -132,7 +132,7 @@ func (l *leader) take(s signal) {
 	}
 	for _, e := range s.flow.Ended {
 		if id, err := uuid.Parse(e.JobID); err == nil {
-			h, _ := q.ended(id, time.Duration(e.DurationMS*float64(time.Millisecond)))
+			h := q.ended(id, time.Duration(e.DurationMS*float64(time.Millisecond)))
 			l.metrics.of(s.flow.Kind, l.plans[h.tenant]).ended(e)
 		}
 	}

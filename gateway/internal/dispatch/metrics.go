@@ -55,7 +55,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 	runs := seconds("copilot_job_run_seconds", "How long a worker had a job, each time that one took it.", 0.002, 3, 13)
 	outcomes := prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "copilot_job_attempts_total", Help: "How often workers had a job, by what came of it.",
-	}, append(labels, "outcome"))
+	}, []string{"kind", "plan", "outcome"})
 	expired := prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "copilot_dispatch_leases_expired_total", Help: "Jobs whose worker stopped renewing its lease.",
 	}, labels)
@@ -105,7 +105,8 @@ func newStanding() *standing {
 		return prometheus.NewDesc(name, help+"; told by the gateway that leads the dispatch.", labels, nil)
 	}
 	return &standing{
-		queued:  desc("copilot_jobs_queued", "Jobs in the queue, by what they wait for: fairness is their turn", "kind", "plan", "waiting_on"),
+		queued:  desc("copilot_jobs_queued", "Jobs in the queue, by what they wait for: fairness is their turn",
+			"kind", "plan", "waiting_on"),
 		waiting: desc("copilot_jobs_waiting", "Jobs that wait for the jobs they were parted into", "kind", "plan"),
 		flying:  desc("copilot_jobs_in_flight", "Jobs that workers have", "kind", "plan"),
 		oldest:  desc("copilot_jobs_oldest_seconds", "For how long the job has been ready that was submitted first", "kind", "plan"),

@@ -287,13 +287,12 @@ func (q *turns) back(id uuid.UUID) {
 	}
 }
 
-// ended says that a worker is through with a job, and returns what is known of it.
-func (q *turns) ended(id uuid.UUID, took time.Duration) (handed, bool) {
+// ended says that a worker is through with a job, and returns what is known of it; nothing is the zero.
+func (q *turns) ended(id uuid.UUID, took time.Duration) handed {
 	h, ok := q.running[id]
 	if !ok {
 		if h, ok = q.out[id]; !ok {
-			h, ok = q.gone[id]
-			return h, ok
+			return q.gone[id]
 		}
 	}
 	delete(q.running, id)
@@ -305,7 +304,7 @@ func (q *turns) ended(id uuid.UUID, took time.Duration) (handed, bool) {
 		q.cost += (max(took.Seconds(), 1e-4) - q.cost) / 16
 	}
 	q.free(h)
-	return h, true
+	return h
 }
 
 func (q *turns) free(h handed) {

@@ -243,7 +243,7 @@ func (s *Server) getJob(ctx context.Context, p *rbac.Principal, in *getJobInput)
 		wait, out.Applied = preferred, "wait="+seconds(preferred)
 	}
 	if wait > 0 && !job.Status.Terminal() {
-		if err = s.Jobs.Await(ctx, p, in.ID, wait); err != nil {
+		if err := s.Jobs.Await(ctx, p, in.ID, wait); err != nil {
 			return nil, err
 		}
 		if job, ahead, err = s.Jobs.Place(ctx, p, in.ID); err != nil {
