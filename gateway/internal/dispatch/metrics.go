@@ -105,7 +105,7 @@ func newStanding() *standing {
 		return prometheus.NewDesc(name, help+"; told by the gateway that leads the dispatch.", labels, nil)
 	}
 	return &standing{
-		queued:  desc("copilot_jobs_queued", "Jobs in the queue, by what they wait for: fairness is their turn",
+		queued: desc("copilot_jobs_queued", "Jobs in the queue, by what they wait for: fairness is their turn",
 			"kind", "plan", "waiting_on"),
 		waiting: desc("copilot_jobs_waiting", "Jobs that wait for the jobs they were parted into", "kind", "plan"),
 		flying:  desc("copilot_jobs_in_flight", "Jobs that workers have", "kind", "plan"),
