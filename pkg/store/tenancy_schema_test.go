@@ -42,6 +42,7 @@ func policiesBeside() map[string]string {
 		"idempotency_keys.engine": "ALL {copilot_engine}",
 		"job_limits.engine":       "SELECT {copilot_engine}",
 		"webhook_feeds.engine":    "SELECT {copilot_engine}",
+		"agent_schedules.engine":  "SELECT {copilot_engine}",
 		"users.auth":              "SELECT {copilot_auth}",
 		"refresh_tokens.auth":     "SELECT {copilot_auth}",
 		"organizations.platform":  "SELECT {copilot_app}",
