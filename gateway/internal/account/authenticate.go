@@ -13,12 +13,8 @@ import (
 	"github.com/tarento/copilot/pkg/tenant"
 )
 
-const (
-	// keyLasts bounds what is opened with an API key, such as a stream: at the latest then its client comes back.
-	keyLasts = 24 * time.Hour
-	// lookAgain is how often While asks although nobody told it of a change.
-	lookAgain = 15 * time.Second
-)
+// keyLasts bounds what is opened with an API key, such as a stream: at the latest then its client comes back.
+const keyLasts = 24 * time.Hour
 
 // Authenticate returns who an access token or an API key speaks for, as the record says; Access says how old that may be. What is
 // not good, and what belongs to an account that is gone or deactivated, is fault.Unauthenticated.
@@ -105,30 +101,4 @@ func earlier(a, b time.Time) time.Time {
 		return b
 	}
 	return a
-}
-
-// While returns a context for what lasts, such as a stream: it also ends, with admit's error as its cause, when admit refuses the
-// caller later on. Admit is asked whenever somebody of the tenant may do more or less, and now and then in case nobody said so. An
-// error that may pass refuses nobody.
-func (s *Service) While(ctx context.Context, t tenant.ID, admit func(context.Context) error) (context.Context, context.CancelFunc) {
-	ctx, cancel := context.WithCancelCause(ctx)
-	go func() {
-		tick := time.NewTicker(lookAgain)
-		defer tick.Stop()
-		for {
-			// The channel first, so that no change falls between asking and waiting.
-			changed := s.Access.recent.changed(t)
-			if err := admit(ctx); fault.Is(err, fault.Unauthenticated) || fault.Is(err, fault.Forbidden) {
-				cancel(err)
-				return
-			}
-			select {
-			case <-ctx.Done():
-				return
-			case <-changed:
-			case <-tick.C:
-			}
-		}
-	}()
-	return ctx, func() { cancel(nil) }
 }

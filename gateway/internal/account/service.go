@@ -38,7 +38,8 @@ const defaultRefreshTTL = 7 * 24 * time.Hour
 type Service struct {
 	Options
 
-	uses *uses
+	uses   *uses
+	vigils vigils
 }
 
 // New builds a service.
