@@ -2,6 +2,7 @@ package account
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -11,8 +12,10 @@ import (
 )
 
 const (
-	// lookAgain is how often a vigil asks although nobody told it of a change.
+	// lookAgain is how often a vigil asks about each although nobody told it of a change; it does so in rounds, which are spread over
+	// that time.
 	lookAgain = 15 * time.Second
+	rounds    = 15
 	// askAtOnce is how many of those whom it watches a vigil asks about at the same time.
 	askAtOnce = 16
 )
@@ -31,14 +34,17 @@ type vigil struct {
 	came chan struct{}
 
 	// Guarded by the lock of all.
-	watched map[*Watch]struct{}
+	watched []*Watch
 	fresh   []*Watch
+	// next is whom the next round begins with; it asks about every fifteenth.
+	next int
 }
 
 // Watch is over somebody who has something that lasts.
 type Watch struct {
 	of      *vigils
 	vigil   *vigil
+	at      int // among those that it watches; -1 if it does no longer
 	admit   func(context.Context) error
 	refused func(error)
 }
@@ -52,7 +58,7 @@ func (s *Service) Watch(ctx context.Context, t tenant.ID, admit func(context.Con
 	defer w.of.mu.Unlock()
 	v, kept := w.of.kept[t]
 	if !kept {
-		v = &vigil{tenant: t, came: make(chan struct{}, 1), watched: map[*Watch]struct{}{}}
+		v = &vigil{tenant: t, came: make(chan struct{}, 1)}
 		if w.of.kept == nil {
 			w.of.kept = map[tenant.ID]*vigil{}
 		}
@@ -61,8 +67,8 @@ func (s *Service) Watch(ctx context.Context, t tenant.ID, admit func(context.Con
 		keeping, v.end = context.WithCancel(context.WithoutCancel(ctx))
 		go s.keep(keeping, v)
 	}
-	w.vigil = v
-	v.watched[w] = struct{}{}
+	w.vigil, w.at = v, len(v.watched)
+	v.watched = append(v.watched, w)
 	v.fresh = append(v.fresh, w)
 	select {
 	case v.came <- struct{}{}:
@@ -75,12 +81,13 @@ func (s *Service) Watch(ctx context.Context, t tenant.ID, admit func(context.Con
 func (w *Watch) Stop() {
 	w.of.mu.Lock()
 	defer w.of.mu.Unlock()
-	v := w.vigil
-	if _, watched := v.watched[w]; !watched {
+	if w.at < 0 {
 		return
 	}
-	delete(v.watched, w)
-	if len(v.watched) == 0 {
+	v, last := w.vigil, len(w.vigil.watched)-1
+	v.watched[w.at], v.watched[last].at = v.watched[last], w.at
+	v.watched[last], w.at = nil, -1
+	if v.watched = v.watched[:last]; last == 0 {
 		delete(w.of.kept, v.tenant)
 		v.end()
 	}
@@ -88,24 +95,22 @@ func (w *Watch) Stop() {
 
 // keep asks until ctx ends.
 func (s *Service) keep(ctx context.Context, v *vigil) {
-	tick := time.NewTicker(lookAgain)
+	tick := time.NewTicker(lookAgain / rounds)
 	defer tick.Stop()
 	// The channel is always from before somebody is asked about, so that no change falls between asking and waiting.
 	changed := s.Access.recent.changed(v.tenant)
 	for {
-		var list []*Watch
 		select {
 		case <-ctx.Done():
 			return
 		case <-v.came:
-			list = s.vigils.newcomers(v)
+			ask(ctx, s.vigils.newcomers(v))
 		case <-changed:
 			changed = s.Access.recent.changed(v.tenant)
-			list = s.vigils.all(v)
+			ask(ctx, s.vigils.all(v))
 		case <-tick.C:
-			list = s.vigils.all(v)
+			goRound(ctx, s.vigils.round(v), changed)
 		}
-		ask(ctx, list)
 	}
 }
 
@@ -120,12 +125,33 @@ func (o *vigils) newcomers(v *vigil) []*Watch {
 func (o *vigils) all(v *vigil) []*Watch {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	list := make([]*Watch, 0, len(v.watched))
-	for w := range v.watched {
-		list = append(list, w)
-	}
 	v.fresh = nil
+	return slices.Clone(v.watched)
+}
+
+func (o *vigils) round(v *vigil) []*Watch {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	var list []*Watch
+	for i := v.next; i < len(v.watched); i += rounds {
+		list = append(list, v.watched[i])
+	}
+	v.next = (v.next + 1) % rounds
 	return list
+}
+
+// goRound asks about one after the other, because nothing is known to have changed; it stops when something has.
+func goRound(ctx context.Context, list []*Watch, changed <-chan struct{}) {
+	for _, w := range list {
+		select {
+		case <-ctx.Done():
+			return
+		case <-changed:
+			return
+		default:
+			w.ask(ctx)
+		}
+	}
 }
 
 // ask asks about several at once, because an answer may have to come from Postgres.
@@ -150,7 +176,7 @@ func (w *Watch) ask(ctx context.Context) {
 		return
 	}
 	w.of.mu.Lock()
-	_, watched := w.vigil.watched[w]
+	watched := w.at >= 0
 	w.of.mu.Unlock()
 	if watched {
 		w.Stop()
@@ -162,7 +188,7 @@ func (w *Watch) ask(ctx context.Context) {
 // caller later on, as Watch finds out. Admit gets the context that While was given.
 func (s *Service) While(ctx context.Context, t tenant.ID, admit func(context.Context) error) (context.Context, context.CancelFunc) {
 	lasting, cancel := context.WithCancelCause(ctx)
-	watch := s.Watch(ctx, t, func(context.Context) error { return admit(lasting) }, cancel) //nolint:contextcheck // it is the caller's
+	watch := s.Watch(ctx, t, func(context.Context) error { return admit(lasting) }, cancel)
 	return lasting, func() {
 		watch.Stop()
 		cancel(nil)

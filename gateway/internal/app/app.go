@@ -148,7 +148,8 @@ func (p *platform) build(listener net.Listener) ([]lifecycle.Service, error) {
 	if err != nil {
 		return nil, err
 	}
-	hub := stream.New(stream.Config{CursorKeys: p.cfg.Auth.cursorKeys()}, p.store, p.engine, p.bus, p.log, p.registry)
+	following := stream.Config{CursorKeys: p.cfg.Auth.cursorKeys(), Heartbeat: p.cfg.Heartbeat}
+	hub := stream.New(following, p.store, p.engine, p.bus, p.log, p.registry)
 	dispatcher := dispatch.New(dispatch.Config{Depth: p.cfg.DispatchDepth}, p.engine, p.store, p.bus, p.log, p.registry)
 	var exit lifecycle.Exit
 	ready := telemetry.NewReadiness(map[string]telemetry.Check{

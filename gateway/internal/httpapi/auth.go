@@ -118,17 +118,22 @@ func (s *Server) authOperations() {
 
 // authenticate returns who sends these headers. Where both are sent, Authorization counts.
 func (s *Server) authenticate(ctx context.Context, authorization, key string) (*rbac.Principal, error) {
+	return s.authenticateFrom(ctx, clientOf(ctx), authorization, key)
+}
+
+// authenticateFrom is authenticate for a context that is not the request's.
+func (s *Server) authenticateFrom(ctx context.Context, from account.Client, authorization, key string) (*rbac.Principal, error) {
 	if authorization == "" && key != "" {
 		if !auth.IsKey(key) {
 			return nil, fault.New(fault.Unauthenticated, "token.invalid", "What %s holds is no API key.", headerAPIKey)
 		}
-		return s.Accounts.Authenticate(ctx, key, clientOf(ctx))
+		return s.Accounts.Authenticate(ctx, key, from)
 	}
 	token, err := bearerToken(authorization)
 	if err != nil {
 		return nil, err
 	}
-	return s.Accounts.Authenticate(ctx, token, clientOf(ctx))
+	return s.Accounts.Authenticate(ctx, token, from)
 }
 
 func clientOf(ctx context.Context) account.Client {

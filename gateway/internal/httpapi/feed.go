@@ -1,7 +1,6 @@
 package httpapi
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"fmt"
@@ -48,34 +47,9 @@ func (s *Server) followFeed(ctx context.Context, p *rbac.Principal, in *feedInpu
 	if err != nil {
 		return nil, err
 	}
-	return &eventStreamOutput{Body: s.events(func(ctx context.Context, w *eventWriter) error { //nolint:contextcheck // the same
-		defer feed.Close()
-		return w.feed(ctx, feed, p.Expires)
-	})}, nil
-}
-
-// feed writes what the feed yields until the token ends, the client leaves or the gateway does. Only what an operator should know
-// comes back as an error.
-func (w *eventWriter) feed(ctx context.Context, feed *stream.Feed, expires time.Time) error {
-	alive, cancel := context.WithDeadline(ctx, expires)
-	defer cancel()
 	begin := fmt.Sprintf("retry: %d\nid: %s\n\n", reconnect.Milliseconds(), feed.Cursor())
 	if feed.Restarted() {
 		begin = fmt.Sprintf("retry: %d\nid: %s\nevent: feed.restarted\ndata: {}\n\n", reconnect.Milliseconds(), feed.Cursor())
 	}
-	err := w.send(begin)
-	var frames bytes.Buffer
-	for err == nil {
-		var entries []*stream.Entry
-		entries, err = beating(alive, w, feed.Next, func() string { return stillHere[:len(stillHere)-1] + "id: " + feed.Cursor() + "\n\n" })
-		if err != nil {
-			break
-		}
-		frames.Reset()
-		for _, e := range entries {
-			fmt.Fprintf(&frames, "id: %s\nevent: %s\ndata: %s\n\n", e.ID, e.Type, e.Data)
-		}
-		err = w.send(frames.String())
-	}
-	return w.end(ctx, err, expires)
+	return &eventStreamOutput{Body: s.events(p, feed, begin)}, nil //nolint:contextcheck // the request's own
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humagin"
 
+	"github.com/tarento/copilot/gateway/internal/account"
 	"github.com/tarento/copilot/gateway/internal/rbac"
 	"github.com/tarento/copilot/pkg/access"
 	"github.com/tarento/copilot/pkg/fault"
@@ -209,20 +210,34 @@ func (s *Server) authorize(permission access.Permission, op operation) func(huma
 		actor := store.Actor{UserID: p.UserID, KeyID: p.KeyID, IP: r.ip, UserAgent: r.agent, RequestID: r.id}
 		known := store.WithActor(context.WithValue(ctx.Context(), principalKey{}, p), actor)
 		if op.long {
+			r.admit = s.again(op, permission, p, clientOf(known), authorization, key)
 			var done context.CancelFunc
-			known, done = s.Accounts.While(known, p.Tenant, func(ctx context.Context) error {
-				now, err := s.authenticate(ctx, authorization, key)
-				if err == nil {
-					err = op.admits(now, permission)
-				}
-				if err == nil && op.reach != nil && !op.reach(now).Equal(op.reach(p)) {
-					err = fault.New(fault.Forbidden, codeAccessChanged, "What you may see has changed. Connect again to go on.")
-				}
-				return err
-			})
+			known, done = s.Accounts.While(known, p.Tenant, r.admit)
 			defer done()
 		}
 		next(huma.WithContext(ctx, known))
+	}
+}
+
+// again returns what asks later on whether a caller may still call the operation, and sees what it saw. It holds on to nothing else
+// of the request.
+func (s *Server) again(
+	op operation, permission access.Permission, p *rbac.Principal, from account.Client, authorization, key string,
+) func(context.Context) error {
+	person, own, reach := op.person, op.own, op.reach
+	var at rbac.Reach
+	if reach != nil {
+		at = reach(p)
+	}
+	return func(ctx context.Context) error {
+		now, err := s.authenticateFrom(ctx, from, authorization, key)
+		if err == nil {
+			err = operation{person: person, own: own}.admits(now, permission)
+		}
+		if err == nil && reach != nil && !reach(now).Equal(at) {
+			err = fault.New(fault.Forbidden, codeAccessChanged, "What you may see has changed. Connect again to go on.")
+		}
+		return err
 	}
 }
 

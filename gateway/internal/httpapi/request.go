@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -21,13 +22,18 @@ import (
 
 // request is what is known about the request that a context belongs to. It lives on the request's goroutine.
 type request struct {
-	id  string
-	log *slog.Logger
+	id    string
+	log   *slog.Logger
+	start time.Time
 	// user is who makes it, once that is known; for the access log.
 	user string
 	ip   string
 	// agent is the client's User-Agent.
 	agent string
+	// admit asks again, later on, whether the caller of what lasts may still be served.
+	admit func(context.Context) error
+	// handed says that the answer goes on when the handler has returned; whoever ends it has it recorded.
+	handed bool
 }
 
 type requestKey struct{}
@@ -82,6 +88,7 @@ func clip(s string, n int) string { return s[:min(n, len(s))] }
 type requestMetrics struct {
 	seconds *prometheus.HistogramVec
 	open    prometheus.Gauge
+	ends    *prometheus.CounterVec
 }
 
 func newRequestMetrics(reg prometheus.Registerer) *requestMetrics {
@@ -94,31 +101,54 @@ func newRequestMetrics(reg prometheus.Registerer) *requestMetrics {
 		open: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "copilot_http_requests_open", Help: "Requests that are being answered, streams included.",
 		}),
+		ends: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "copilot_stream_ends_total",
+			Help: "Event streams that have ended, by why: done, left, slow, expired, revoked, moving or failed.",
+		}, []string{"reason"}),
 	}
-	reg.MustRegister(m.seconds, m.open)
+	reg.MustRegister(m.seconds, m.open, m.ends)
 	return m
 }
 
 // record logs and counts each request. Query strings are left out, because tokens have been seen in them.
 func (s *Server) record(c *gin.Context) {
-	start := time.Now()
+	r := requestOf(c.Request.Context())
+	r.start = time.Now()
 	s.metrics.open.Inc()
 	c.Next()
-	s.metrics.open.Dec()
-	took, status, route := time.Since(start), c.Writer.Status(), c.FullPath()
-	if route == "" {
-		route = "none"
+	if !r.handed {
+		s.recorded(c.Request.Context(), answeredOf(c, r), c.Writer.Size())
 	}
-	s.metrics.seconds.WithLabelValues(method(c.Request.Method), route, strconv.Itoa(status)).Observe(took.Seconds())
-	r := requestOf(c.Request.Context())
+}
+
+// answered is what the access log says of a request. It holds on to nothing else of it.
+type answered struct {
+	start                   time.Time
+	id, method, path, route string
+	ip, user                string
+	status                  int
+}
+
+func answeredOf(c *gin.Context, r *request) answered {
+	return answered{
+		start: r.start, id: r.id, method: c.Request.Method, path: c.Request.URL.Path, route: cmp.Or(c.FullPath(), "none"),
+		ip: r.ip, user: r.user, status: c.Writer.Status(),
+	}
+}
+
+// recorded logs and counts a request whose answer has ended.
+func (s *Server) recorded(ctx context.Context, a answered, written int) {
+	s.metrics.open.Dec()
+	took := time.Since(a.start)
+	s.metrics.seconds.WithLabelValues(method(a.method), a.route, strconv.Itoa(a.status)).Observe(took.Seconds())
 	level := slog.LevelInfo
-	if status >= http.StatusInternalServerError {
+	if a.status >= http.StatusInternalServerError {
 		level = slog.LevelError
 	}
-	r.log.LogAttrs(c.Request.Context(), level, "request",
-		slog.String("method", c.Request.Method), slog.String("path", c.Request.URL.Path), slog.String("route", route),
-		slog.Int("status", status), slog.Int("bytes", max(0, c.Writer.Size())),
-		slog.Float64("ms", float64(took.Microseconds())/1000), slog.String("ip", r.ip), slog.String("user_id", r.user))
+	s.log.LogAttrs(ctx, level, "request", slog.String("request_id", a.id),
+		slog.String("method", a.method), slog.String("path", a.path), slog.String("route", a.route),
+		slog.Int("status", a.status), slog.Int("bytes", max(0, written)),
+		slog.Float64("ms", float64(took.Microseconds())/1000), slog.String("ip", a.ip), slog.String("user_id", a.user))
 }
 
 // method bounds the label: clients may invent methods.

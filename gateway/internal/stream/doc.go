@@ -13,4 +13,7 @@
 // has not ended: so its position, too, says exactly what a client has seen. The events of a tenant are read once for all who follow
 // its feed here, by its tail, which the bus wakes; whoever comes from the past, or cannot follow, reads the log by itself until it
 // has caught up.
+//
+// Either is shown to a client by a Line, which has no goroutine while nothing happens: a few writers write what there is, and never wait
+// for anybody. Who reads by itself calls Next instead.
 package stream

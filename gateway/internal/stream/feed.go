@@ -38,6 +38,8 @@ type Feed struct {
 	// behind is since when a reader who once was live reads by itself.
 	behind    time.Time
 	restarted bool
+	// line is who is told when there is more, if it is one.
+	line *Line
 }
 
 // together bounds how many entries a reader gets at once.
@@ -87,7 +89,12 @@ func (f *Feed) start(tx *store.Tx, until store.FeedHorizon) (store.FeedPosition,
 }
 
 // Close stops following. It must be called once.
-func (f *Feed) Close() { f.hub.leave(f.tail) }
+func (f *Feed) Close() {
+	if f.line != nil {
+		f.tail.leaves(f.line)
+	}
+	f.hub.leave(f.tail)
+}
 
 // Restarted reports whether the database was restored, or has failed over, since the reader's cursor was given out. Then the feed
 // goes on from a little before that time: some entries may come a second time, under other ids.
@@ -169,15 +176,20 @@ func (f *Feed) await(ctx context.Context) (found []*Entry, err error) {
 	if err := f.ended(ctx); err != nil {
 		return nil, err
 	}
+	return f.follow(), nil
+}
+
+// follow returns what the tail has read since. It finds nothing either when that is too much, and the reader is to read by itself.
+func (f *Feed) follow() (found []*Entry) {
 	if f.tail.newest().count-f.live.count > f.hub.cfg.FeedLag {
 		f.live, f.behind = nil, time.Now()
-		return nil, nil
+		return nil
 	}
 	for len(found) < together {
 		select {
 		case <-f.live.grown:
 		default:
-			return found, nil
+			return found
 		}
 		f.live = f.live.next
 		for _, e := range f.live.entries {
@@ -189,7 +201,52 @@ func (f *Feed) await(ctx context.Context) (found []*Entry, err error) {
 			f.at = f.live.at
 		}
 	}
-	return found, nil
+	return found
+}
+
+// Take implements Source.
+func (f *Feed) Take(frames []byte) (_ []byte, more bool, err error) {
+	if f.live == nil {
+		return frames, true, nil
+	}
+	select {
+	case <-f.tail.over:
+		return frames, false, errMoved()
+	default:
+	}
+	frames = shown(frames, f.follow())
+	if f.live != nil {
+		select {
+		case <-f.live.grown:
+			more = true
+		default:
+		}
+	}
+	return frames, more || f.live == nil, nil
+}
+
+// Read implements Source.
+func (f *Feed) Read(ctx context.Context, frames []byte) ([]byte, error) {
+	if f.live != nil {
+		return shown(frames, f.follow()), nil
+	}
+	found, err := f.readLog(ctx)
+	return shown(frames, found), err
+}
+
+func shown(frames []byte, found []*Entry) []byte {
+	for _, e := range found {
+		frames = append(frames, e.frame...)
+	}
+	return frames
+}
+
+// Beat implements Source: the sign of life has the id of where the reader stands, which may be behind what it was not to see.
+func (f *Feed) Beat(frames []byte) []byte { return append(frames, stillAt(f.Cursor())...) }
+
+func (f *Feed) wakes(l *Line) {
+	f.line = l
+	f.tail.wakes(l)
 }
 
 func (f *Feed) ended(ctx context.Context) error {

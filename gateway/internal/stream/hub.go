@@ -32,6 +32,10 @@ type Config struct {
 	FeedLag int
 	// SlowAfter is how long a reader of a feed may take to catch up before it is sent away; a minute by default.
 	SlowAfter time.Duration
+	// Heartbeat is how often a client is shown a sign of life while there is nothing else to show; 15 s by default.
+	Heartbeat time.Duration
+	// Within is how long a client may take to read what is written to it; 10 s by default.
+	Within time.Duration
 }
 
 func (c Config) withDefaults() Config {
@@ -47,6 +51,12 @@ func (c Config) withDefaults() Config {
 	if c.SlowAfter <= 0 {
 		c.SlowAfter = time.Minute
 	}
+	if c.Heartbeat <= 0 {
+		c.Heartbeat = 15 * time.Second
+	}
+	if c.Within <= 0 {
+		c.Within = 10 * time.Second
+	}
 	return c
 }
 
@@ -60,19 +70,20 @@ type Hub struct {
 	cursors     cursors
 	subscribers prometheus.Gauge
 	feeds       prometheus.Gauge
+	lines       *lines
 
 	mu       sync.Mutex
-	topics   map[string]*topic // by job id
-	tenants  map[string]int    // how many topics each has
-	tails    map[string]*tail  // of the feeds that are read, by tenant
+	topics   map[uuid.UUID]*topic // by job id
+	tenants  map[tenant.ID]int    // how many topics each has
+	tails    map[tenant.ID]*tail  // of the feeds that are read
 	draining chan struct{}
 	drain    sync.Once
 }
 
 // topic is one watched job.
 type topic struct {
-	tenant   string
-	watchers map[*watcher]struct{}
+	tenant   tenant.ID
+	watchers []*watcher
 	// seen is the highest sequence number that the bus delivered.
 	seen int64
 }
@@ -81,7 +92,7 @@ type topic struct {
 func New(cfg Config, s *store.Store, e *store.Engine, b *bus.Bus, log *slog.Logger, reg prometheus.Registerer) *Hub {
 	h := &Hub{
 		cfg: cfg.withDefaults(), store: s, engine: e, bus: b, log: log, cursors: cursors{cfg.CursorKeys},
-		topics: map[string]*topic{}, tenants: map[string]int{}, tails: map[string]*tail{}, draining: make(chan struct{}),
+		topics: map[uuid.UUID]*topic{}, tenants: map[tenant.ID]int{}, tails: map[tenant.ID]*tail{}, draining: make(chan struct{}),
 		subscribers: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "copilot_stream_subscribers", Help: "Clients that follow a job on this gateway.",
 		}),
@@ -89,12 +100,21 @@ func New(cfg Config, s *store.Store, e *store.Engine, b *bus.Bus, log *slog.Logg
 			Name: "copilot_feed_subscribers", Help: "Clients that follow all jobs of their organization on this gateway.",
 		}),
 	}
+	h.lines = newLines(h.cfg, h.draining, log)
 	reg.MustRegister(h.subscribers, h.feeds)
 	return h
 }
 
-// Run listens until ctx ends and returns nil then.
+// Run listens until ctx ends, and shows what it hears. It returns nil when every line has ended after that.
 func (h *Hub) Run(ctx context.Context) error {
+	var showing sync.WaitGroup
+	shows, stop := context.WithCancel(ctx)
+	showing.Go(func() { h.lines.run(shows) })
+	defer func() {
+		h.Drain()
+		stop()
+		showing.Wait()
+	}()
 	subjects := h.bus.Subjects()
 	if err := h.bus.Subscribe(ctx, subjects.AllEvents(), h.deliver); err != nil {
 		return err
@@ -115,14 +135,24 @@ func (h *Hub) Run(ctx context.Context) error {
 	}
 }
 
-// Drain ends every subscription politely, and those to come at once: Next returns a fault that asks to come back.
-func (h *Hub) Drain() { h.drain.Do(func() { close(h.draining) }) }
+// Drain ends every subscription politely, and those to come at once: Next returns a fault that asks to come back, and lines end with
+// it.
+func (h *Hub) Drain() {
+	h.drain.Do(func() {
+		close(h.draining)
+		h.lines.drain()
+	})
+}
 
 // deliver takes the events of a commit. It runs on the bus's goroutine, so it must never wait.
 func (h *Hub) deliver(subject string, data []byte) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	id := h.bus.Subjects().TenantOf(subject)
+	id, err := tenant.Parse(h.bus.Subjects().TenantOf(subject))
+	if err != nil {
+		h.log.Error("events of nobody ignored", "subject", subject, "error", err)
+		return
+	}
 	if t, read := h.tails[id]; read {
 		t.wake()
 	}
@@ -135,32 +165,68 @@ func (h *Hub) deliver(subject string, data []byte) {
 		return
 	}
 	for _, e := range list {
-		if t, watched := h.topics[e.JobID]; watched {
-			t.deliver(e)
+		t, watched := h.topicOf(e.JobID)
+		if !watched {
+			continue
 		}
+		told, err := newTold(e)
+		if err != nil {
+			h.log.Error("unreadable event left to the log", "subject", subject, "error", err)
+			t.fallBehind(e.Seq)
+			continue
+		}
+		t.deliver(told)
 	}
 }
 
-// deliverLive takes a piece of text, likewise.
+// topicOf finds the topic of a job. The caller holds the lock.
+func (h *Hub) topicOf(job string) (*topic, bool) {
+	id, err := uuid.Parse(job)
+	if err != nil {
+		return nil, false
+	}
+	t, watched := h.topics[id]
+	return t, watched
+}
+
+// deliverLive takes a piece of text, likewise. Many come, so they are read without the lock.
 func (h *Hub) deliverLive(subject string, data []byte) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	t, watched := h.topics[h.bus.Subjects().JobOf(subject)]
-	if !watched {
+	job := h.bus.Subjects().JobOf(subject)
+	if !h.watched(job) {
 		return
 	}
-	var e events.Event
-	if err := json.Unmarshal(data, &e); err != nil {
+	piece, err := readLive(data)
+	if err != nil {
 		h.log.Error("unreadable event ignored", "subject", subject, "error", err)
 		return
 	}
-	t.deliver(e)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if t, watched := h.topicOf(job); watched {
+		t.deliver(piece)
+	}
 }
 
-func (t *topic) deliver(e events.Event) {
+func (h *Hub) watched(job string) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	_, watched := h.topicOf(job)
+	return watched
+}
+
+func (t *topic) deliver(e *told) {
 	t.seen = max(t.seen, e.Seq)
-	for w := range t.watchers {
+	e.shared = len(t.watchers) > 1
+	for _, w := range t.watchers {
 		w.put(e)
+	}
+}
+
+// fallBehind has all read the record, which is known to reach up to seq.
+func (t *topic) fallBehind(seq int64) {
+	t.seen = max(t.seen, seq)
+	for _, w := range t.watchers {
+		w.fallBehind()
 	}
 }
 
@@ -169,14 +235,27 @@ func (h *Hub) compare(ctx context.Context) {
 	h.mu.Lock()
 	ids := make([]uuid.UUID, 0, len(h.topics))
 	for id := range h.topics {
-		if parsed, err := uuid.Parse(id); err == nil {
-			ids = append(ids, parsed)
-		}
+		ids = append(ids, id)
 	}
 	h.mu.Unlock()
-	if len(ids) == 0 {
-		return
+	// A few hundred at a time, over the time until the next comparison: all at once would hold up what happens meanwhile.
+	pause := h.cfg.Compare / time.Duration(1+len(ids)/compareTogether)
+	for i := 0; i < len(ids); i += compareTogether {
+		if i > 0 {
+			select {
+			case <-ctx.Done():
+				return
+			case <-time.After(pause):
+			}
+		}
+		h.compareSome(ctx, ids[i:min(i+compareTogether, len(ids))])
 	}
+}
+
+// compareTogether is how many jobs are compared with one query.
+const compareTogether = 500
+
+func (h *Hub) compareSome(ctx context.Context, ids []uuid.UUID) {
 	last, err := h.engine.LastSeqs(ctx, ids)
 	if err != nil {
 		if ctx.Err() == nil {
@@ -187,13 +266,8 @@ func (h *Hub) compare(ctx context.Context) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for id, seq := range last {
-		t, ok := h.topics[id.String()]
-		if !ok || t.seen >= seq {
-			continue
-		}
-		t.seen = seq
-		for w := range t.watchers {
-			w.fallBehind()
+		if t, ok := h.topics[id]; ok && t.seen < seq {
+			t.fallBehind(seq)
 		}
 	}
 }
@@ -202,13 +276,14 @@ func (h *Hub) watch(in tenant.ID, job uuid.UUID) *watcher {
 	w := newWatcher(h.cfg.Queue)
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	t, ok := h.topics[job.String()]
+	t, ok := h.topics[job]
 	if !ok {
-		t = &topic{tenant: in.String(), watchers: map[*watcher]struct{}{}}
-		h.topics[job.String()] = t
-		h.tenants[t.tenant]++
+		t = &topic{tenant: in}
+		h.topics[job] = t
+		h.tenants[in]++
 	}
-	t.watchers[w] = struct{}{}
+	w.at = len(t.watchers)
+	t.watchers = append(t.watchers, w)
 	h.subscribers.Inc()
 	return w
 }
@@ -216,19 +291,19 @@ func (h *Hub) watch(in tenant.ID, job uuid.UUID) *watcher {
 func (h *Hub) unwatch(job uuid.UUID, w *watcher) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	t, ok := h.topics[job.String()]
-	if !ok {
+	t, ok := h.topics[job]
+	if !ok || w.at >= len(t.watchers) || t.watchers[w.at] != w {
 		return
 	}
-	if _, ok := t.watchers[w]; !ok {
-		return
-	}
-	delete(t.watchers, w)
+	last := len(t.watchers) - 1
+	t.watchers[w.at], t.watchers[last].at = t.watchers[last], w.at
+	t.watchers[last] = nil
+	t.watchers = t.watchers[:last]
 	h.subscribers.Dec()
-	if len(t.watchers) > 0 {
+	if last > 0 {
 		return
 	}
-	delete(h.topics, job.String())
+	delete(h.topics, job)
 	if h.tenants[t.tenant]--; h.tenants[t.tenant] == 0 {
 		delete(h.tenants, t.tenant)
 	}
@@ -258,7 +333,7 @@ func (h *Hub) awaitEnd(ctx context.Context, w *watcher) error {
 			return errDraining()
 		case <-w.stirred:
 			list, behind := w.take()
-			if behind || slices.ContainsFunc(list, events.Event.Terminal) {
+			if behind || slices.ContainsFunc(list, func(t *told) bool { return t.Terminal() }) {
 				return nil
 			}
 		}

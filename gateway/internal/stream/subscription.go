@@ -14,12 +14,6 @@ import (
 	"github.com/tarento/copilot/pkg/tenant"
 )
 
-// Item is one thing to show to the client. Position is where the client stands after it.
-type Item struct {
-	Position events.Position
-	Event    events.Event
-}
-
 // Subscription is one client's view of one job. It belongs to one goroutine.
 type Subscription struct {
 	hub    *Hub
@@ -31,7 +25,7 @@ type Subscription struct {
 	start  int64 // of the text that is being written
 	offset int   // of the first byte of it that was not shown yet
 	// early holds live deltas that came before what they follow on.
-	early []events.Event
+	early []*told
 	out   []Item
 	// stale says that the log knows more than the queue will tell.
 	stale bool
@@ -96,19 +90,58 @@ func (s *Subscription) Next(ctx context.Context) (Item, error) {
 		case <-s.hub.draining:
 			return Item{}, errDraining()
 		case <-s.w.stirred:
-			list, behind := s.w.take()
-			for _, e := range list {
-				if s.ended { // what comes late belongs to nobody
-					break
-				}
-				if err := s.receive(e); err != nil {
-					return Item{}, err
-				}
+			if err := s.takeIn(); err != nil {
+				return Item{}, err
 			}
-			s.stale = s.stale || behind
 		}
 	}
 }
+
+// takeIn takes what the bus has delivered.
+func (s *Subscription) takeIn() error {
+	list, behind := s.w.take()
+	for _, t := range list {
+		if s.ended { // what comes late belongs to nobody
+			break
+		}
+		if err := s.receive(t); err != nil {
+			return err
+		}
+	}
+	s.stale = s.stale || behind
+	return nil
+}
+
+// Take implements Source.
+func (s *Subscription) Take(frames []byte) (_ []byte, more bool, err error) {
+	if !s.ended && !s.stale {
+		err = s.takeIn()
+	}
+	return s.shown(frames, err)
+}
+
+// Read implements Source.
+func (s *Subscription) Read(ctx context.Context, frames []byte) ([]byte, error) {
+	frames, _, err := s.shown(frames, s.catchUp(ctx))
+	return frames, err
+}
+
+// shown encodes what is to be shown; err is what came after it.
+func (s *Subscription) shown(frames []byte, err error) ([]byte, bool, error) {
+	for i := range s.out {
+		frames = s.out[i].appendTo(frames)
+	}
+	s.out = nil
+	if err == nil && s.ended {
+		err = io.EOF
+	}
+	return frames, s.stale, err
+}
+
+// Beat implements Source.
+func (*Subscription) Beat(frames []byte) []byte { return append(frames, stillHere...) }
+
+func (s *Subscription) wakes(l *Line) { s.w.wakes(l) }
 
 // catchUp shows the next page of the log.
 func (s *Subscription) catchUp(ctx context.Context) error {
@@ -122,7 +155,11 @@ func (s *Subscription) catchUp(ctx context.Context) error {
 	}
 	s.stale = len(log) == page
 	for _, e := range log {
-		if err := s.show(e); err != nil {
+		t, err := newTold(e)
+		if err == nil {
+			err = s.show(t)
+		}
+		if err != nil {
 			return err
 		}
 	}
@@ -130,14 +167,14 @@ func (s *Subscription) catchUp(ctx context.Context) error {
 }
 
 // receive takes what the bus delivered.
-func (s *Subscription) receive(e events.Event) error {
+func (s *Subscription) receive(t *told) error {
 	switch {
-	case e.Seq == 0:
-		return s.live(e)
-	case e.Seq <= s.seq:
+	case t.Seq == 0:
+		return s.live(t)
+	case t.Seq <= s.seq:
 		return nil
-	case e.Seq == s.seq+1:
-		return s.show(e)
+	case t.Seq == s.seq+1:
+		return s.show(t)
 	default:
 		// Something in between did not come; it was committed before this one, so the log has it.
 		s.stale = true
@@ -146,60 +183,52 @@ func (s *Subscription) receive(e events.Event) error {
 }
 
 // show takes the next event of the log.
-func (s *Subscription) show(e events.Event) error {
-	s.seq = e.Seq
-	switch e.Type {
+func (s *Subscription) show(t *told) error {
+	s.seq = t.Seq
+	switch t.Type {
 	case events.TypeTextDelta:
-		var d events.TextDelta
-		if err := json.Unmarshal(e.Data, &d); err != nil {
-			return fmt.Errorf("stream: decode text delta %d: %w", e.Seq, err)
-		}
-		if err := s.text(e, d); err != nil {
+		if err := s.text(t); err != nil {
 			return err
 		}
 	case events.TypeStepStarted:
 		var started events.StepStarted
-		if err := json.Unmarshal(e.Data, &started); err != nil {
-			return fmt.Errorf("stream: decode step %d: %w", e.Seq, err)
+		if err := json.Unmarshal(t.Data, &started); err != nil {
+			return fmt.Errorf("stream: decode step %d: %w", t.Seq, err)
 		}
 		if started.Kind == events.StepModelCall {
-			s.start, s.offset = e.Seq, 0
+			s.start, s.offset = t.Seq, 0
 		}
-		s.emit(e)
+		s.emit(t)
 	case events.TypeJobState, events.TypeJobProgress, events.TypeStepFinished, events.TypeUsage:
-		s.emit(e)
-		s.ended = e.Terminal()
+		s.emit(t)
+		s.ended = t.Terminal()
 	default:
-		s.emit(e)
+		s.emit(t)
 	}
 	return s.retryEarly()
 }
 
 // live takes a delta that may not be in the log yet.
-func (s *Subscription) live(e events.Event) error {
-	var d events.TextDelta
-	if err := json.Unmarshal(e.Data, &d); err != nil {
-		return fmt.Errorf("stream: decode live delta: %w", err)
-	}
-	switch {
+func (s *Subscription) live(t *told) error {
+	switch d := &t.delta; {
 	case d.Start < s.start:
 		// The text of an attempt that was given up.
 		return nil
 	case d.Start > s.start, d.Offset > s.offset:
 		if len(s.early) < earlyMax {
-			s.early = append(s.early, e)
+			s.early = append(s.early, t)
 		}
 		return nil
 	default:
-		return s.text(e, d)
+		return s.text(t)
 	}
 }
 
 func (s *Subscription) retryEarly() error {
 	early := s.early
 	s.early = nil
-	for _, e := range early {
-		if err := s.live(e); err != nil {
+	for _, t := range early {
+		if err := s.live(t); err != nil {
 			return err
 		}
 	}
@@ -207,7 +236,8 @@ func (s *Subscription) retryEarly() error {
 }
 
 // text shows the part of a delta that was not shown yet.
-func (s *Subscription) text(e events.Event, d events.TextDelta) error {
+func (s *Subscription) text(t *told) error {
+	d := t.delta
 	if d.Start != s.start {
 		s.start, s.offset = d.Start, 0
 	}
@@ -215,18 +245,25 @@ func (s *Subscription) text(e events.Event, d events.TextDelta) error {
 	if !some {
 		return nil
 	}
-	if rest != d {
-		data, err := json.Marshal(rest)
-		if err != nil {
-			return fmt.Errorf("stream: encode text delta: %w", err)
-		}
-		e.Data = data
-	}
 	s.offset = rest.End()
-	s.emit(e)
+	if rest == d {
+		s.emit(t)
+		return nil
+	}
+	data, err := json.Marshal(rest)
+	if err != nil {
+		return fmt.Errorf("stream: encode text delta: %w", err)
+	}
+	cut := t.Event
+	cut.Data = data
+	s.out = append(s.out, Item{Position: s.position(), Event: cut})
 	return nil
 }
 
-func (s *Subscription) emit(e events.Event) {
-	s.out = append(s.out, Item{Position: events.Position{Seq: s.seq, Offset: s.offset}, Event: e})
+func (s *Subscription) emit(t *told) {
+	s.out = append(s.out, Item{Position: s.position(), Event: t.Event, told: t})
+}
+
+func (s *Subscription) position() events.Position {
+	return events.Position{Seq: s.seq, Offset: s.offset}
 }

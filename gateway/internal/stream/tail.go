@@ -22,6 +22,8 @@ type Entry struct {
 	// Data is a FeedEvent as JSON.
 	Data []byte
 
+	// frame is the entry as it is sent.
+	frame          []byte
 	at             store.FeedPosition
 	kind           events.Kind
 	owner, project *uuid.UUID
@@ -52,6 +54,8 @@ type tail struct {
 
 	mu   sync.Mutex
 	last *batch
+	// lines are told when the tail has grown, or is over.
+	lines map[*Line]struct{}
 }
 
 // batch is what one read of the log has found.
@@ -80,7 +84,7 @@ const feedPage = 500
 func newTail(h *Hub, t tenant.ID, at store.FeedPosition) *tail {
 	return &tail{
 		hub: h, tenant: t, awake: make(chan struct{}, 1), over: make(chan struct{}),
-		last: &batch{at: at, grown: make(chan struct{})},
+		last: &batch{at: at, grown: make(chan struct{})}, lines: map[*Line]struct{}{},
 	}
 }
 
@@ -105,6 +109,35 @@ func (t *tail) add(entries []*Entry, at store.FeedPosition) {
 	t.last.next = b
 	close(t.last.grown)
 	t.last = b
+	t.tell()
+}
+
+// end says that the line has ended on which the tail reads.
+func (t *tail) end() {
+	close(t.over)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.tell()
+}
+
+// tell is called with the lock.
+func (t *tail) tell() {
+	for l := range t.lines {
+		l.wake()
+	}
+}
+
+// wakes has a line told from now on, until leave.
+func (t *tail) wakes(l *Line) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.lines[l] = struct{}{}
+}
+
+func (t *tail) leaves(l *Line) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	delete(t.lines, l)
 }
 
 // run reads whenever it is woken, until ctx ends.
@@ -151,7 +184,7 @@ func (t *tail) read(ctx context.Context) (held bool, err error) {
 			return err
 		}
 		if until.Line != at.Line {
-			close(t.over)
+			t.end()
 			return nil
 		}
 		held = until.Held
@@ -187,8 +220,10 @@ func (h *Hub) entry(t tenant.ID, row *store.FeedEvent, line int32) (*Entry, erro
 		return nil, fmt.Errorf("stream: encode event %d of job %s: %w", row.Seq, row.JobID, err)
 	}
 	at := row.At(line)
+	id := h.cursors.write(t, at)
+	frame := appendFrame(nil, id, row.Type, data)
 	return &Entry{
-		ID: h.cursors.write(t, at), Type: row.Type, Data: data,
+		ID: id, Type: row.Type, Data: data, frame: frame,
 		at: at, kind: row.Kind, owner: row.CreatedBy, project: row.ProjectID,
 	}, nil
 }
@@ -197,7 +232,7 @@ func (h *Hub) entry(t tenant.ID, row *store.FeedEvent, line int32) (*Entry, erro
 func (h *Hub) join(ctx context.Context, id tenant.ID, at store.FeedPosition) *tail {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	t, ok := h.tails[id.String()]
+	t, ok := h.tails[id]
 	if ok && t.newest().at.Line != at.Line {
 		ok = false // its readers are leaving
 	}
@@ -205,7 +240,7 @@ func (h *Hub) join(ctx context.Context, id tenant.ID, at store.FeedPosition) *ta
 		t = newTail(h, id, at)
 		var reading context.Context
 		reading, t.stop = context.WithCancel(context.WithoutCancel(ctx))
-		h.tails[id.String()] = t
+		h.tails[id] = t
 		go t.run(reading)
 	}
 	t.readers++
@@ -221,8 +256,8 @@ func (h *Hub) leave(t *tail) {
 		return
 	}
 	t.stop()
-	if h.tails[t.tenant.String()] == t {
-		delete(h.tails, t.tenant.String())
+	if h.tails[t.tenant] == t {
+		delete(h.tails, t.tenant)
 	}
 }
 
