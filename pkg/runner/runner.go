@@ -17,6 +17,7 @@ import (
 	"github.com/tarento/copilot/events"
 	"github.com/tarento/copilot/pkg/bus"
 	"github.com/tarento/copilot/pkg/fault"
+	"github.com/tarento/copilot/pkg/lifecycle"
 	"github.com/tarento/copilot/pkg/store"
 )
 
@@ -144,7 +145,7 @@ const fetchLanes = 3
 // mended by binding again.
 func (r *Runner) fetch(ctx, work context.Context, jobs *sync.WaitGroup) {
 	var consumer *bus.Consumer
-	for pause := time.Duration(0); wait(ctx, pause); {
+	for pause := time.Duration(0); lifecycle.Pause(ctx, pause); {
 		pause = 0
 		if consumer == nil {
 			var err error
@@ -315,7 +316,7 @@ func persist(ctx context.Context, patience time.Duration, log *slog.Logger, writ
 			return err
 		}
 		log.WarnContext(ctx, "not written, trying again", "error", err)
-		if !wait(ctx, backoff(attempt)/4) {
+		if !lifecycle.Pause(ctx, backoff(attempt)/4) {
 			return err
 		}
 	}
@@ -456,19 +457,4 @@ func (r *Runner) standing() (limit int, jobs []uuid.UUID) {
 		jobs = append(jobs, id)
 	}
 	return r.slots.size(), jobs
-}
-
-// wait pauses and reports whether ctx is still alive.
-func wait(ctx context.Context, d time.Duration) bool {
-	if d <= 0 {
-		return ctx.Err() == nil
-	}
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-t.C:
-		return true
-	}
 }

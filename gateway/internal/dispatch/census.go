@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/tarento/copilot/events"
+	"github.com/tarento/copilot/pkg/lifecycle"
 	"github.com/tarento/copilot/pkg/store"
 	"github.com/tarento/copilot/pkg/tenant"
 )
@@ -28,7 +29,7 @@ const (
 
 // count counts until ctx ends, beside all else that the leader does.
 func (l *leader) count(ctx context.Context) {
-	for pause := time.Duration(0); wait(ctx, pause); {
+	for pause := time.Duration(0); lifecycle.Pause(ctx, pause); {
 		began := time.Now()
 		counting, cancel := context.WithTimeout(ctx, countWithin)
 		all, err := l.engine.Census(counting)

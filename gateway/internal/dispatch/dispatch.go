@@ -13,6 +13,7 @@ import (
 
 	"github.com/tarento/copilot/events"
 	"github.com/tarento/copilot/pkg/bus"
+	"github.com/tarento/copilot/pkg/lifecycle"
 	"github.com/tarento/copilot/pkg/store"
 )
 
@@ -93,7 +94,7 @@ func (d *Dispatcher) Run(ctx context.Context) error {
 		}
 	}
 	d.bus.CallRoll()
-	for pause := time.Duration(0); wait(ctx, pause); pause = d.cfg.Tick {
+	for pause := time.Duration(0); lifecycle.Pause(ctx, pause); pause = d.cfg.Tick {
 		_, err := d.engine.Lead(ctx, store.Dispatching, d.lead)
 		if err != nil && ctx.Err() == nil {
 			d.log.WarnContext(ctx, "dispatching interrupted", "error", err)
@@ -145,17 +146,5 @@ func (d *Dispatcher) lead(ctx context.Context) error {
 			}
 			return nil
 		}
-	}
-}
-
-// wait pauses and reports whether ctx is still alive.
-func wait(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-t.C:
-		return ctx.Err() == nil
 	}
 }

@@ -18,6 +18,7 @@ import (
 
 	"github.com/tarento/copilot/gateway/internal/cron"
 	"github.com/tarento/copilot/pkg/fault"
+	"github.com/tarento/copilot/pkg/lifecycle"
 	"github.com/tarento/copilot/pkg/store"
 )
 
@@ -65,7 +66,7 @@ func (s *Service) Run(ctx context.Context) error {
 		if _, err := s.Engine.Lead(ctx, store.Scheduling, s.lead); err != nil && ctx.Err() == nil {
 			s.Log.WarnContext(ctx, "schedules are not seen to, trying again", "error", err)
 		}
-		if !pause(ctx, every) {
+		if !lifecycle.Pause(ctx, every) {
 			return nil
 		}
 	}
@@ -78,7 +79,7 @@ func (s *Service) lead(ctx context.Context) error {
 			return err
 		}
 		// A millisecond later, so that the time has come by any rounding.
-		if !pause(ctx, min(every, next+time.Millisecond)) {
+		if !lifecycle.Pause(ctx, min(every, next+time.Millisecond)) {
 			return nil
 		}
 	}
@@ -233,16 +234,4 @@ func refusal(err error) (reason string, refused bool) {
 		}
 	}
 	return "", false
-}
-
-// pause waits and reports whether ctx is still alive.
-func pause(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-t.C:
-		return true
-	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/tarento/copilot/pkg/lifecycle"
 	"github.com/tarento/copilot/pkg/store"
 	"github.com/tarento/copilot/pkg/tenant"
 )
@@ -20,7 +21,7 @@ func (s *Service) Relay(ctx context.Context) error {
 		if _, err := s.engine.Lead(ctx, store.Relaying, s.lead); err != nil && ctx.Err() == nil {
 			s.log.WarnContext(ctx, "webhooks are not relayed, trying again", "error", err)
 		}
-		if !pause(ctx, followAfter) {
+		if !lifecycle.Pause(ctx, followAfter) {
 			return nil
 		}
 	}
@@ -28,7 +29,7 @@ func (s *Service) Relay(ctx context.Context) error {
 
 // lead relays for as long as this gateway leads.
 func (s *Service) lead(ctx context.Context) error {
-	for pause(ctx, s.every) {
+	for lifecycle.Pause(ctx, s.every) {
 		waiting, err := s.engine.WebhookFeeds(ctx)
 		if err != nil {
 			return err
@@ -71,16 +72,4 @@ func (s *Service) relay(ctx context.Context, t tenant.ID) error {
 		}
 	}
 	return nil
-}
-
-// pause waits and reports whether ctx is still alive.
-func pause(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-t.C:
-		return true
-	}
 }
