@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -29,8 +30,9 @@ type stream struct {
 	body io.ReadCloser
 	src  *bufio.Reader
 	id   string
-	// beats counts signs of life, silence is the longest time without a line, heard when the last one came.
-	beats   int
+	// beats counts signs of life, and may be read from any goroutine; silence is the longest time without a line, heard when the last one
+	// came.
+	beats   atomic.Int64
 	silence time.Duration
 	heard   time.Time
 }
@@ -83,7 +85,7 @@ func (s *stream) next() (streamed, error) {
 			e.id = s.id
 			return e, nil
 		case line != "" && name == "":
-			s.beats++
+			s.beats.Add(1)
 		case name == "id":
 			s.id = value
 		case name == "event":
