@@ -265,18 +265,26 @@ func (q *lines) drain() {
 	}
 }
 
-// look turns the wheel.
+// look turns the wheel, by the clock: a machine with too much to do skips ticks, and the wheel makes up for them.
 func (q *lines) look(still <-chan struct{}) {
-	tick := time.NewTicker(max(time.Millisecond, min(turnMost, q.heartbeat/2)/turns))
+	step := max(time.Millisecond, min(turnMost, q.heartbeat/2)/turns)
+	tick := time.NewTicker(step)
 	defer tick.Stop()
 	p := newProbe()
 	var list []*Line
+	turned := time.Now()
 	for {
 		select {
 		case <-still:
 			return
-		case now := <-tick.C:
-			list = q.due(now, list[:0])
+		case <-tick.C:
+			now := time.Now()
+			steps := int(now.Sub(turned)+step/2) / int(step)
+			turned = turned.Add(time.Duration(steps) * step)
+			list = list[:0]
+			for range min(steps, turns) {
+				list = q.due(now, list)
+			}
 			for _, l := range list {
 				if l.wire.gone(p) {
 					l.End(ErrGone)
@@ -395,8 +403,8 @@ func (l *Line) patiently(ctx context.Context, rest []byte, why error) {
 		var more bool
 		frames, more, why = l.gather(frames)
 		if more && why == nil && len(frames) == frameRoom {
-			if frames, why = l.source.Read(ctx, frames); why != nil && l.over() != nil {
-				why = l.over() // and not what came of it
+			if frames, why = l.source.Read(ctx, frames); why != nil {
+				why = l.because(ctx, why)
 			}
 		}
 		rest = nil
@@ -435,6 +443,18 @@ func (l *Line) over() error {
 		why = ErrExpired
 	}
 	return why
+}
+
+// because returns why a line ends whose source could not be read.
+func (l *Line) because(ctx context.Context, failed error) error {
+	switch why := l.over(); {
+	case why != nil:
+		return why
+	case ctx.Err() != nil:
+		return ErrGone // the client left while its stream began
+	default:
+		return failed
+	}
 }
 
 // closing adds the last words.

@@ -233,6 +233,28 @@ func TestAClientThatHasLeftIsNoticedThoughNothingHappens(t *testing.T) {
 	}
 }
 
+func TestAClientThatLeavesWhileItsStreamBeginsHasLeft(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, stream.Config{})
+	mine, theirs := net.Pipe()
+	defer mine.Close()
+	go func() { _, _ = io.Copy(io.Discard, mine) }()
+	request, leave := context.WithCancel(w.ctx)
+	leave()
+	a := newAudience()
+	w.hub.Line(stream.NewSocket(theirs, true), unread{w.subscribe(events.Position{})}, a, later()).Show(request, 0)
+	if why := a.ended(t); !errors.Is(why, stream.ErrGone) {
+		t.Errorf("ended with %v, want %v", why, stream.ErrGone)
+	}
+}
+
+// unread is a source all of which is in the log, which nobody reads whose context has ended.
+type unread struct{ *stream.Subscription }
+
+func (unread) Take(frames []byte) (_ []byte, more bool, err error) { return frames, true, nil }
+
+func (unread) Read(ctx context.Context, frames []byte) ([]byte, error) { return frames, ctx.Err() }
+
 // One client does not read. The others see everything at once, and it sees everything when it reads at last.
 func TestAClientThatDoesNotReadHoldsNobodyUp(t *testing.T) {
 	t.Parallel()
