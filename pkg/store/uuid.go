@@ -23,8 +23,11 @@ func registerUUID(_ context.Context, conn *pgx.Conn) error {
 
 // PlanEncode implements pgtype.Codec.
 func (c uuidCodec) PlanEncode(m *pgtype.Map, oid uint32, format int16, value any) pgtype.EncodePlan {
-	if _, ok := value.(uuid.UUID); ok && format == pgtype.BinaryFormatCode {
-		return encodeUUID{}
+	if format == pgtype.BinaryFormatCode {
+		switch value.(type) {
+		case uuid.UUID, *uuid.UUID:
+			return encodeUUID{}
+		}
 	}
 	return c.UUIDCodec.PlanEncode(m, oid, format, value)
 }
@@ -39,13 +42,19 @@ func (c uuidCodec) PlanScan(m *pgtype.Map, oid uint32, format int16, target any)
 
 type encodeUUID struct{}
 
-// Encode implements pgtype.EncodePlan.
+// Encode implements pgtype.EncodePlan. A nil pointer is null.
 func (encodeUUID) Encode(value any, buf []byte) ([]byte, error) {
-	id, ok := value.(uuid.UUID)
-	if !ok {
+	switch id := value.(type) {
+	case uuid.UUID:
+		return append(buf, id[:]...), nil
+	case *uuid.UUID:
+		if id == nil {
+			return nil, nil
+		}
+		return append(buf, id[:]...), nil
+	default:
 		return nil, fmt.Errorf("store: encode %T as an id", value)
 	}
-	return append(buf, id[:]...), nil
 }
 
 type scanUUID struct{}
