@@ -1,9 +1,12 @@
 package store
 
 import (
+	"context"
 	"time"
 
 	"github.com/google/uuid"
+
+	"github.com/tarento/copilot/pkg/tenant"
 )
 
 // The types of agents.
@@ -69,9 +72,33 @@ func (r AgentConfigs) Create(a *AgentConfig) error {
 
 const nounAgentConfig = "agent_config"
 
-// Get returns an agent, or fault.NotFound "agent_config.not_found".
+// Get returns an agent, or fault.NotFound "agent_config.not_found". In a View, callers that ask for the same agent at the same moment
+// share a read.
 func (r AgentConfigs) Get(id uuid.UUID) (*AgentConfig, error) {
+	if r.tx.agents == nil {
+		return r.read(id)
+	}
+	shared, err := r.tx.agents.get(r.tx.db.Statement.Context, agentKey{r.tx.tenant, id})
+	if err != nil {
+		return nil, err
+	}
+	own := *shared
+	return &own, nil
+}
+
+func (r AgentConfigs) read(id uuid.UUID) (*AgentConfig, error) {
 	return take[AgentConfig](within[AgentConfig](r.tx).Where("id = ?", id), nounAgentConfig)
+}
+
+// agentKey is what callers must have in common to share a read.
+type agentKey struct {
+	tenant tenant.ID
+	id     uuid.UUID
+}
+
+// readAgent reads for all who share a read.
+func (s *Store) readAgent(ctx context.Context, key agentKey) (*AgentConfig, error) {
+	return AgentConfigs{s.view(ctx, key.tenant)}.read(key.id)
 }
 
 // Update changes an agent and counts its version up. A row at another revision is fault.Precondition.

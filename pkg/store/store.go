@@ -41,6 +41,7 @@ type Store struct {
 	db        *gorm.DB
 	committed func(events.Commit)
 	access    func(context.Context, tenant.ID)
+	agents    flight[agentKey, *AgentConfig]
 }
 
 // Open connects a pool. It succeeds without a reachable server; Ready tells.
@@ -71,7 +72,9 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 	if access == nil {
 		access = func(context.Context, tenant.ID) {}
 	}
-	return &Store{pool: pool, sql: sqlDB, db: db, committed: listener(cfg), access: access}, nil
+	s := &Store{pool: pool, sql: sqlDB, db: db, committed: listener(cfg), access: access}
+	s.agents.read = s.readAgent
+	return s, nil
 }
 
 // Close waits for running transactions and closes the pool.
@@ -120,9 +123,15 @@ func (s *Store) View(ctx context.Context, t tenant.ID, fn func(*Tx) error) error
 	if t.IsZero() {
 		return tenant.ErrNone
 	}
+	tx := s.view(ctx, t)
+	tx.agents = &s.agents
+	return fn(tx)
+}
+
+func (s *Store) view(ctx context.Context, t tenant.ID) *Tx {
 	db := s.db.WithContext(ctx)
 	db.Statement.ConnPool = newViewed(s.pool, t)
-	return fn(&Tx{db: db, tenant: t})
+	return &Tx{db: db, tenant: t}
 }
 
 // transaction runs fn in a transaction that is bound to the tenant. Beginning and binding take one round trip together.
@@ -184,6 +193,8 @@ type Tx struct {
 	changes []change
 	// accessChanged says that somebody of the tenant may do more or less from now on.
 	accessChanged bool
+	// agents lets readers share what they read; nil in a transaction, which reads for itself.
+	agents *flight[agentKey, *AgentConfig]
 	// changedIn are the tenants that were entered and of whose people the same is true.
 	changedIn []tenant.ID
 }
