@@ -29,6 +29,7 @@ type shared struct {
 	redis   *redis.Client
 	keep    *redis.Script
 	prefix  string
+	within  time.Duration // how long Redis may take to answer
 	log     *slog.Logger
 	failed  prometheus.Counter
 	away    atomic.Bool
@@ -56,7 +57,8 @@ const (
 
 func newShared(client *redis.Client, prefix string, log *slog.Logger, failed prometheus.Counter) *shared {
 	return &shared{
-		redis: client, keep: redis.NewScript(writeBack), prefix: prefix, log: log, failed: failed, untold: map[tenant.ID]time.Time{},
+		redis: client, keep: redis.NewScript(writeBack), prefix: prefix, within: askWithin, log: log, failed: failed,
+		untold: map[tenant.ID]time.Time{},
 	}
 }
 
@@ -83,7 +85,7 @@ func (s *shared) get(ctx context.Context, t tenant.ID, id credentialID) (c *stor
 	if !s.trusted(t) || time.Now().UnixNano() < s.askNext.Load() {
 		return nil, ""
 	}
-	ctx, cancel := context.WithTimeout(ctx, askWithin)
+	ctx, cancel := context.WithTimeout(ctx, s.within)
 	defer cancel()
 	found, err := s.redis.HMGet(ctx, s.key(t), fieldGeneration, field(id)).Result()
 	if err != nil {
@@ -137,7 +139,7 @@ func (s *shared) put(ctx context.Context, t tenant.ID, id credentialID, generati
 		s.log.ErrorContext(ctx, "access not shared", "error", err)
 		return
 	}
-	ctx, cancel := context.WithTimeout(ctx, askWithin)
+	ctx, cancel := context.WithTimeout(ctx, s.within)
 	defer cancel()
 	err = s.keep.Run(ctx, s.redis, []string{s.key(t)}, generation, field(id), text, hashFor.Milliseconds(), fieldsMax).Err()
 	if err != nil {
@@ -147,7 +149,7 @@ func (s *shared) put(ctx context.Context, t tenant.ID, id credentialID, generati
 
 // forget drops what is remembered of a tenant, and reports whether Redis knows now. If not, it is not trusted meanwhile.
 func (s *shared) forget(ctx context.Context, t tenant.ID) bool {
-	ctx, cancel := context.WithTimeout(ctx, askWithin)
+	ctx, cancel := context.WithTimeout(ctx, s.within)
 	defer cancel()
 	if err := s.replace(ctx, t); err != nil {
 		s.failure(ctx, err)
@@ -188,7 +190,7 @@ func (s *shared) tell(ctx context.Context) int {
 	s.mu.Unlock()
 	for t, until := range open {
 		if time.Now().Before(until) {
-			asking, cancel := context.WithTimeout(ctx, askWithin)
+			asking, cancel := context.WithTimeout(ctx, s.within)
 			err := s.replace(asking, t)
 			cancel()
 			if err != nil {

@@ -39,10 +39,12 @@ func connectRedis(t *testing.T, address string) *redis.Client {
 	return client
 }
 
-// newTestShared is what one gateway of an installation remembers in Redis.
+// newTestShared is what one gateway of an installation remembers in Redis, which is slow only where the test makes it so.
 func newTestShared(t *testing.T, installation, address string) *shared {
 	t.Helper()
-	return newShared(connectRedis(t, address), installation, slog.New(slog.DiscardHandler), prometheus.NewCounter(prometheus.CounterOpts{}))
+	s := newShared(connectRedis(t, address), installation, slog.New(slog.DiscardHandler), prometheus.NewCounter(prometheus.CounterOpts{}))
+	s.within = time.Minute
+	return s
 }
 
 func TestGatewaysShareWhatOneHasRead(t *testing.T) {
