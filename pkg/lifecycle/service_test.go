@@ -6,9 +6,9 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -136,7 +136,7 @@ func TestHTTPDrainsOpenRequests(t *testing.T) {
 				t.Fatal(err)
 			}
 			arrived, release := make(chan struct{}), make(chan struct{})
-			server := &http.Server{ReadHeaderTimeout: time.Second, Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			server := &http.Server{ReadHeaderTimeout: time.Minute, Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 				close(arrived)
 				<-release
 				_, _ = io.WriteString(w, "whole")
@@ -173,7 +173,7 @@ func TestHTTPFailsWhenItCannotServe(t *testing.T) {
 	if err := listener.Close(); err != nil {
 		t.Fatal(err)
 	}
-	err = lifecycle.Run(t.Context(), lifecycle.HTTP("api", &http.Server{ReadHeaderTimeout: time.Second}, listener, time.Second))
+	err = lifecycle.Run(t.Context(), lifecycle.HTTP("api", &http.Server{ReadHeaderTimeout: time.Minute}, listener, time.Second))
 	if !errors.Is(err, net.ErrClosed) || !strings.HasPrefix(err.Error(), "api: serve 127.0.0.1:") {
 		t.Errorf("Run = %v", err)
 	}
@@ -200,56 +200,93 @@ func get(t *testing.T, url string) string {
 	return string(body)
 }
 
+// pipes is a listener whose connections are in memory, so that a bubble's clock stands while somebody waits for one of them.
+type pipes struct {
+	dialed chan net.Conn
+	closed chan struct{}
+	once   sync.Once
+}
+
+func newPipes() *pipes { return &pipes{dialed: make(chan net.Conn), closed: make(chan struct{})} }
+
+// Accept implements net.Listener.
+func (p *pipes) Accept() (net.Conn, error) {
+	select {
+	case c := <-p.dialed:
+		return c, nil
+	case <-p.closed:
+		return nil, net.ErrClosed
+	}
+}
+
+// Close implements net.Listener.
+func (p *pipes) Close() error {
+	p.once.Do(func() { close(p.closed) })
+	return nil
+}
+
+// Addr implements net.Listener.
+func (*pipes) Addr() net.Addr { return &net.UnixAddr{Name: "pipes", Net: "unix"} }
+
+func (p *pipes) dial(context.Context, string, string) (net.Conn, error) {
+	near, far := net.Pipe()
+	select {
+	case p.dialed <- far:
+		return near, nil
+	case <-p.closed:
+		return nil, net.ErrClosed
+	}
+}
+
 func TestExitAnswersEverythingUntilBalancersHaveNoticed(t *testing.T) {
 	t.Parallel()
-	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var exit lifecycle.Exit
-	server := &http.Server{ReadHeaderTimeout: time.Second, Handler: exit.Handler(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		_, _ = io.WriteString(w, "whole")
-	}))}
-	ctx, cancel := context.WithCancel(t.Context())
-	ended := make(chan error, 1)
-	go func() {
-		ended <- lifecycle.Run(ctx, lifecycle.HTTP("api", server, listener, time.Minute), exit.Service(300*time.Millisecond))
-	}()
-	client := &http.Client{Transport: &http.Transport{}}
-	defer client.CloseIdleConnections()
-	ask := func() (closes bool) {
-		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+listener.Addr().String(), http.NoBody)
-		if err != nil {
-			t.Fatal(err)
+	synctest.Test(t, func(t *testing.T) {
+		const pause = 5 * time.Second
+		listener := newPipes()
+		var exit lifecycle.Exit
+		server := &http.Server{ReadHeaderTimeout: time.Second, Handler: exit.Handler(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			_, _ = io.WriteString(w, "whole")
+		}))}
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan error, 1)
+		go func() {
+			ended <- lifecycle.Run(ctx, lifecycle.HTTP("api", server, listener, time.Minute), exit.Service(pause))
+		}()
+		client := &http.Client{Transport: &http.Transport{DialContext: listener.dial}}
+		defer client.CloseIdleConnections()
+		ask := func() (closes bool) {
+			req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://pipes", http.NoBody)
+			if err != nil {
+				t.Fatal(err)
+			}
+			resp, err := client.Do(req)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer func() { _ = resp.Body.Close() }()
+			if body, err := io.ReadAll(resp.Body); err != nil || string(body) != "whole" {
+				t.Errorf("answered %q, %v", body, err)
+			}
+			return resp.Close
 		}
-		resp, err := client.Do(req)
-		if err != nil {
-			t.Fatal(err)
+		if exit.Check(t.Context()) != nil || ask() {
+			t.Error("it leaves before it was asked to")
 		}
-		defer func() { _ = resp.Body.Close() }()
-		if body, err := io.ReadAll(resp.Body); err != nil || string(body) != "whole" {
-			t.Errorf("answered %q, %v", body, err)
+		cancel()
+		asked := time.Now()
+		synctest.Wait()
+		if exit.Check(t.Context()) == nil {
+			t.Error("it does not leave")
 		}
-		return resp.Close
-	}
-	if exit.Check(t.Context()) != nil || ask() {
-		t.Error("it leaves before it was asked to")
-	}
-	cancel()
-	asked := time.Now()
-	for exit.Check(t.Context()) == nil {
-		if time.Since(asked) > 20*time.Second {
-			t.Fatal("it does not leave")
+		time.Sleep(pause - time.Millisecond) //nolint:forbidigo // the bubble's clock
+		if !ask() {
+			t.Error("an answer keeps its connection open, which is about to be cut")
 		}
-		runtime.Gosched()
-	}
-	if !ask() {
-		t.Error("an answer keeps its connection open, which is about to be cut")
-	}
-	if err := <-ended; err != nil {
-		t.Errorf("Run = %v", err)
-	}
-	if took := time.Since(asked); took < 300*time.Millisecond {
-		t.Errorf("it served for %s, which is too short to notice", took)
-	}
+		if err := <-ended; err != nil {
+			t.Errorf("Run = %v", err)
+		}
+		if took := time.Since(asked); took < pause {
+			t.Errorf("it served for %s, which is too short to notice", took)
+		}
+	})
 }
