@@ -48,7 +48,7 @@ func Namespace(tb testing.TB) string {
 func sweep(ctx context.Context, url, namespace string) error {
 	ctx, cancel := context.WithTimeout(ctx, sweepTimeout)
 	defer cancel()
-	conn, err := nats.Connect(url)
+	conn, err := nats.Connect(url, nats.Timeout(sweepTimeout))
 	if err != nil {
 		return fmt.Errorf("delete the test's streams: %w", err)
 	}
@@ -66,7 +66,7 @@ func sweep(ctx context.Context, url, namespace string) error {
 	return nil
 }
 
-const sweepTimeout = 10 * time.Second
+const sweepTimeout = time.Minute
 
 // Connect opens a bus in a new namespace. It is closed with the test.
 func Connect(tb testing.TB) *bus.Bus {
