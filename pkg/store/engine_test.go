@@ -70,7 +70,7 @@ func TestAJobThatIsBeingChangedDoesNotHoldUpTheOthers(t *testing.T) {
 		if err := tx.DB().Exec(lockJob, busy.ID).Error; err != nil {
 			return err
 		}
-		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
 		held, err := w.engine.Claim(ctx, busy.ID, "w", leaseTTL)
 		if err != nil || held != nil {

@@ -306,7 +306,7 @@ func TestEngineRoleSeesJobsOfAllTenantsAndNoContent(t *testing.T) {
 // migrateAndSeed fills an empty database as its owner.
 func migrateAndSeed(t *testing.T, owner string) {
 	t.Helper()
-	db, err := migrations.Open(t.Context(), owner, 10*time.Second)
+	db, err := migrations.Open(t.Context(), owner, time.Minute)
 	if err != nil {
 		t.Fatal(err)
 	}

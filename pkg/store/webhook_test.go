@@ -27,7 +27,7 @@ func (w *engineWorld) webhook(id tenant.ID) *store.Webhook {
 // the feed up, too.
 func (w *engineWorld) fed(id tenant.ID, want int) (ends []store.JobEnd, who []store.Subscriber) {
 	w.t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); ; {
+	for deadline := time.Now().Add(time.Minute); ; {
 		w.in(id, func(tx *store.Tx) error {
 			more, now, _, err := tx.WebhookFeeds().Next(100)
 			who = now
@@ -52,7 +52,7 @@ func (w *engineWorld) fed(id tenant.ID, want int) (ends []store.JobEnd, who []st
 // untilFed waits until the tenants with something new are these.
 func (w *engineWorld) untilFed(want ...tenant.ID) {
 	w.t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); ; {
+	for deadline := time.Now().Add(time.Minute); ; {
 		got := w.feeds()
 		if slices.Equal(got, want) {
 			return

@@ -73,7 +73,7 @@ func TestParallelMigrationsOfOneDatabaseDoNotMeet(t *testing.T) {
 	applied := make([]int, 3)
 	for i := range applied {
 		group.Go(func() error {
-			owner, err := migrations.Open(ctx, db.OwnerURL, 10*time.Second)
+			owner, err := migrations.Open(ctx, db.OwnerURL, time.Minute)
 			if err != nil {
 				return err
 			}
@@ -271,7 +271,7 @@ func open(t *testing.T, db *storetest.DB) *sql.DB {
 
 func openURL(t *testing.T, address string) *sql.DB {
 	t.Helper()
-	owner, err := migrations.Open(t.Context(), address, 10*time.Second)
+	owner, err := migrations.Open(t.Context(), address, time.Minute)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -124,7 +124,7 @@ func connect(ctx context.Context, base string) (*server, error) {
 		// The parse error would repeat the URL, and with it the password.
 		return nil, fmt.Errorf("%s is no URL of the form postgres://user:password@host:port/database", EnvURL)
 	}
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	conn, err := pgx.Connect(ctx, base)
 	if err != nil {

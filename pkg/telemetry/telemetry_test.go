@@ -60,7 +60,7 @@ func TestACheckThatHangsCountsAsAway(t *testing.T) {
 		"slow": func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() },
 	})
 	began := time.Now()
-	if _, ok := ready.State(t.Context(), slog.New(slog.DiscardHandler)); ok || time.Since(began) > 10*time.Second {
+	if _, ok := ready.State(t.Context(), slog.New(slog.DiscardHandler)); ok || time.Since(began) > time.Minute {
 		t.Errorf("ready %v after %s", ok, time.Since(began))
 	}
 }
@@ -136,7 +136,7 @@ func serve(t *testing.T, ready *telemetry.Readiness, log *slog.Logger) (addr str
 func get(t *testing.T, url string) (code int, body string) {
 	t.Helper()
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
-	deadline := time.Now().Add(10 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	for {
 		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, http.NoBody)
 		if err != nil {
