@@ -44,6 +44,7 @@ type Options struct {
 // Gate decides which calls of models are made. It is safe for many goroutines and starts none.
 type Gate struct {
 	limits  Limits
+	within  time.Duration // how long Redis may take to answer
 	shared  *shared
 	local   *local
 	log     *slog.Logger
@@ -60,7 +61,8 @@ func New(o Options) (*Gate, error) {
 		return nil, errors.New("provider: the Redis client needs ContextTimeoutEnabled")
 	}
 	g := &Gate{
-		limits: o.Limits, shared: newShared(o.Redis, o.Prefix+":provider:"), local: newLocal(), log: o.Log, metrics: newMetrics(o.Limits),
+		limits: o.Limits, within: askWithin, shared: newShared(o.Redis, o.Prefix+":provider:"), local: newLocal(), log: o.Log,
+		metrics: newMetrics(o.Limits),
 	}
 	for _, c := range append(g.metrics.all(), circuits{g}) {
 		if err := o.Metrics.Register(c); err != nil {
@@ -165,7 +167,7 @@ func (g *Gate) admit(ctx context.Context, model string, a ask) (said answer, isS
 		return said, false, err
 	}
 	if g.mayAsk() {
-		asking, cancel := context.WithTimeout(ctx, askWithin)
+		asking, cancel := context.WithTimeout(ctx, g.within)
 		defer cancel()
 		said, err := g.shared.admit(asking, model, a)
 		if err == nil {
@@ -188,7 +190,7 @@ func (g *Gate) settle(ctx context.Context, p *permit, r report) answer {
 	}
 	if g.mayAsk() {
 		ctx := context.WithoutCancel(ctx)
-		asking, cancel := context.WithTimeout(ctx, askWithin)
+		asking, cancel := context.WithTimeout(ctx, g.within)
 		defer cancel()
 		said, err := g.shared.settle(asking, p.model, r)
 		if err == nil {

@@ -65,6 +65,7 @@ func replicas(t *testing.T, limits Limits, urls ...string) []*replica {
 		if err != nil {
 			t.Fatal(err)
 		}
+		r.Patiently()
 		all[i] = r
 	}
 	return all
@@ -128,10 +129,10 @@ func TestAll429sOfAModelAreSeenByAllReplicasAtOnce(t *testing.T) {
 	url := testRedis(t)
 	two := replicas(t, nil, url, url)
 	var s service
-	s.fail.Store(quota(20 * time.Second))
-	mustWait(t, ask1(t, two[0].ForJobs(&s)), 19*time.Second, 26*time.Second)
+	s.fail.Store(quota(time.Minute))
+	mustWait(t, ask1(t, two[0].ForJobs(&s)), 40*time.Second, 78*time.Second)
 	for range 50 {
-		mustWait(t, ask1(t, two[1].ForJobs(&s)), 19*time.Second, 28*time.Second)
+		mustWait(t, ask1(t, two[1].ForJobs(&s)), 40*time.Second, 80*time.Second)
 	}
 	if n := s.calls.Load(); n != 1 {
 		t.Errorf("%d calls, want one", n)
@@ -240,19 +241,18 @@ func TestRequestsFailAtOnceAndSayWhenToComeBack(t *testing.T) {
 	if err := ask1(t, m); err != nil {
 		t.Fatal(err)
 	}
-	began := time.Now()
+	// One that waited would be answered, or have less to wait.
 	err := ask1(t, m)
 	f := fault.Of(err)
-	if f == nil || f.Kind != fault.Unavailable || f.Code != "provider.limited" || f.RetryAfter < 50*time.Second ||
-		time.Since(began) > 5*time.Second || s.calls.Load() != 1 {
+	if f == nil || f.Kind != fault.Unavailable || f.Code != "provider.limited" || f.RetryAfter < 40*time.Second || s.calls.Load() != 1 {
 		t.Errorf("got %+v after %d calls", f, s.calls.Load())
 	}
 	two := replicas(t, nil, testRedis(t))[0]
-	s.fail.Store(quota(30 * time.Second))
-	if f := fault.Of(ask1(t, two.ForRequests(&s))); f.Kind != fault.Unavailable || f.RetryAfter != 30*time.Second {
+	s.fail.Store(quota(time.Minute))
+	if f := fault.Of(ask1(t, two.ForRequests(&s))); f.Kind != fault.Unavailable || f.RetryAfter != time.Minute {
 		t.Errorf("a 429 is told as %+v", f)
 	}
-	if f := fault.Of(ask1(t, two.ForRequests(&s))); f.Kind != fault.Unavailable || f.Code != "provider.paused" || f.RetryAfter < 25*time.Second {
+	if f := fault.Of(ask1(t, two.ForRequests(&s))); f.Kind != fault.Unavailable || f.Code != "provider.paused" || f.RetryAfter < 40*time.Second {
 		t.Errorf("an open circuit is told as %+v", f)
 	}
 }
@@ -261,14 +261,13 @@ func TestAJobWaitsForAMomentInPlace(t *testing.T) {
 	t.Parallel()
 	one := replicas(t, Limits{"*": {Requests: 100}}, testRedis(t))[0]
 	var s service
-	for range 10 { // eight at once, and then one each 0.66 s
+	// Eight at once, and then one each 0.66 s. While the test stands still, the limit admits some more.
+	until(t, "two calls had to wait", func() bool {
 		if err := ask1(t, one.ForJobs(&s)); err != nil {
 			t.Fatal(err)
 		}
-	}
-	if n := testutil.ToFloat64(one.Gate.metrics.waited.WithLabelValues(model)); n < 2 {
-		t.Errorf("%v waits counted", n)
-	}
+		return testutil.ToFloat64(one.Gate.metrics.waited.WithLabelValues(model)) >= 2
+	})
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if _, err := one.ForJobs(&s).Generate(ctx, gemini.Request{Model: model}, nil); !errors.Is(err, context.Canceled) {
@@ -280,15 +279,16 @@ func TestAConversationIsNotPutBehindBulkWork(t *testing.T) {
 	t.Parallel()
 	one := replicas(t, nil, testRedis(t))[0]
 	var s service
-	s.fail.Store(quota(10 * time.Second))
+	s.fail.Store(quota(time.Minute))
 	m := one.ForJobs(&s)
-	for range 2000 { // 20 ms apart
+	began := time.Now() // what passes from here on, nobody has to wait for
+	for range 2000 {    // 20 ms apart
 		_ = ask1(t, m)
 	}
 	_, err := m.Generate(WithClass(t.Context(), events.ClassInteractive), gemini.Request{Model: model}, nil)
-	mustWait(t, err, 5*time.Second, 13*time.Second)
+	mustWait(t, err, time.Minute-time.Since(began), 76*time.Second)
 	_, err = m.Generate(WithClass(t.Context(), events.ClassBulk), gemini.Request{Model: model}, nil)
-	mustWait(t, err, 40*time.Second, 65*time.Second)
+	mustWait(t, err, 99*time.Second-time.Since(began), 126*time.Second)
 }
 
 func TestTokensOfACallAreCorrectedBehindIt(t *testing.T) {
@@ -370,7 +370,7 @@ func until(t *testing.T, what string, ok func() bool) {
 	t.Helper()
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
-	deadline := time.After(20 * time.Second)
+	deadline := time.After(time.Minute)
 	for !ok() {
 		select {
 		case <-tick.C:

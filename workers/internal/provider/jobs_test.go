@@ -80,7 +80,7 @@ func newFleet(t *testing.T, config gemini.Config, limits provider.Limits, search
 		if err != nil {
 			t.Fatal(err)
 		}
-		f.gates[i] = gate.ForJobs(counted{model, &f.calls})
+		f.gates[i] = gate.Patiently().ForJobs(counted{model, &f.calls})
 	}
 	f.Bench = runnertest.Start(t, runner.Config{Slots: slots}, agent.New(f, search))
 	return f
@@ -118,21 +118,24 @@ func TestJobsWaitForAQuotaInTheMiddleOfTheirRunsAndGoOnByThemselves(t *testing.T
 	t.Parallel()
 	const jobs = 30
 	standin, search := geminitest.Open(t), &nothing{}
-	limited := geminitest.Limit(2500 * time.Millisecond)
+	const pause = 2500 * time.Millisecond
+	limited := geminitest.Limit(pause)
 	// The first call of a run asks for a search; the second one, which has its result, meets the limit.
 	limited.Repeat, limited.Contains = -1, "passages"
 	standin.Script(t, limited)
 	f := newFleet(t, standin.Config(), nil, search)
+	began := time.Now()
 	ids := f.submit(jobs)
 	f.untilAllWait(ids)
-	during := f.calls.Load()
-	// Those whose first call came before the 429 are over it, the others have made none; none is made twice.
-	if during > jobs+slots+3 {
+	during := int(f.calls.Load())
+	// Those whose first call came before the 429 are over it, the others have made none; none is made twice. One asks after each pause.
+	if probes := int(time.Since(began)/pause) + 1; during > jobs+slots+probes {
 		t.Errorf("%d calls while the quota was used up, for %d jobs", during, jobs)
 	}
 	standin.Forget(t)
+	probes := int(time.Since(began)/pause) + 1
 	f.untilAllSucceed(t, ids)
-	if total := f.calls.Load(); total > 2*jobs+slots+4 {
+	if total := int(f.calls.Load()); total > 2*jobs+slots+probes {
 		t.Errorf("%d calls for %d runs of two calls each", total, jobs)
 	}
 	if n := search.searches.Load(); n != jobs {
@@ -152,8 +155,8 @@ func TestJobsWaitForAProviderThatIsDownAndGoOnByThemselves(t *testing.T) {
 	f.untilAllWait(ids)
 	<-time.After(2 * time.Second) // for a probe or two
 	// Those that were under way when the fifth failure opened the circuit, and then one probe after each pause.
-	probes := int(time.Since(began)/time.Second) + 1
-	if n := int(f.calls.Load()); n > 4+slots+probes {
+	n := int(f.calls.Load())
+	if probes := int(time.Since(began)/time.Second) + 1; n > 4+slots+probes {
 		t.Errorf("%d calls of a provider that was down for %s", n, time.Since(began))
 	}
 	wire.Mend()

@@ -107,7 +107,7 @@ func (circuits) Describe(descs chan<- *prometheus.Desc) {
 // Collect implements prometheus.Collector.
 func (c circuits) Collect(found chan<- prometheus.Metric) {
 	//nolint:forbidigo // a collector is not given a context
-	ctx, cancel := context.WithTimeout(context.Background(), askWithin)
+	ctx, cancel := context.WithTimeout(context.Background(), c.gate.within)
 	defer cancel()
 	for _, model := range c.gate.metrics.known() {
 		now := c.gate.look(ctx, model).state
