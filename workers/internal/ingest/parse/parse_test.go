@@ -246,7 +246,7 @@ func TestHostileTextsAreReadInTime(t *testing.T) {
 			} else if fault.Of(err).Kind == fault.Internal {
 				t.Errorf("got %v", err)
 			}
-			if took := time.Since(begun); took > 20*time.Second {
+			if took := time.Since(begun); took > time.Minute {
 				t.Errorf("took %v", took)
 			}
 		})
