@@ -26,7 +26,7 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 const (
-	patience = 20 * time.Second
+	patience = time.Minute
 	kind     = events.KindEmbeddingCreate
 )
 
@@ -44,11 +44,10 @@ type world struct {
 // newWorld has a worker with so many free slots.
 func newWorld(t *testing.T, slots int) *world {
 	t.Helper()
+	db := storetest.NewSeeded(t)
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	t.Cleanup(cancel)
-	w := &world{
-		t: t, ctx: ctx, db: storetest.NewSeeded(t), bus: bustest.Connect(t),
-	}
+	w := &world{t: t, ctx: ctx, db: db, bus: bustest.Connect(t)}
 	var err error
 	if w.tenant, err = tenant.Parse("01900000-0000-7000-8000-000000000a00"); err != nil {
 		t.Fatal(err)
@@ -225,7 +224,7 @@ func TestJobsThatWereWithAStreamThatVanishedAreDispatchedAgain(t *testing.T) {
 	ids := map[string]bool{w.submit(store.NewJob{}).String(): true, w.submit(store.NewJob{}).String(): true}
 	w.untilDispatched(2)
 
-	nc, err := nats.Connect(bustest.URL(t))
+	nc, err := nats.Connect(bustest.URL(t), nats.Timeout(patience))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -249,7 +248,7 @@ func TestJobsThatWereWithAStreamThatVanishedAreDispatchedAgain(t *testing.T) {
 // untilDispatched waits until n jobs are with the broker.
 func (w *world) untilDispatched(n uint64) {
 	w.t.Helper()
-	nc, err := nats.Connect(bustest.URL(w.t))
+	nc, err := nats.Connect(bustest.URL(w.t), nats.Timeout(patience))
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -339,7 +338,7 @@ func TestTheBrokerHoldsNoMoreThanTheWorkersCanTake(t *testing.T) {
 	for range 10 {
 		w.submit(store.NewJob{})
 	}
-	w.dispatcher(dispatch.Config{Tick: 20 * time.Millisecond})
+	w.dispatcher(dispatch.Config{Tick: 20 * time.Millisecond, Lost: time.Hour})
 	w.untilDispatched(3)
 	// What a worker has claimed is no longer with the broker, and takes one of its slots.
 	job := w.receive()

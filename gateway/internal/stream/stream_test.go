@@ -26,7 +26,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-const patience = 20 * time.Second
+const patience = time.Minute
 
 // world has one running job, a hub that listens, and a writer that plays the worker.
 type world struct {
@@ -42,9 +42,9 @@ type world struct {
 
 func newWorld(t *testing.T, cfg stream.Config) *world {
 	t.Helper()
+	db := storetest.NewSeeded(t)
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	t.Cleanup(cancel)
-	db := storetest.NewSeeded(t)
 	log := slog.New(slog.DiscardHandler)
 	w := &world{t: t, ctx: ctx}
 	var err error
