@@ -52,7 +52,7 @@ const (
 const jwtSecret = "a secret of the tests, long enough to sign with"
 
 // patience bounds what a test waits for.
-const patience = 20 * time.Second
+const patience = time.Minute
 
 // gateway is a whole gateway on a database, a NATS namespace and a folder of its own. Workers are played by the test.
 type gateway struct {
@@ -94,7 +94,7 @@ func start(t *testing.T, settings ...string) *gateway {
 		"ENVIRONMENT": "test", "DATABASE_URL": g.db.AppURL, "ENGINE_DATABASE_URL": g.db.EngineURL,
 		"DATABASE_MAX_CONNS": "5", "NATS_URL": bustest.URL(t), "NATS_NAMESPACE": namespace,
 		"REDIS_URL": env(t, "TEST_REDIS_URL"), "BLOB_DIR": g.blobs, "JWT_SECRET": jwtSecret,
-		"BCRYPT_COST": "4", "MAX_UPLOAD_BYTES": "65536", "DRAIN_TIMEOUT": "5s", "DRAIN_DELAY": "0s", "LOG_LEVEL": "debug", "ACCOUNT_CACHE_TTL": "0s",
+		"BCRYPT_COST": "4", "MAX_UPLOAD_BYTES": "65536", "DRAIN_TIMEOUT": "1m", "DRAIN_DELAY": "0s", "LOG_LEVEL": "debug", "ACCOUNT_CACHE_TTL": "0s",
 		"LOGINS_PER_ACCOUNT": "0", "LOGINS_PER_ADDRESS": "0", "REGISTRATIONS_PER_ADDRESS": "0",
 		"RATE_LIMIT_USER": "0", "RATE_LIMIT_KEY": "0", "RATE_LIMIT_ORGANIZATION": "0", "RATE_LIMIT_ADDRESS": "0",
 	}

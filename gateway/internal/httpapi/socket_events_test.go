@@ -169,8 +169,8 @@ func TestOneSocketShowsFiftyJobsAndTheFeedAsTheirStreamsDoAndResumesAtAnotherGat
 
 func TestAFeedOnASocketIsFilteredAndShowsWhereItStandsBehindWhatWasNotToBeSeen(t *testing.T) {
 	t.Parallel()
-	// Nobody answers pings while the test does something else.
-	g := start(t, "STREAM_HEARTBEAT", "2s")
+	// Nobody answers pings while the test does something else, which may take two more of these.
+	g := start(t, "STREAM_HEARTBEAT", "4s")
 	k := g.socket(admin)
 	runsOnly := k.feeds("runs", "", map[string]any{"kinds": []string{"agent.run"}, "types": []string{"job.state"}}).EventID
 	g.embed(admin, 1)
@@ -199,29 +199,33 @@ func TestAFeedOnASocketIsFilteredAndShowsWhereItStandsBehindWhatWasNotToBeSeen(t
 
 func TestASocketEndsWithItsTokenUnlessAnotherOneComesInTime(t *testing.T) {
 	t.Parallel()
-	g := start(t, "ACCESS_TOKEN_TTL", "3s")
-	fresh := func() string { return g.login(member, password).Tokens.Access }
-	left, kept := g.socket(member), g.opens("Sec-WebSocket-Protocol", "copilot.v1, bearer."+fresh())
-	began := kept.next()
+	g := start(t)
 	job := g.embed(member, 1)[0]
+	long := g.token(member)
+	brief := g.beside("ACCESS_TOKEN_TTL", "8s")
+	short := func() string { return brief.login(member, password).Tokens.Access }
+	left, kept := g.opens("Authorization", "Bearer "+short()), g.opens("Sec-WebSocket-Protocol", "copilot.v1, bearer."+short())
+	began := kept.next()
+	if m := kept.asks(map[string]string{"op": "authenticate", "token": long}); m.Op != "authenticated" || !m.ExpiresAt.After(began.ExpiresAt) {
+		t.Errorf("another token: %+v after %s", m, began.ExpiresAt)
+	}
 	kept.follows(job, "")
 	for _, want := range []string{"subscribed", "event"} {
 		if m := kept.next(); m.Op != want {
 			t.Fatalf("following: %+v, want %s", m, want)
 		}
 	}
-	// A bad token changes nothing, a good one counts.
+	// A bad token changes nothing.
 	if m := kept.asks(map[string]string{"op": "authenticate", "token": g.expired()}); m.Error == nil || m.Error.Code != "token.expired" {
 		t.Errorf("an old token: %+v", m)
-	}
-	g.eventually("a second has passed", func() bool { return time.Until(began.ExpiresAt) < 2*time.Second })
-	if m := kept.asks(map[string]string{"op": "authenticate", "token": fresh()}); m.Op != "authenticated" || !m.ExpiresAt.After(began.ExpiresAt) {
-		t.Errorf("another token: %+v after %s", m, began.ExpiresAt)
 	}
 	left.closed("the token has expired", 4401, "token.expired")
 	g.eventually("the first token has expired", func() bool { return time.Now().After(began.ExpiresAt) })
 	kept.alive()
-	kept.closed("so has the second", 4401, "token.expired")
+	if m := kept.asks(map[string]string{"op": "authenticate", "token": short()}); m.Op != "authenticated" {
+		t.Errorf("a third token: %+v", m)
+	}
+	kept.closed("so has the third", 4401, "token.expired")
 }
 
 func TestAccessThatIsTakenAwayEndsWhatNeededIt(t *testing.T) {
@@ -316,7 +320,7 @@ func (g *gateway) stalls(as string) *socket {
 
 func TestASlowReaderIsSentAwayWithTheReasonAndNobodyElseIsHeldUp(t *testing.T) {
 	t.Parallel()
-	g := start(t, "WEBSOCKET_READ_TIMEOUT", "3s")
+	g := start(t, "WEBSOCKET_READ_TIMEOUT", "10s")
 	other := g.beside()
 	run := g.call(admin, "POST", runs, `{"user_input":"x"}`).wants(202).job().ID
 	slow, fast := g.stalls(admin), g.socket(admin)
@@ -369,7 +373,7 @@ func TestASlowReaderIsSentAwayWithTheReasonAndNobodyElseIsHeldUp(t *testing.T) {
 
 func TestASilentClientIsGivenUp(t *testing.T) {
 	t.Parallel()
-	g := start(t, "STREAM_HEARTBEAT", "2s")
+	g := start(t, "STREAM_HEARTBEAT", "3s")
 	silent, lively := g.stalls(admin), g.socket(admin)
 	answered := make(chan error, 1)
 	go func() {

@@ -157,7 +157,7 @@ func (k *socket) closed(what string, code websocket.StatusCode, reason string) {
 
 func TestASocketIsOpenedByHeaderSubprotocolOrMessageAndNeverByItsAddress(t *testing.T) {
 	t.Parallel()
-	g := start(t, "WEBSOCKET_AUTHENTICATE_TIMEOUT", "2s")
+	g := start(t, "WEBSOCKET_AUTHENTICATE_TIMEOUT", "1m")
 	token := g.token(member)
 	_, key := g.key(admin, access.JobsRead)
 	_, other := g.key(admin, access.AuditRead)
@@ -202,7 +202,7 @@ func TestASocketIsOpenedByHeaderSubprotocolOrMessageAndNeverByItsAddress(t *test
 		t.Errorf("a second user: %+v", m)
 	}
 	late.alive()
-	g.opens().closed("nobody", 4401, "auth.required")
+	g.beside("WEBSOCKET_AUTHENTICATE_TIMEOUT", "100ms").opens().closed("nobody", 4401, "auth.required")
 
 	for what, c := range map[string]struct {
 		headers []string

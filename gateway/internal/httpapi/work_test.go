@@ -99,7 +99,7 @@ func TestPreferWaitHoldsForTheResult(t *testing.T) {
 	g.tokenFor(admin)
 	done := make(chan answer)
 	go func() {
-		done <- g.call(admin, "POST", "/v1/embeddings", `{"texts":["a"]}`, "Prefer", "respond-async, wait=20")
+		done <- g.call(admin, "POST", "/v1/embeddings", `{"texts":["a"]}`, "Prefer", "respond-async, wait=30")
 	}()
 	var list struct{ Data []job }
 	g.eventually("the job is there", func() bool {
@@ -115,7 +115,7 @@ func TestPreferWaitHoldsForTheResult(t *testing.T) {
 	}
 	g.end(g.claim(list.Data[0].ID), store.Succeed(events.EmbeddingCreateResult{Dimension: 768}))
 	a := (<-done).wants(200).has(`"status":"succeeded"`, `"dimension":768`)
-	if a.header.Get("Preference-Applied") != "wait=20" || a.header.Get("Retry-After") != "" {
+	if a.header.Get("Preference-Applied") != "wait=30" || a.header.Get("Retry-After") != "" {
 		t.Errorf("headers %v", a.header)
 	}
 	late := g.call(admin, "POST", "/v1/embeddings", `{"texts":["a"]}`, "Prefer", "wait=1").wants(202)
