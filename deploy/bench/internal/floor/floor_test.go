@@ -122,8 +122,8 @@ func token(t *testing.T, secret string, expires time.Time) string {
 // send waits until the server listens, and then for its answer.
 func send(t *testing.T, c floor.Config, method, path, token, body string) (status int, text string) {
 	t.Helper()
-	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 10 * time.Second}
-	deadline := time.Now().Add(20 * time.Second)
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: time.Minute}
+	deadline := time.Now().Add(time.Minute)
 	for {
 		req, err := http.NewRequestWithContext(t.Context(), method, "http://"+c.Address+path, strings.NewReader(body))
 		if err != nil {
@@ -181,7 +181,7 @@ func TestWhatIsPublishedReachesTheWorker(t *testing.T) {
 	if status, text := send(t, c, http.MethodPost, floor.PathPublish, good, `{"user_input":"x"}`); status != http.StatusAccepted {
 		t.Fatalf("status %d: %s", status, text)
 	}
-	for status, deadline := "", time.Now().Add(20*time.Second); status != "succeeded"; {
+	for status, deadline := "", time.Now().Add(time.Minute); status != "succeeded"; {
 		if err := database.QueryRow(t.Context(), "SELECT status FROM floor.jobs").Scan(&status); err != nil {
 			t.Fatal(err)
 		}
@@ -206,7 +206,7 @@ func TestFollowersSeeWhatIsPublishedForTheirJob(t *testing.T) {
 			if status, text := send(t, c, http.MethodGet, path+"job", "", ""); status != http.StatusUnauthorized {
 				t.Errorf("without a token: %d: %s", status, text)
 			}
-			ctx, leave := context.WithTimeout(t.Context(), 20*time.Second)
+			ctx, leave := context.WithTimeout(t.Context(), time.Minute)
 			defer leave()
 			req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+c.Address+path+"job", http.NoBody)
 			if err != nil {

@@ -118,11 +118,12 @@ func TestRedisKeysExpireInRealTime(t *testing.T) {
 		}
 		return strings.TrimSpace(answer)
 	}
-	ask("*5\r\n$3\r\nSET\r\n$1\r\nk\r\n$1\r\nv\r\n$2\r\nPX\r\n$3\r\n200")
+	ask("*5\r\n$3\r\nSET\r\n$1\r\nk\r\n$1\r\nv\r\n$2\r\nPX\r\n$7\r\n3600000")
 	if got := ask("*2\r\n$6\r\nEXISTS\r\n$1\r\nk"); got != ":1" {
-		t.Fatalf("right after it was set the key is not there: %s", got)
+		t.Fatalf("an hour before its end the key is not there: %s", got)
 	}
-	deadline := time.After(20 * time.Second)
+	ask("*3\r\n$7\r\nPEXPIRE\r\n$1\r\nk\r\n$3\r\n200")
+	deadline := time.After(time.Minute)
 	for ask("*2\r\n$6\r\nEXISTS\r\n$1\r\nk") != ":0" {
 		select {
 		case <-deadline:

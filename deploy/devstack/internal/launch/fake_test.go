@@ -38,7 +38,7 @@ func PlayProgram(path string) error {
 			_, _ = fmt.Fprintln(w, entry)
 		}
 	})
-	server := &http.Server{Addr: os.Getenv(varOps), Handler: mux, ReadHeaderTimeout: time.Second}
+	server := &http.Server{Addr: os.Getenv(varOps), Handler: mux, ReadHeaderTimeout: time.Minute}
 	go func() {
 		<-ctx.Done()
 		_ = server.Close()

@@ -134,7 +134,7 @@ func TestDataSurvivesARestart(t *testing.T) {
 	}
 	select {
 	case <-first.Done():
-	case <-time.After(time.Second):
+	case <-time.After(20 * time.Second):
 		t.Error("Done is not closed after Stop")
 	}
 	// A lock file left by a crash, with the number of a process that lives and is no Postgres.
