@@ -85,9 +85,9 @@ func TestAFrozenEngineStandsStillWithAllItsProcesses(t *testing.T) {
 	thaw := p.freeze()
 	if runtime.GOOS == "linux" {
 		before := beatsIn(t, beats)
-		<-time.After(short) // nothing tells that nothing happens
-		if after := beatsIn(t, beats); after > before+1 {
-			t.Errorf("it went on from %d beats to %d", before, after)
+		<-time.After(short)                                           // nothing tells that nothing happens
+		if after := beatsIn(t, beats); after > before+len("beat\n") { // one may have been under way
+			t.Errorf("it went on from %d bytes of beats to %d", before, after)
 		}
 	}
 	thaw()
