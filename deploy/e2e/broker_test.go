@@ -67,7 +67,7 @@ func TestLosingTheBrokersStoreCostsTimeButNoJob(t *testing.T) {
 		env: map[string]map[string]string{ingestProgram: {"WORKER_SLOTS": "1"}, embeddingProgram: {"WORKER_SLOTS": "4"}},
 	})
 	c := s.login(adminAcme)
-	s.model.latency("300ms")
+	s.model.latency("3s")
 	const embeddings, documents = 40, 10
 	jobs := make([]job, 0, embeddings+documents)
 	for i := range documents {
@@ -85,6 +85,7 @@ func TestLosingTheBrokersStoreCostsTimeButNoJob(t *testing.T) {
 		return open < len(jobs), fmt.Sprintf("%d open", open)
 	})
 	nats.loseStore()
+	s.model.latency("100ms")
 	s.db.awaitAllEnded(time.Minute)
 
 	for _, j := range jobs {

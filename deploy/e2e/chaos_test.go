@@ -18,7 +18,7 @@ func TestChaosBreaksNoPromise(t *testing.T) {
 	}
 	defer func() { <-shared.stacks }()
 	result, err := chaos.Run(t.Context(), chaos.Options{
-		Seed: 1, Jobs: 60, For: 15 * time.Second, Settle: time.Minute, Lease: lease, Bin: shared.bin, Cache: shared.cache,
+		Seed: 1, Jobs: 60, For: 15 * time.Second, Settle: time.Minute, Lease: 2 * time.Second, Bin: shared.bin, Cache: shared.cache,
 		Logs: t.TempDir(), LogLevel: "warn", Out: t.Output(),
 	})
 	if err != nil {

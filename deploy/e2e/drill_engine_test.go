@@ -124,10 +124,11 @@ func TestDrillOrphansOfAKilledWorkerRunAgain(t *testing.T) {
 		id := c.run(agentAcme, "Take your time.").ID
 		f := c.follow(id)
 		f.await(time.Minute, "the first word", func(seen []streamed) bool { return len(decode[events.TextDelta](t, seen)) > 0 })
-		at := slices.IndexFunc(workers, func(p *process) bool { return runs(t, p, events.KindAgentRun) })
-		if at < 0 {
-			t.Fatal("no worker says that it runs the job")
-		}
+		at := -1
+		eventually(t, time.Minute, "a worker says that it runs the job", func() (bool, string) {
+			at = slices.IndexFunc(workers, func(p *process) bool { return runs(t, p, events.KindAgentRun) })
+			return at >= 0, "none does"
+		})
 		workers[at].kill(t)
 		killed := time.Now()
 		seen := f.all(recovered)

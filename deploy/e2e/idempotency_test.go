@@ -77,18 +77,18 @@ func TestSubmitIsSafeToRepeatAndCanBeWaitedFor(t *testing.T) {
 	t.Run("Prefer: wait answers with the result", func(t *testing.T) {
 		var j job
 		a := c.send(request{
-			method: http.MethodPost, path: "/api/v1/embeddings", json: hello, header: map[string]string{"Prefer": "wait=10"},
+			method: http.MethodPost, path: "/api/v1/embeddings", json: hello, header: map[string]string{"Prefer": "wait=30"},
 		}).wants(http.StatusOK).into(&j)
 		var result events.EmbeddingCreateResult
 		if err := json.Unmarshal(j.Result, &result); err != nil || len(result.Embeddings) != 1 || len(result.Embeddings[0]) != result.Dimension {
 			t.Errorf("the result is %.200s: %v", j.Result, err)
 		}
-		if applied := a.header.Get("Preference-Applied"); applied != "wait=10" {
+		if applied := a.header.Get("Preference-Applied"); applied != "wait=30" {
 			t.Errorf("Preference-Applied is %q", applied)
 		}
 	})
 	t.Run("Prefer: wait answers with 202 when the time is over first", func(t *testing.T) {
-		s.model.script(says("Slowly, very slowly.", "1s"))
+		s.model.script(says("Slowly, very slowly.", "3s"))
 		var j job
 		a := c.send(request{
 			method: http.MethodPost, path: "/api/v1/agents/" + agentAcme + "/runs", json: map[string]string{"user_input": "Say something."},
@@ -98,7 +98,7 @@ func TestSubmitIsSafeToRepeatAndCanBeWaitedFor(t *testing.T) {
 			t.Errorf("answered after %s with Retry-After %q", a.took, a.header.Get("Retry-After"))
 		}
 		var held job
-		c.get("/api/v1/jobs/" + j.ID + "?wait=20").wants(http.StatusOK).into(&held)
+		c.get("/api/v1/jobs/" + j.ID + "?wait=30").wants(http.StatusOK).into(&held)
 		if runResult(t, held).Content != "Slowly, very slowly." {
 			t.Errorf("the run says %s", held.Result)
 		}

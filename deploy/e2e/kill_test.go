@@ -146,7 +146,7 @@ func TestRunGoesOnAfterTheLastFinishedStepWhenItsWorkerIsKilled(t *testing.T) {
 		t.Fatalf("the runbook was not ingested: %+v", j)
 	}
 	embedded := s.model.count(embeds)
-	s.model.script(searches("secondary on-call engineer paged"), says(longAnswer, "150ms"), says(longAnswer, "10ms"))
+	s.model.script(searches("secondary on-call engineer paged"), says(longAnswer, "300ms"), says(longAnswer, "10ms"))
 	conversation := c.converse(agentAcme)
 	j := c.ask(conversation, "When is the secondary on-call engineer paged automatically?")
 	f := c.follow(j.ID)
@@ -189,7 +189,7 @@ func TestWorkerThatWasFrozenPastItsLeaseWritesNothingMore(t *testing.T) {
 	})
 	c := s.login(adminAcme)
 	const other = "The second worker says this, at its leisure and word for word, because the first one sleeps and nobody waits for it."
-	s.model.script(says(longAnswer, "100ms"), says(other, "150ms"))
+	s.model.script(says(longAnswer, "300ms"), says(other, "150ms"))
 	conversation := c.converse(agentAcme)
 	j := c.ask(conversation, "Who answers?")
 	f := c.follow(j.ID)

@@ -20,7 +20,7 @@ import (
 func TestDrillRollingRestartFailsNoRequest(t *testing.T) {
 	t.Parallel()
 	d := newDrill(t)
-	perSecond, rounds, delay := size(d, 50, 200), size(d, 1, 3), size(d, 3*time.Second, 5*time.Second)
+	perSecond, rounds, delay := size(d, 50, 200), size(d, 1, 3), 5*time.Second
 	patient := map[string]string{"WORKER_LEASE": "30s"} // nobody is lost
 	s := newStack(t, setup{
 		gateways: 2, twice: []string{agentProgram, embeddingProgram},

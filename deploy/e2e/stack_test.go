@@ -157,8 +157,9 @@ func (s *stack) addGateway(name string, env map[string]string) *gateway {
 	return g
 }
 
-// lease is how long a job stays with a worker that was killed, short enough to wait for.
-const lease = 2 * time.Second
+// lease is how long a job stays with a worker that was killed, short enough to wait for, and long enough for a worker to keep its job on
+// a machine that stands still for a while.
+const lease = 9 * time.Second
 
 // environment is all that a program gets to see.
 func (s *stack) environment(program, ops string) map[string]string {
@@ -197,7 +198,7 @@ func (s *stack) environment(program, ops string) map[string]string {
 
 // stop ends the gateways first, as the launcher does, and shows the logs of a test that failed.
 func (s *stack) stop() {
-	const grace = 20 * time.Second
+	const grace = time.Minute
 	for _, g := range s.gateways {
 		g.stop(s.t, grace)
 	}
@@ -213,9 +214,9 @@ func (s *stack) stop() {
 
 // deleteStreams gives the shared NATS back what the stack's streams have reserved.
 func (s *stack) deleteStreams() {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(s.t.Context()), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(s.t.Context()), time.Minute)
 	defer cancel()
-	nc, err := nats.Connect(s.natsURL)
+	nc, err := nats.Connect(s.natsURL, nats.Timeout(time.Minute))
 	if err != nil {
 		s.t.Errorf("connect to NATS to clean up: %v", err)
 		return
@@ -263,7 +264,7 @@ func (g *gateway) leading(t *testing.T) bool {
 // metrics reads a process's metrics; empty when it does not answer.
 func metrics(t *testing.T, p *process) string {
 	t.Helper()
-	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 5 * time.Second}
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: time.Minute}
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+p.ops+"/metrics", http.NoBody)
 	if err != nil {
 		t.Fatal(err)
