@@ -43,7 +43,9 @@ func (e Event) Terminal() bool {
 	if e.Type != TypeJobState {
 		return false
 	}
-	var s JobState
+	var s struct {
+		Status Status `json:"status"`
+	}
 	return json.Unmarshal(e.Data, &s) == nil && s.Status.Terminal()
 }
 

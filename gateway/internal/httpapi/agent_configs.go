@@ -466,7 +466,7 @@ func (s *Server) withAgentConfig(
 
 // llm is the model of a run: what the agent says, and the platform's default model where it names none.
 func (s *Server) llm(a *store.AgentConfig) events.LLM {
-	c := llmOf(a)
+	c := shownLLM(a)
 	llm := events.LLM{Model: c.Model, Temperature: c.Temperature, TopP: c.TopP, MaxTokens: c.MaxTokens}
 	if llm.Model == "" {
 		llm.Model = s.cfg.DefaultModel

@@ -120,7 +120,7 @@ func (s *Server) run(p *rbac.Principal, agent *store.AgentConfig, r NewRun) stor
 	if prompt == "" {
 		prompt = agent.SystemPrompt
 	}
-	tools := enabled(toolsOf(agent))
+	tools := enabled(shownTools(agent))
 	if tools == nil {
 		tools = []string{}
 	}
