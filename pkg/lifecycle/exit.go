@@ -21,7 +21,7 @@ type Exit struct{ begun atomic.Bool }
 func (e *Exit) Service(pause time.Duration) Service {
 	return Service{
 		Name:  "exit",
-		Grace: pause + time.Second,
+		Grace: pause + DefaultGrace,
 		Run: func(ctx context.Context) error {
 			<-ctx.Done()
 			e.begun.Store(true)

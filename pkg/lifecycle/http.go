@@ -17,7 +17,7 @@ import (
 func HTTP(name string, server *http.Server, listener net.Listener, drain time.Duration) Service {
 	return Service{
 		Name:  name,
-		Grace: drain + time.Second,
+		Grace: drain + DefaultGrace,
 		Run: func(ctx context.Context) error {
 			served := make(chan error, 1)
 			go func() { served <- server.Serve(listener) }()
