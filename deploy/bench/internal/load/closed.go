@@ -52,8 +52,8 @@ func (r Result) PerSecond() float64 {
 }
 
 // Closed sends the request over so many keep-alive connections for that long, on each the next as soon as the last is answered. A
-// request under way when the time is over is waited for and counted. The first connection that fails, gets an answer
-// that is not allowed or sees ctx end stops all of them, and its error is returned.
+// request under way when the time is over is waited for and counted, so that there is at least one on each. The first connection
+// that fails, gets an answer that is not allowed or sees ctx end stops all of them, and its error is returned.
 func Closed(ctx context.Context, r Request, connections int, lasting time.Duration) (Result, error) {
 	result, err := drive(ctx, r, connections, lasting)
 	if err != nil {
@@ -162,9 +162,9 @@ type lane struct {
 	refused   int
 }
 
-// drive sends requests until the deadline has passed.
+// drive sends one request, and others until the deadline has passed.
 func (l *lane) drive(deadline time.Time) error {
-	for start := time.Now(); start.Before(deadline); {
+	for start := time.Now(); ; {
 		wanted, err := l.exchange()
 		if err != nil {
 			return err
@@ -175,9 +175,10 @@ func (l *lane) drive(deadline time.Time) error {
 		} else {
 			l.refused++
 		}
-		start = end
+		if start = end; !start.Before(deadline) {
+			return nil
+		}
 	}
-	return nil
 }
 
 // exchange sends one request and reads its answer, and reports whether it is the wanted one.
