@@ -320,7 +320,8 @@ func (g *gateway) stalls(as string) *socket {
 
 func TestASlowReaderIsSentAwayWithTheReasonAndNobodyElseIsHeldUp(t *testing.T) {
 	t.Parallel()
-	g := start(t, "WEBSOCKET_READ_TIMEOUT", "10s")
+	// It does not answer pings either, which must not be why.
+	g := start(t, "WEBSOCKET_READ_TIMEOUT", "10s", "STREAM_HEARTBEAT", "1h")
 	other := g.beside()
 	run := g.call(admin, "POST", runs, `{"user_input":"x"}`).wants(202).job().ID
 	slow, fast := g.stalls(admin), g.socket(admin)
