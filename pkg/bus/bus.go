@@ -105,19 +105,20 @@ func (b *Bus) Ready(context.Context) error {
 // Subjects returns the names this bus uses.
 func (b *Bus) Subjects() events.Subjects { return b.subjects }
 
-// Committed publishes what a transaction has committed: its events, those of each tenant in one message, and the jobs that it made
-// ready. It fits store.Config.Committed. A publish that fails is only logged: the log in Postgres is the record, and readers fill gaps
+// Committed publishes what a transaction has committed: the jobs that it made ready, and its events, those of each tenant in one
+// message. It fits store.Config.Committed. A publish that fails is only logged: the log in Postgres is the record, and readers fill gaps
 // from it.
 func (b *Bus) Committed(c events.Commit) {
-	for _, list := range byTenant(c.Events) {
-		b.publish(b.subjects.Events(list[0].TenantID), list)
-	}
+	// First, because a job waits for it.
 	if len(c.Ready) > 0 || c.DueIn > 0 {
 		nudge := events.Nudge{Ready: foremost(c.Ready)}
 		if c.DueIn > 0 {
 			nudge.DueInMS = max(1, c.DueIn.Milliseconds())
 		}
 		b.publish(b.subjects.Nudge(), nudge)
+	}
+	for _, list := range byTenant(c.Events) {
+		b.publish(b.subjects.Events(list[0].TenantID), list)
 	}
 }
 
