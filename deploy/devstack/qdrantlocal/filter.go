@@ -46,7 +46,7 @@ func (c *collection) selectPoints(filters ...*qdrant.Filter) (selection, error) 
 		if f == nil {
 			continue
 		}
-		match, err := c.filter(f)
+		match, err := c.filter(f, true)
 		if err != nil {
 			return selection{}, err
 		}
@@ -120,21 +120,22 @@ func union(lists [][]uint32) []uint32 {
 	return slices.Compact(out)
 }
 
-// filter compiles a filter. All of its parts that are given must hold.
-func (c *collection) filter(f *qdrant.Filter) (predicate, error) {
-	must, err := c.conditions(f.GetMust())
+// filter compiles a filter. All of its parts that are given must hold. Stored says that it will be asked only about points as they are in
+// the collection, with their own payload, for as long as the caller holds mu: then indexes answer for what they hold.
+func (c *collection) filter(f *qdrant.Filter, stored bool) (predicate, error) {
+	must, err := c.conditions(f.GetMust(), stored)
 	if err != nil {
 		return nil, err
 	}
-	should, err := c.conditions(f.GetShould())
+	should, err := c.conditions(f.GetShould(), stored)
 	if err != nil {
 		return nil, err
 	}
-	mustNot, err := c.conditions(f.GetMustNot())
+	mustNot, err := c.conditions(f.GetMustNot(), stored)
 	if err != nil {
 		return nil, err
 	}
-	atLeast, err := c.conditions(f.GetMinShould().GetConditions())
+	atLeast, err := c.conditions(f.GetMinShould().GetConditions(), stored)
 	if err != nil {
 		return nil, err
 	}
@@ -167,10 +168,10 @@ func reaches(conditions []predicate, n int, p *point, in payload) bool {
 	return n <= 0
 }
 
-func (c *collection) conditions(conds []*qdrant.Condition) ([]predicate, error) {
+func (c *collection) conditions(conds []*qdrant.Condition, stored bool) ([]predicate, error) {
 	out := make([]predicate, 0, len(conds))
 	for _, cond := range conds {
-		holds, err := c.condition(cond)
+		holds, err := c.condition(cond, stored)
 		if err != nil {
 			return nil, err
 		}
@@ -179,10 +180,17 @@ func (c *collection) conditions(conds []*qdrant.Condition) ([]predicate, error) 
 	return out, nil
 }
 
-func (c *collection) condition(cond *qdrant.Condition) (predicate, error) {
+func (c *collection) condition(cond *qdrant.Condition, stored bool) (predicate, error) {
 	switch v := cond.GetConditionOneOf().(type) {
 	case *qdrant.Condition_Field:
-		return fieldCondition(v.Field)
+		holds, err := fieldCondition(v.Field)
+		if err != nil || !stored {
+			return holds, err
+		}
+		if known, ok := c.indexed(v.Field); ok {
+			holds = known
+		}
+		return holds, nil
 	case *qdrant.Condition_IsEmpty:
 		return isEmpty(v.IsEmpty.GetKey())
 	case *qdrant.Condition_IsNull:
@@ -201,12 +209,32 @@ func (c *collection) condition(cond *qdrant.Condition) (predicate, error) {
 		name := v.HasVector.GetHasVector()
 		return func(p *point, _ payload) bool { return c.hasVector(name, p.slot) }, nil
 	case *qdrant.Condition_Filter:
-		return c.filter(v.Filter)
+		return c.filter(v.Filter, stored)
 	case *qdrant.Condition_Nested:
 		return c.nested(v.Nested)
 	default:
 		return nil, errInput("malformed condition: nothing is set")
 	}
+}
+
+// indexed answers a match from the index of its field, if there is one, without a look at any payload.
+func (c *collection) indexed(f *qdrant.FieldCondition) (predicate, bool) {
+	index, ok := c.indexes[f.GetKey()]
+	if !ok || index.slots == nil || f.GetMatch() == nil {
+		return nil, false
+	}
+	lists, ok := index.lookup(f.GetMatch())
+	if !ok {
+		return nil, false
+	}
+	const word = 64
+	held := make([]uint64, len(c.bySlot)/word+1)
+	for _, list := range lists {
+		for _, slot := range list {
+			held[slot/word] |= 1 << (slot % word)
+		}
+	}
+	return func(p *point, _ payload) bool { return held[p.slot/word]&(1<<(p.slot%word)) != 0 }, true
 }
 
 // nested holds when one object of a list fulfills a whole filter by itself.
@@ -215,7 +243,7 @@ func (c *collection) nested(n *qdrant.NestedCondition) (predicate, error) {
 	if err != nil {
 		return nil, err
 	}
-	inner, err := c.filter(n.GetFilter())
+	inner, err := c.filter(n.GetFilter(), false)
 	if err != nil {
 		return nil, err
 	}

@@ -40,7 +40,7 @@ func (v pointsService) Upsert(_ context.Context, req *qdrant.UpsertPoints) (*qdr
 	if err != nil {
 		return nil, err
 	}
-	if _, err := c.filter(req.GetUpdateFilter()); err != nil {
+	if _, err := c.filter(req.GetUpdateFilter(), false); err != nil {
 		return nil, err
 	}
 	whole, err := encode(recordUpsert, &qdrant.UpsertPoints{CollectionName: c.name, Points: req.GetPoints()})
@@ -78,7 +78,7 @@ func (v pointsService) Upsert(_ context.Context, req *qdrant.UpsertPoints) (*qdr
 // updatable leaves out the points that exist and that the update filter does not match; new ones always pass. The caller
 // holds the server's write lock, so nothing changes meanwhile.
 func (c *collection) updatable(points []*prepared, req *qdrant.UpsertPoints) ([]*prepared, []*qdrant.PointStruct, error) {
-	match, err := c.filter(req.GetUpdateFilter())
+	match, err := c.filter(req.GetUpdateFilter(), false)
 	if err != nil {
 		return nil, nil, err
 	}

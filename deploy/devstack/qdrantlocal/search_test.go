@@ -88,6 +88,7 @@ func TestAFilterSelects(t *testing.T) {
 	c.index("public", qdrant.FieldType_FieldTypeBool)
 	c.index("owner.team", qdrant.FieldType_FieldTypeKeyword)
 	c.index("parts[].lang", qdrant.FieldType_FieldTypeKeyword)
+	c.index("lang", qdrant.FieldType_FieldTypeKeyword) // which is not that of the parts, though a nested filter calls it so
 	ask("with indexes")
 	c.upsert(points...)
 	ask("with indexes after storing again")
