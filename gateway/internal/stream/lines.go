@@ -63,7 +63,10 @@ const (
 // log: a line that must gets a goroutine of its own for as long as that takes. One wheel looks after all of them: it has the writers send
 // signs of life, end what has expired, and notices clients that have left.
 type lines struct {
-	heartbeat, within time.Duration
+	// revolution is how long the wheel takes to look after all lines, and quiet how long one may be silent when it is looked after: so
+	// that the next time is not later than the heartbeat.
+	revolution, quiet time.Duration
+	within            time.Duration
 	draining          <-chan struct{}
 	log               *slog.Logger
 	// patient are the goroutines of lines that wait.
@@ -136,7 +139,10 @@ type Line struct {
 }
 
 func newLines(cfg Config, draining <-chan struct{}, log *slog.Logger) *lines {
-	q := &lines{heartbeat: cfg.Heartbeat, within: cfg.Within, draining: draining, log: log}
+	revolution := min(turnMost, cfg.Heartbeat/2)
+	q := &lines{
+		revolution: revolution, quiet: cfg.Heartbeat - revolution, within: cfg.Within, draining: draining, log: log,
+	}
 	q.some.L, q.none.L = &q.mu, &q.mu
 	return q
 }
@@ -203,7 +209,7 @@ func (q *lines) add(l *Line) bool {
 	turn := q.added % turns
 	l.turn, l.at = uint8(turn), int32(len(q.wheel[turn]))
 	q.wheel[turn] = append(q.wheel[turn], l)
-	l.beat = time.Now().Add(q.heartbeat)
+	l.beat = time.Now().Add(q.quiet)
 	return true
 }
 
@@ -267,7 +273,7 @@ func (q *lines) drain() {
 
 // look turns the wheel, by the clock: a machine with too much to do skips ticks, and the wheel makes up for them.
 func (q *lines) look(still <-chan struct{}) {
-	step := max(time.Millisecond, min(turnMost, q.heartbeat/2)/turns)
+	step := max(time.Millisecond, q.revolution/turns)
 	tick := time.NewTicker(step)
 	defer tick.Stop()
 	p := newProbe()
@@ -493,7 +499,7 @@ func (l *Line) rest() {
 // listened puts the next sign of life off if there was something to hear. The caller holds the lock.
 func (q *lines) listened(l *Line) {
 	if l.spoke {
-		l.beat, l.spoke = time.Now().Add(q.heartbeat), false
+		l.beat, l.spoke = time.Now().Add(q.quiet), false
 	}
 }
 
