@@ -368,16 +368,49 @@ func TestAnOutageCostsNoAttempt(t *testing.T) {
 func TestAnOutageWhileTextIsWrittenCostsNeitherTheStepNorItsText(t *testing.T) {
 	t.Parallel()
 	first, rest := strings.Repeat("x", 5000), "and the rest"
-	var calls atomic.Int32
-	b := start(t, runner.Config{}, func(ctx context.Context, run *runner.Run) (runner.Outcome, error) {
-		_, err := runner.Step(ctx, run, events.StepModelCall, "generate", nil,
-			func(ctx context.Context, text *runner.Text) (int, *events.Usage, error) {
-				calls.Add(1)
-				return 1, nil, errors.Join(text.Write(ctx, first), text.Write(ctx, rest))
+	for name, lost := range map[string]func(context.Context, *runner.Run) error{
+		"refused": func(context.Context, *runner.Run) error { return nil },
+		"committed, though nobody heard of it": func(ctx context.Context, run *runner.Run) error {
+			return run.Write(ctx, nil, events.TextDelta{Start: 3, Text: first})
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var calls atomic.Int32
+			b := start(t, runner.Config{}, func(ctx context.Context, run *runner.Run) (runner.Outcome, error) {
+				_, err := runner.Step(ctx, run, events.StepModelCall, "generate", nil,
+					func(ctx context.Context, text *runner.Text) (int, *events.Usage, error) {
+						calls.Add(1)
+						return 1, nil, errors.Join(text.Write(ctx, first), lost(ctx, run), text.Write(ctx, rest))
+					})
+				return runner.Outcome{}, err
 			})
-		return runner.Outcome{}, err
-	})
-	// The database refuses the first text as it does while it starts up.
+			refuseFirstText(t, b)
+			job := b.UntilEnded(b.Submit(store.NewJob{}))
+			if job.Status != events.StatusSucceeded || calls.Load() != 1 {
+				t.Errorf("got %s after %d calls", job.Status, calls.Load())
+			}
+			var text strings.Builder
+			for _, e := range b.Events(job.ID) {
+				var d events.TextDelta
+				if e.Type != events.TypeTextDelta {
+					continue
+				}
+				if err := json.Unmarshal(e.Data, &d); err != nil || d.Start != 3 || d.Offset != text.Len() {
+					t.Errorf("after %d bytes the log goes on with %.60s (%v)", text.Len(), e.Data, err)
+				}
+				text.WriteString(d.Text)
+			}
+			if text.String() != first+rest {
+				t.Errorf("the log holds %d bytes of text, want %d", text.Len(), len(first+rest))
+			}
+		})
+	}
+}
+
+// refuseFirstText has the database refuse the first text as it does while it starts up.
+func refuseFirstText(t *testing.T, b *runnertest.Bench) {
+	t.Helper()
 	_, err := b.DB.Conn(t, b.DB.OwnerURL).Exec(t.Context(), `CREATE SEQUENCE tries;
 		CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$ BEGIN
 			IF nextval('tries') = 1 THEN RAISE 'starting up' USING ERRCODE = '57P03'; END IF;
@@ -386,20 +419,6 @@ func TestAnOutageWhileTextIsWrittenCostsNeitherTheStepNorItsText(t *testing.T) {
 		CREATE TRIGGER refuse BEFORE INSERT ON job_events FOR EACH ROW WHEN (NEW.type = 'text.delta') EXECUTE FUNCTION refuse()`)
 	if err != nil {
 		t.Fatal(err)
-	}
-	job := b.UntilEnded(b.Submit(store.NewJob{}))
-	if job.Status != events.StatusSucceeded || calls.Load() != 1 {
-		t.Errorf("got %s after %d calls", job.Status, calls.Load())
-	}
-	var text strings.Builder
-	for _, e := range b.Events(job.ID) {
-		var d events.TextDelta
-		if e.Type == events.TypeTextDelta && json.Unmarshal(e.Data, &d) == nil && d.Offset == text.Len() {
-			text.WriteString(d.Text)
-		}
-	}
-	if text.String() != first+rest {
-		t.Errorf("the log holds %d bytes of text, want %d", text.Len(), len(first+rest))
 	}
 }
 

@@ -74,9 +74,6 @@ func (r *Run) finish(ctx context.Context, kind events.StepKind, name, hash strin
 		StartedAt: events.Time(started), FinishedAt: events.Time(time.Now()),
 	}
 	var facts []events.Fact
-	if d, ok := text.pending(); ok {
-		facts = append(facts, d)
-	}
 	if usage != nil {
 		if entry.Usage, err = json.Marshal(usage); err != nil {
 			return fmt.Errorf("runner: encode usage of step %d: %w", n, err)
@@ -87,7 +84,11 @@ func (r *Run) finish(ctx context.Context, kind events.StepKind, name, hash strin
 	// What the step has cost is worth waiting for the database.
 	return persist(ctx, r.patience, r.log.With("write", "journal", "step", n), func(ctx context.Context) error {
 		err := r.store.InTenant(ctx, r.Tenant(), func(tx *store.Tx) error {
-			_, err := tx.Jobs().Journal(r.job.Lease(), entry, facts...)
+			all, err := text.unlogged(tx)
+			if err != nil {
+				return err
+			}
+			_, err = tx.Jobs().Journal(r.job.Lease(), entry, append(all, facts...)...)
 			return err
 		})
 		if errors.Is(err, store.ErrJournalled) {
@@ -111,7 +112,7 @@ type Text struct {
 	offset  int // of the first byte that is not logged yet
 	buffer  strings.Builder
 	flushed time.Time // or when that was last tried
-	owed    bool      // the last try failed
+	owed    bool      // the last try failed, or did not and nobody has heard of it
 }
 
 // Write shows a piece of text. It fails when the lease is lost; the step should end then. While the database is away the text
@@ -133,8 +134,14 @@ func (t *Text) Write(ctx context.Context, piece string) error {
 	if time.Since(t.flushed) < flushEvery && (t.owed || t.buffer.Len() < flushBytes) {
 		return nil
 	}
-	d, _ := t.pending()
-	err = t.run.Write(ctx, nil, d)
+	err = t.run.store.InTenant(ctx, t.run.Tenant(), func(tx *store.Tx) error {
+		facts, err := t.unlogged(tx)
+		if err != nil {
+			return err
+		}
+		_, err = tx.Jobs().Append(job.Lease(), facts...)
+		return err
+	})
 	t.flushed = time.Now()
 	t.owed = err != nil && !errors.Is(err, store.ErrLeaseLost) && fault.Of(err).Kind.Retryable() && ctx.Err() == nil
 	switch {
@@ -149,8 +156,21 @@ func (t *Text) Write(ctx context.Context, piece string) error {
 	return nil
 }
 
-func (t *Text) pending() (events.TextDelta, bool) {
-	return events.TextDelta{Start: t.start, Offset: t.offset, Text: t.buffer.String()}, t.buffer.Len() > 0
+// unlogged returns what the log does not have yet of the text. After a try that failed the log is asked: a commit of which no answer came
+// may have been one.
+func (t *Text) unlogged(tx *store.Tx) ([]events.Fact, error) {
+	d, logged := events.TextDelta{Start: t.start, Offset: t.offset, Text: t.buffer.String()}, t.offset
+	if t.owed {
+		end, err := tx.Jobs().TextEnd(t.run.job.Lease(), t.start)
+		if err != nil {
+			return nil, err
+		}
+		logged = max(logged, end)
+	}
+	if d, left := d.After(logged); left {
+		return []events.Fact{d}, nil
+	}
+	return nil, nil
 }
 
 // digest hashes what the input says and not how it is written: the output of an earlier step may be part of it, and the

@@ -45,6 +45,27 @@ func (r Jobs) Append(l Lease, facts ...events.Fact) (last int64, err error) {
 	return seqs[0], r.tx.appendEvents(l.JobID, seqs[0], facts...)
 }
 
+// TextEnd returns up to which byte the log of a leased job has the text that the event with the number start has opened; 0 is none of it.
+// It waits for every write of the lease that is under way, also one of which nobody knows any more what became of it.
+func (r Jobs) TextEnd(l Lease, start int64) (int, error) {
+	if _, err := r.Append(l); err != nil { // has the row locked
+		return 0, err
+	}
+	var last []JobEvent
+	err := r.events(l.JobID).Where("seq > ? AND type = ?", start, events.TypeTextDelta).Order("seq DESC").Limit(1).Find(&last).Error
+	if err != nil || len(last) == 0 {
+		return 0, explain(err, "read the end of a text")
+	}
+	var d events.TextDelta
+	if err := json.Unmarshal(last[0].Data, &d); err != nil {
+		return 0, fmt.Errorf("store: read event %d of job %s: %w", last[0].Seq, l.JobID, err)
+	}
+	if d.Start != start {
+		return 0, nil
+	}
+	return d.End(), nil
+}
+
 func lastProgress(facts []events.Fact) (last events.JobProgress, ok bool) {
 	for _, fact := range facts {
 		if p, is := fact.(events.JobProgress); is {
