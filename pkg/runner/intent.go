@@ -48,7 +48,7 @@ var errDraining = errors.New("worker is shutting down")
 // errDeadline is the cause of a run's context when the job's deadline has passed.
 var errDeadline = errors.New("the job's deadline has passed")
 
-// drained is what an attempt waits before it is taken up by another worker.
+// drained is how long a job waits before another worker takes it up that this one has given back.
 const drained = 100 * time.Millisecond
 
 // decide maps what a handler returned to the ending of its claim. A nil ending means that nothing may be written, because the

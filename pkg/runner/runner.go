@@ -162,12 +162,12 @@ func (r *Runner) fetch(ctx, work context.Context, jobs *sync.WaitGroup) {
 		err := consumer.Fetch(ctx, free, fetchWait, func(d bus.Delivery) {
 			free--
 			jobs.Go(func() {
-				release := sync.OnceFunc(func() { r.slots.release(1) })
-				defer release()
-				r.take(work, d, release)
+				p := &place{slots: r.slots}
+				defer p.release()
+				r.take(work, d, p)
 			})
 		})
-		r.slots.release(free)
+		r.slots.giveBack(free)
 		if err != nil && ctx.Err() == nil {
 			r.log.Warn("fetch failed, binding again", "error", err)
 			consumer, pause = nil, 250*time.Millisecond
@@ -193,12 +193,16 @@ func (r *Runner) bind(ctx context.Context) (*bus.Consumer, error) {
 // claimTimeout frees the slot of a claim that a database which answers no more would hold.
 const claimTimeout = 10 * time.Second
 
-// take claims a delivered job, runs it and writes its end. Release gives the job's slot back.
-func (r *Runner) take(ctx context.Context, d bus.Delivery, release func()) {
+// take claims a delivered job, runs it and writes its end.
+func (r *Runner) take(ctx context.Context, d bus.Delivery, p *place) {
 	id, err := uuid.Parse(d.JobID)
 	if err != nil {
 		r.log.Error("dispatch without a job id removed", "job_id", d.JobID)
 		_ = d.Done()
+		return
+	}
+	if !p.enter(ctx) {
+		_ = d.Later(0)
 		return
 	}
 	began := time.Now()
@@ -217,11 +221,11 @@ func (r *Runner) take(ctx context.Context, d bus.Delivery, release func()) {
 		return
 	}
 	r.report.claimed(id)
-	outcome := r.run(ctx, job, began, release)
+	outcome := r.run(ctx, job, began, p)
 	r.report.ended(id, time.Since(began), outcome)
 }
 
-func (r *Runner) run(ctx context.Context, job *store.Job, began time.Time, release func()) events.Outcome {
+func (r *Runner) run(ctx context.Context, job *store.Job, began time.Time, p *place) events.Outcome {
 	log := r.log.With("job_id", job.ID, "tenant_id", job.OrganizationID, "attempt", job.Attempt)
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
@@ -235,10 +239,14 @@ func (r *Runner) run(ctx context.Context, job *store.Job, began time.Time, relea
 	}
 
 	run := &Run{job: job, store: r.store, live: r.bus.PublishLive, log: log, patience: r.cfg.Lease}
-	out, err := r.guard(limited, run)
+	var out Outcome
+	err := Snooze(drained, events.WaitingWorker)
+	if p.begin(limited) {
+		out, err = r.guard(limited, run)
+	}
 	// The next job may begin while the end of this one is being written; but no more ends wait than there are slots.
 	if int(r.ending.Add(1)) <= r.slots.size() {
-		release()
+		p.release()
 	}
 	defer r.ending.Add(-1)
 	if _, putOff := errors.AsType[*SnoozeError](err); putOff {

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/uuid"
 	"go.uber.org/goleak"
 
 	"github.com/tarento/copilot/events"
@@ -264,6 +265,65 @@ func TestAWorkerIsToldHowManyJobsToRunAtOnce(t *testing.T) {
 	case <-started:
 	case <-time.After(runnertest.Patience):
 		t.Fatal("the second slot took no job")
+	}
+}
+
+func TestSlotsBoundWhatRunsHoweverQuickJobsAre(t *testing.T) {
+	t.Parallel()
+	const slots, quick, slow = 2, 300, 6
+	var running, most, over atomic.Int32
+	through, finish := make(chan struct{}), make(chan struct{})
+	b := start(t, runner.Config{Slots: slots}, func(ctx context.Context, run *runner.Run) (runner.Outcome, error) {
+		most.Store(max(most.Load(), running.Add(1)))
+		defer running.Add(-1)
+		if run.Job().Priority == 9 {
+			select {
+			case <-finish:
+			case <-ctx.Done():
+			}
+		} else if over.Add(1) == quick {
+			close(through)
+		}
+		return runner.Outcome{}, nil
+	})
+	for range quick {
+		b.Submit(store.NewJob{})
+	}
+	select {
+	case <-through:
+	case <-time.After(runnertest.Patience):
+		t.Fatal("the quick jobs did not all run")
+	}
+	var ids []uuid.UUID
+	for range slow {
+		ids = append(ids, b.Submit(store.NewJob{Priority: 9}))
+	}
+	// Those that were claimed because the quick ones went by so fast go back, uncharged.
+	for deadline := time.Now().Add(runnertest.Patience); ; <-time.After(10 * time.Millisecond) {
+		held, waiting := 0, 0
+		for _, id := range ids {
+			switch job := b.Get(id); {
+			case job.Status == events.StatusRunning:
+				held++
+			case job.Status == events.StatusQueued && job.Attempt == 0:
+				waiting++
+			}
+		}
+		if held == slots && waiting == slow-slots {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("%d are held, %d wait", held, waiting)
+		}
+	}
+	close(finish)
+	for _, id := range ids {
+		if job := b.UntilEnded(id); job.Status != events.StatusSucceeded || job.Attempt != 1 {
+			t.Errorf("a slow job %s in attempt %d", job.Status, job.Attempt)
+		}
+	}
+	if most.Load() > slots {
+		t.Errorf("%d jobs ran at once", most.Load())
 	}
 }
 
