@@ -29,7 +29,8 @@ type endRequest struct {
 	job    *Job
 	ending Ending
 	result []byte
-	facts  []events.Fact
+	// told are its last events, as yet without their numbers and their time.
+	told []JobEvent
 }
 
 // End is Jobs.End for ends that nothing else follows from, as CanEnd says. Those of the same moment share a commit, whomever the
@@ -43,7 +44,15 @@ func (e *Engine) End(ctx context.Context, job *Job, ending Ending, facts ...even
 		}
 	}
 	state := events.JobState{Status: ending.status, Attempt: job.Attempt, Error: ending.failure, Dead: ending.dead}
-	_, err := e.ends.run(ctx, endRequest{job, ending, result, append(slices.Clip(facts), state)})
+	told := make([]JobEvent, 0, len(facts)+1)
+	for _, fact := range append(slices.Clip(facts), events.Fact(state)) {
+		event, err := newEvent(job.ID, job.OrganizationID, 0, time.Time{}, fact)
+		if err != nil {
+			return err
+		}
+		told = append(told, event)
+	}
+	_, err := e.ends.run(ctx, endRequest{job, ending, result, told})
 	return err
 }
 
@@ -94,9 +103,7 @@ func (e *Engine) endAll(ctx context.Context, ends []endRequest, outcomes []outco
 	for _, r := range slices.SortedFunc(slices.Values(ends), func(a, b endRequest) int {
 		return bytes.Compare(a.job.ID[:], b.job.ID[:])
 	}) {
-		if err := c.add(r); err != nil {
-			return err
-		}
+		c.add(r)
 	}
 	var at time.Time
 	before := make(map[uuid.UUID]int64, len(ends))
@@ -116,11 +123,8 @@ func (e *Engine) endAll(ctx context.Context, ends []endRequest, outcomes []outco
 			outcomes[i].err = ErrLeaseLost
 			continue
 		}
-		for n, fact := range r.facts {
-			event, err := newEvent(r.job.ID, r.job.OrganizationID, seq+1+int64(n), events.Time(at), fact)
-			if err != nil {
-				return err
-			}
+		for n, event := range r.told {
+			event.Seq, event.CreatedAt = seq+1+int64(n), events.Time(at)
 			commit.Events = append(commit.Events, event.Event())
 		}
 	}
@@ -142,10 +146,10 @@ type endColumns struct {
 	typ, data  []string
 }
 
-func (c *endColumns) add(r endRequest) error {
+func (c *endColumns) add(r endRequest) {
 	c.id, c.epoch = append(c.id, r.job.ID), append(c.epoch, r.job.LeaseEpoch)
 	c.status, c.dead = append(c.status, string(r.ending.status)), append(c.dead, r.ending.dead)
-	c.facts = append(c.facts, int32(len(r.facts)))
+	c.facts = append(c.facts, int32(len(r.told)))
 	var result, code, message *string
 	if r.result != nil {
 		result = new(string(r.result))
@@ -154,15 +158,10 @@ func (c *endColumns) add(r endRequest) error {
 		code, message = &f.Code, &f.Message
 	}
 	c.result, c.code, c.message = append(c.result, result), append(c.code, code), append(c.message, message)
-	for n, fact := range r.facts {
-		event, err := newEvent(r.job.ID, r.job.OrganizationID, 0, time.Time{}, fact)
-		if err != nil {
-			return err
-		}
+	for n, event := range r.told {
 		c.factOf, c.factNumber = append(c.factOf, r.job.ID), append(c.factNumber, int32(n+1))
 		c.typ, c.data = append(c.typ, string(event.Type)), append(c.data, string(event.Data))
 	}
-	return nil
 }
 
 func (c *endColumns) arguments() []any {
