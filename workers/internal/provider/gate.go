@@ -14,6 +14,7 @@ import (
 
 	"github.com/tarento/copilot/events"
 	"github.com/tarento/copilot/pkg/fault"
+	"github.com/tarento/copilot/pkg/lifecycle"
 	"github.com/tarento/copilot/pkg/runner"
 )
 
@@ -100,8 +101,8 @@ func (g *Gate) enter(ctx context.Context, model string, tokens int, job bool) (*
 		}
 		left -= wait
 		g.metrics.waited.WithLabelValues(g.metrics.label(model)).Inc()
-		if err := sleep(ctx, wait); err != nil {
-			return nil, err
+		if !lifecycle.Pause(ctx, wait) {
+			return nil, ctx.Err()
 		}
 	}
 }
@@ -129,17 +130,6 @@ func standing(ctx context.Context, job bool) (events.Class, line) {
 
 // spread adds up to a quarter, so that those who were told the same moment do not come together.
 func spread(wait time.Duration) time.Duration { return wait + rand.N(wait/4+time.Millisecond) }
-
-func sleep(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-timer.C:
-		return nil
-	}
-}
 
 // refusal is the error for a call that is not made.
 func refusal(model string, why reason, wait time.Duration) error {
