@@ -30,8 +30,8 @@ type worker struct {
 	last           *events.WorkerBeat
 }
 
-// ahead is for how long the broker holds jobs beyond the free slots: about what passes between the end of a job and the arrival of
-// the next one. It is what keeps workers busy whose jobs take no time.
+// ahead is for how long the broker and the workers hold jobs beyond the free slots, all together: about what passes between the end
+// of a job and the arrival of the next one. It is what keeps workers busy whose jobs take no time.
 const ahead = 25 * time.Millisecond
 
 func newCrews() crews { return crews{kinds: map[events.Kind]*crew{}} }
@@ -85,18 +85,19 @@ func (c *crews) strength(k events.Kind, now time.Time) (workers, slots, free int
 }
 
 // room is how many jobs of a kind the broker should hold for the workers to be busy: one for each free slot, and what they will be
-// through with before the next could come.
+// through with before the next could come, less what they have claimed of that already.
 func (c *crews) room(k events.Kind, now time.Time) int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	of := c.crew(k)
-	free := 0
+	free, early := 0, 0
 	for name, w := range of.workers {
 		if now.Sub(w.heard) > events.BeatLost {
 			delete(of.workers, name)
 			continue
 		}
 		free += max(0, w.slots-w.running)
+		early += max(0, w.running-w.slots)
 	}
 	if len(of.workers) == 0 {
 		return 0
@@ -106,5 +107,5 @@ func (c *crews) room(k events.Kind, now time.Time) int {
 		of.rate = of.rate*weight + float64(of.ended)/passed.Seconds()*(1-weight)
 		of.ended, of.counted = 0, now
 	}
-	return free + int(of.rate*ahead.Seconds())
+	return free + max(0, int(of.rate*ahead.Seconds())-early)
 }
