@@ -19,7 +19,8 @@ func newMetrics(reg prometheus.Registerer, kind events.Kind) *metrics {
 	labels := prometheus.Labels{"kind": string(kind)}
 	m := &metrics{
 		running: prometheus.NewGauge(prometheus.GaugeOpts{
-			Name: "copilot_worker_jobs_running", Help: "Jobs that this process holds: those that run, and those claimed a moment before.", ConstLabels: labels,
+			Name: "copilot_worker_jobs_running", Help: "Jobs that this process holds, those it claims a moment ahead included.",
+			ConstLabels: labels,
 		}),
 		lost: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "copilot_worker_leases_lost_total", Help: "Runs that lost their lease (cancelled or taken over).", ConstLabels: labels,
