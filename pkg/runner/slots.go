@@ -2,10 +2,11 @@ package runner
 
 import (
 	"context"
-	"math"
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/tarento/copilot/pkg/ewma"
 )
 
 // slots bound how many jobs run at once. The bound can change while they are in use.
@@ -23,16 +24,19 @@ type slots struct {
 	// freed wakes one who waits for places.
 	freed chan struct{}
 
-	// rate is how many slots get free in a second, of late; so many did since it was last counted.
-	rate    float64
-	counted time.Time
-	ended   int
+	// released is how many slots get free.
+	released ewma.Rate
 }
 
 // ahead is for how long jobs are claimed beyond the free slots: about what a claim takes. It is part of the dispatcher's.
 const ahead = 10 * time.Millisecond
 
-func newSlots(limit int) *slots { return &slots{limit: limit, freed: make(chan struct{}, 1)} }
+func newSlots(limit int) *slots {
+	return &slots{
+		limit: limit, freed: make(chan struct{}, 1),
+		released: ewma.Rate{HalfLife: 125 * time.Millisecond, Every: ahead},
+	}
+}
 
 // reserve waits until jobs can be fetched and takes places for as many. False means that ctx has ended.
 func (s *slots) reserve(ctx context.Context) (n int, ok bool) {
@@ -80,19 +84,21 @@ func (s *slots) size() int {
 
 // aheadOf is how many jobs may be claimed now beyond the slots. The caller holds the lock.
 func (s *slots) aheadOf() int {
-	now := time.Now()
-	if passed := now.Sub(s.counted); passed >= ahead {
-		weight := math.Exp2(-passed.Seconds() * 8)
-		s.rate = s.rate*weight + float64(s.ended)/passed.Seconds()*(1-weight)
-		s.ended, s.counted = 0, now
+	return min(s.limit, int(s.released.PerSecond(time.Now())*ahead.Seconds()))
+}
+
+// grab takes a slot if one is free. The caller holds the lock.
+func (s *slots) grab() bool {
+	if s.running >= s.limit {
+		return false
 	}
-	return min(s.limit, int(s.rate*ahead.Seconds()))
+	s.running++
+	return true
 }
 
 // hand gives free slots to those who wait for one. The caller holds the lock.
 func (s *slots) hand() {
-	for s.running < s.limit && len(s.queue) > 0 {
-		s.running++
+	for len(s.queue) > 0 && s.grab() {
 		close(s.queue[0])
 		s.queue = s.queue[1:]
 	}
@@ -111,8 +117,7 @@ const inHand = 250 * time.Millisecond
 // take waits for a slot, but not for long. False means that there was none.
 func (s *slots) take(ctx context.Context) bool {
 	s.mu.Lock()
-	if s.running < s.limit {
-		s.running++
+	if s.grab() {
 		s.mu.Unlock()
 		return true
 	}
@@ -148,11 +153,7 @@ type place struct {
 func (p *place) enter(ctx context.Context) bool {
 	s := p.slots
 	s.mu.Lock()
-	switch {
-	case s.running < s.limit:
-		s.running++
-		p.held = true
-	case s.early < s.aheadOf():
+	if p.held = s.grab(); !p.held && s.early < s.aheadOf() {
 		s.early++
 		p.early = true
 	}
@@ -196,7 +197,7 @@ func (p *place) release() {
 	p.leaveEarly()
 	if p.held {
 		s.running--
-		s.ended++
+		s.released.Add(1)
 		s.hand()
 	}
 	s.wake()

@@ -1,11 +1,11 @@
 package dispatch
 
 import (
-	"math"
 	"sync"
 	"time"
 
 	"github.com/tarento/copilot/events"
+	"github.com/tarento/copilot/pkg/ewma"
 )
 
 // crews knows the workers of each kind, from their beats, and how many jobs they could take, from what they tell of their jobs. It is
@@ -18,10 +18,8 @@ type crews struct {
 // crew are the workers of a kind.
 type crew struct {
 	workers map[string]*worker
-	// rate is how many jobs end in a second, of late.
-	rate    float64
-	counted time.Time
-	ended   int
+	// ended is how many jobs end.
+	ended ewma.Rate
 }
 
 type worker struct {
@@ -39,7 +37,7 @@ func newCrews() crews { return crews{kinds: map[events.Kind]*crew{}} }
 func (c *crews) crew(k events.Kind) *crew {
 	found, ok := c.kinds[k]
 	if !ok {
-		found = &crew{workers: map[string]*worker{}}
+		found = &crew{workers: map[string]*worker{}, ended: ewma.Rate{HalfLife: 250 * time.Millisecond, Every: ahead}}
 		c.kinds[k] = found
 	}
 	return found
@@ -66,7 +64,7 @@ func (c *crews) flow(f *events.Flow) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	of := c.crew(f.Kind)
-	of.ended += len(f.Ended)
+	of.ended.Add(len(f.Ended))
 	if w, ok := of.workers[f.Worker]; ok {
 		w.running = max(0, w.running+len(f.Claimed)-len(f.Ended))
 	}
@@ -102,10 +100,5 @@ func (c *crews) room(k events.Kind, now time.Time) int {
 	if len(of.workers) == 0 {
 		return 0
 	}
-	if passed := now.Sub(of.counted); passed >= ahead {
-		weight := math.Exp2(-passed.Seconds() * 4)
-		of.rate = of.rate*weight + float64(of.ended)/passed.Seconds()*(1-weight)
-		of.ended, of.counted = 0, now
-	}
-	return free + max(0, int(of.rate*ahead.Seconds())-early)
+	return free + max(0, int(of.ended.PerSecond(now)*ahead.Seconds())-early)
 }
