@@ -72,7 +72,7 @@ type Flow struct {
 // Ended is a claim that is over, whatever became of the job.
 type Ended struct {
 	JobID string `json:"job_id"`
-	// DurationMS is how long it took, in milliseconds.
+	// DurationMS is for how long it had a slot, in milliseconds; zero if it never had one.
 	DurationMS float64 `json:"duration_ms"`
 	// Outcome is what came of it; empty where that is not known.
 	Outcome Outcome `json:"outcome,omitempty"`

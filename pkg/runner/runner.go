@@ -222,7 +222,7 @@ func (r *Runner) take(ctx context.Context, d bus.Delivery, p *place) {
 	}
 	r.report.claimed(id)
 	outcome := r.run(ctx, job, began, p)
-	r.report.ended(id, time.Since(began), outcome)
+	r.report.ended(id, p.took(), outcome)
 }
 
 func (r *Runner) run(ctx context.Context, job *store.Job, began time.Time, p *place) events.Outcome {
@@ -261,7 +261,7 @@ func (r *Runner) run(ctx context.Context, job *store.Job, began time.Time, p *pl
 		return events.OutcomeLost
 	}
 	outcome := r.end(context.WithoutCancel(ctx), log, job, out, *ending)
-	r.metrics.ended(ending.Status(), time.Since(began))
+	r.metrics.ended(ending.Status(), p.took())
 	return outcome
 }
 

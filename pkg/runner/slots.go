@@ -146,6 +146,22 @@ type place struct {
 	slots *slots
 	// early says that the job may be claimed without a slot, held that it has one, over that the place was released.
 	early, held, over bool
+	since             time.Time // when it got its slot
+}
+
+func (p *place) hold(got bool) bool {
+	if p.held = got; got {
+		p.since = time.Now()
+	}
+	return got
+}
+
+// took is for how long the job has had its slot, also when the next one has it already; zero if it never had one.
+func (p *place) took() time.Duration {
+	if !p.held {
+		return 0
+	}
+	return time.Since(p.since)
 }
 
 // enter takes a slot if one is free, or the right to claim the job before one is. If neither can be had, it waits for a slot. False
@@ -153,13 +169,13 @@ type place struct {
 func (p *place) enter(ctx context.Context) bool {
 	s := p.slots
 	s.mu.Lock()
-	if p.held = s.grab(); !p.held && s.early < s.aheadOf() {
+	if !p.hold(s.grab()) && s.early < s.aheadOf() {
 		s.early++
 		p.early = true
 	}
 	s.mu.Unlock()
 	if !p.held && !p.early {
-		p.held = s.take(ctx)
+		p.hold(s.take(ctx))
 	}
 	return p.held || p.early
 }
@@ -169,7 +185,7 @@ func (p *place) begin(ctx context.Context) bool {
 	if p.held {
 		return true
 	}
-	p.held = p.slots.take(ctx)
+	p.hold(p.slots.take(ctx))
 	p.slots.mu.Lock()
 	defer p.slots.mu.Unlock()
 	p.leaveEarly()

@@ -111,6 +111,9 @@ func TestAJobDoesNotWaitLongForASlot(t *testing.T) {
 		if early.begin(t.Context()) || time.Since(began) != inHand {
 			t.Errorf("it waited for %v", time.Since(began))
 		}
+		if long.took() != inHand || early.took() != 0 {
+			t.Errorf("one had its slot for %v, the other, which never had one, for %v", long.took(), early.took())
+		}
 		gone, leave := context.WithCancel(t.Context())
 		leave()
 		if early.begin(gone) {

@@ -52,7 +52,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 	}
 	lag := seconds("copilot_dispatch_lag_seconds", "How long jobs were ready before they were handed to the broker.", 0.001, 3, 12)
 	waits := seconds("copilot_job_wait_seconds", "How long jobs were ready before a worker took them.", 0.002, 3, 13)
-	runs := seconds("copilot_job_run_seconds", "How long a worker had a job, each time that one took it.", 0.002, 3, 13)
+	runs := seconds("copilot_job_run_seconds", "How long a job had a slot, each time that a worker took it.", 0.002, 3, 13)
 	outcomes := prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "copilot_job_attempts_total", Help: "How often workers had a job, by what came of it.",
 	}, []string{"kind", "plan", "outcome"})
