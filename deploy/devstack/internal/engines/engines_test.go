@@ -9,6 +9,8 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -97,9 +99,51 @@ func TestRedisKeysExpireInRealTime(t *testing.T) {
 		t.Fatal(err)
 	}
 	closing(t, server)
-	address, ok := strings.CutPrefix(server.URL(), "redis://")
+	keysExpire(t, server.URL())
+}
+
+func TestRedisServerLeavesNothingBehind(t *testing.T) {
+	t.Parallel()
+	path, dir := engines.FindRedisServer(os.Getenv("PATH")), filepath.Join(t.TempDir(), "redis")
+	if path == "" {
+		t.Log("there is no redis-server on this machine: the stand-in takes its place")
+		return
+	}
+	server, err := engines.StartRedisServer(t.Context(), path, dir, freePort(t), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	keysExpire(t, server.URL())
+	if err := server.Stop(t.Context()); err != nil {
+		t.Errorf("stop: %v", err)
+	}
+	if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
+		t.Errorf("it left %v behind (%v)", left, err)
+	}
+}
+
+func TestRedisServerIsFoundInThePath(t *testing.T) {
+	t.Parallel()
+	empty, full := t.TempDir(), t.TempDir()
+	path := filepath.Join(full, "redis-server")
+	if err := os.WriteFile(path, []byte("#!/bin/sh\n"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct{ searchPath, want string }{
+		{"", ""}, {empty, ""}, {".", ""}, {empty + ":" + full, path}, {":" + full, path},
+	} {
+		if got := engines.FindRedisServer(c.searchPath); got != c.want {
+			t.Errorf("found %q in %q, want %q", got, c.searchPath, c.want)
+		}
+	}
+}
+
+// keysExpire checks that the server at the URL forgets a key when its time is over, and no sooner.
+func keysExpire(t *testing.T, url string) {
+	t.Helper()
+	address, ok := strings.CutPrefix(url, "redis://")
 	if !ok {
-		t.Fatalf("the address is %s", server.URL())
+		t.Fatalf("the address is %s", url)
 	}
 	conn, err := (&net.Dialer{Timeout: 10 * time.Second}).DialContext(t.Context(), "tcp", strings.TrimSuffix(address, "/0"))
 	if err != nil {
@@ -212,6 +256,12 @@ func TestATakenPortIsAnErrorOfEveryEngine(t *testing.T) {
 	}
 	if _, err := engines.StartRedis(address.Port); err == nil {
 		t.Error("Redis started")
+	}
+	if path := engines.FindRedisServer(os.Getenv("PATH")); path != "" {
+		_, err := engines.StartRedisServer(t.Context(), path, t.TempDir(), address.Port, nil)
+		if err == nil || !strings.Contains(err.Error(), "Address already in use") {
+			t.Errorf("redis-server: %v", err)
+		}
 	}
 	if _, err := engines.StartQdrant(t.Context(), t.TempDir(), address.Port, slog.New(slog.DiscardHandler)); err == nil {
 		t.Error("Qdrant started")

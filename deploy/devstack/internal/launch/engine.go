@@ -42,11 +42,12 @@ type place struct {
 	say  func(string)
 
 	ownerPassword string // of Postgres
-	searchPath    string // for Postgres's binaries
+	searchPath    string // for the binaries of Postgres and Redis
 	builds        string // for those of them that have to be fetched
 	durable       bool   // survive a crash of the machine
 	discarded     bool   // leave nothing behind when it is stopped
 	scripted      bool   // let tests tell the Gemini stand-in what to answer
+	realRedis     bool   // take a redis-server of this machine, if there is one, instead of the stand-in
 }
 
 // running is an engine that was started.
@@ -80,13 +81,7 @@ func allEngines() []engine {
 		{
 			name: engineRedis, runVariable: varRedis, testVariable: "TEST_REDIS_URL", port: "6379",
 			standIn: "miniredis, in memory",
-			start: func(_ context.Context, at place) (*running, error) {
-				server, err := engines.StartRedis(at.port)
-				if err != nil {
-					return nil, err
-				}
-				return &running{url: server.URL(), detail: server.URL(), stop: closing(server)}, nil
-			},
+			start:   startRedis,
 		},
 		{
 			name: engineQdrant, runVariable: varQdrant, testVariable: "TEST_QDRANT_URL", port: "6334",
@@ -141,6 +136,26 @@ func startPostgres(ctx context.Context, at place) (*running, error) {
 		pid:    server.PID(),
 		died:   server.Done(),
 	}, nil
+}
+
+func startRedis(ctx context.Context, at place) (*running, error) {
+	if at.realRedis {
+		if path := engines.FindRedisServer(at.searchPath); path != "" {
+			server, err := engines.StartRedisServer(ctx, path, at.dir, at.port, at.log)
+			if err != nil {
+				return nil, err
+			}
+			return &running{
+				url: server.URL(), detail: server.URL(), stop: server.Stop, pid: server.PID(), died: server.Done(),
+			}, nil
+		}
+		at.say("no redis-server on this machine: miniredis, a stand-in, takes its place")
+	}
+	server, err := engines.StartRedis(at.port)
+	if err != nil {
+		return nil, err
+	}
+	return &running{url: server.URL(), detail: server.URL(), stop: closing(server)}, nil
 }
 
 // builds is where fetched Postgres binaries are kept.

@@ -91,6 +91,7 @@ func (c *command) testEnvironment(ctx context.Context, o execOptions, done *stac
 			durable:       o.durable,
 			discarded:     true,
 			scripted:      true,
+			realRedis:     true,
 		})
 		if err != nil {
 			return nil, err
