@@ -52,15 +52,15 @@ tour: $(DEVSTACK) postgres ## Start the system on free ports in a temporary fold
 	@exec $(DEVSTACK) tour $(ARGS)
 
 .PHONY: test
-test: $(DEVSTACK) postgres compiler ## Run every test with the race detector against fresh engines (PKG=./pkg/bus/...: only those)
+test: $(DEVSTACK) postgres redis compiler ## Run every test with the race detector against fresh engines (PKG=./pkg/bus/...: only those)
 	@exec $(DEVSTACK) exec -- $(GO) test $(RACE) -timeout $(TEST_TIMEOUT) $(TESTFLAGS) $(or $(PKG),$(MODULES:%=./%/...))
 
 .PHONY: authz
-authz: $(DEVSTACK) postgres ## Call every operation as everybody, and try every table as every role
+authz: $(DEVSTACK) postgres redis ## Call every operation as everybody, and try every table as every role
 	@exec $(DEVSTACK) exec -- $(GO) test -count=1 -v -run '^(TestAuthorizationMatrix|TestIsolationOfEveryTable)$$' ./gateway/internal/httpapi ./pkg/store
 
 .PHONY: bench
-bench: $(DEVSTACK) postgres ## Measure, with engines that bring every commit to the disk (ARGS: flags of deploy/bench)
+bench: $(DEVSTACK) postgres redis ## Measure, with engines that bring every commit to the disk (ARGS: flags of deploy/bench)
 	@exec $(DEVSTACK) exec --durable -- $(GO) run ./deploy/bench/cmd/bench $(ARGS)
 
 # Limits of how often something may be asked, which who asks everything has to do without.
@@ -77,7 +77,7 @@ chaos: toolchain postgres ## Kill, freeze and cut off everything while clients u
 
 # The test binary itself, because go test would keep to itself what the drills tell while they run.
 .PHONY: drill
-drill: $(DEVSTACK) postgres ## Kill, restart and cut off what a promise is about, and measure it (ARGS="-only takeover": some of it)
+drill: $(DEVSTACK) postgres redis ## Kill, restart and cut off what a promise is about, and measure it (ARGS="-only takeover": some of it)
 	@$(GO) test -c -o bin/drill ./deploy/e2e
 	@cd deploy/e2e && exec "$(CURDIR)/$(DEVSTACK)" exec --durable -- "$(CURDIR)/bin/drill" -drill $(ARGS)
 
@@ -154,6 +154,12 @@ clean: $(DEVSTACK) ## Throw away the local system's data and everything that was
 postgres: ## Make sure that Postgres binaries are there (through apt when possible; else they are fetched at the first start)
 	@if ! command -v postgres >/dev/null && ! compgen -G '/usr/lib/postgresql/*/bin/postgres' >/dev/null; then \
 		$(call apt_install,postgresql,Postgres will be fetched at the first start); \
+	fi
+
+.PHONY: redis
+redis:
+	@if ! command -v redis-server >/dev/null; then \
+		$(call apt_install,redis-server,miniredis will take its place); \
 	fi
 
 .PHONY: compiler

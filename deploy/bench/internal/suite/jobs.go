@@ -27,6 +27,7 @@ const (
 const (
 	nameOurs  = "copilot"
 	nameRiver = "river, 1 ms cooldown"
+	nameAsynq = "asynq"
 )
 
 // jobs measures jobs that do nothing on our system and on others.
@@ -46,10 +47,7 @@ func (m *measurement) jobs(ctx context.Context, report *Report) error {
 			return err
 		}
 		defer func() { err = errors.Join(err, river.Close(context.WithoutCancel(ctx))) }()
-		redis, what, err := s.Redis(ctx)
-		if err != nil {
-			return err
-		}
+		redis := s.Redis()
 		for _, c := range []struct {
 			name      string
 			producers int
@@ -68,7 +66,7 @@ func (m *measurement) jobs(ctx context.Context, report *Report) error {
 			}
 			loads := []loading{through(river)}
 			if c.batch == 1 { // asynq has no batches
-				contest.Rivals, loads = append(contest.Rivals, Rival{Name: "asynq on " + what}), append(loads, on(redis, seldom, through))
+				contest.Rivals, loads = append(contest.Rivals, Rival{Name: nameAsynq}), append(loads, on(redis, seldom, through))
 			}
 			if err := m.entered(ctx, report, contest, 0, through(ours), loads...); err != nil {
 				return err
@@ -78,7 +76,7 @@ func (m *measurement) jobs(ctx context.Context, report *Report) error {
 		started := func(q queues.Queue) loading { return m.paced(q, q.AwaitStart) }
 		err = m.entered(ctx, report, Contest{
 			Name: fmt.Sprintf("Submit to start, %d jobs/s that do nothing", m.options.Rate), Of: nameOurs, Seconds: lasting.Seconds(),
-			Rivals: []Rival{{Name: nameRiver, Goal: Goal{P50: 1, P99: 1}}, {Name: "asynq on " + what}},
+			Rivals: []Rival{{Name: nameRiver, Goal: Goal{P50: 1, P99: 1}}, {Name: nameAsynq}},
 		}, lasting, started(ours), started(river), on(redis, soon, started))
 		if err != nil {
 			return err
