@@ -123,21 +123,22 @@ type RunningJob struct {
 	// Agent and AgentLimit are as in ReadyJob.
 	Agent      uuid.UUID
 	AgentLimit int
-	Worker     string
 }
 
 // Running returns every job that runs. There are as many as workers have slots, at most.
 func (e *Engine) Running(ctx context.Context) ([]RunningJob, error) {
 	rows, err := e.pool.Query(ctx, `SELECT id, kind, organization_id, coalesce(agent_config_id, '00000000-0000-0000-0000-000000000000'),
-			agent_limit, coalesce(leased_by, '') FROM jobs WHERE status = 'running'`)
+			agent_limit FROM jobs WHERE status = 'running'`)
 	if err != nil {
 		return nil, explain(err, "read running jobs")
 	}
-	running, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (j RunningJob, err error) {
-		var org uuid.UUID
-		err = row.Scan(&j.ID, &j.Kind, &org, &j.Agent, &j.AgentLimit, &j.Worker)
+	var running []RunningJob
+	var j RunningJob
+	var org uuid.UUID
+	_, err = pgx.ForEachRow(rows, []any{&j.ID, &j.Kind, &org, &j.Agent, &j.AgentLimit}, func() error {
 		j.Tenant = tenant.FromUUID(org)
-		return j, err
+		running = append(running, j)
+		return nil
 	})
 	return running, explain(err, "read running jobs")
 }
