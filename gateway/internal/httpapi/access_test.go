@@ -294,6 +294,29 @@ func TestAStreamEndsWithTheAccessItWasOpenedWith(t *testing.T) {
 	t.Logf("the stream ended after %s", time.Since(taken).Round(time.Millisecond))
 }
 
+func TestAStreamEndsWhenItsJobIsNoLongerTheReadersToSee(t *testing.T) {
+	t.Parallel()
+	g := start(t)
+	run := g.call(admin, "POST", runs, `{"user_input":"x"}`).wants(202).job().ID
+	who := g.newcomer("rita", access.ProjectManager)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	resp, err := g.http.Do(g.request(t, "", "GET", "/v1/jobs/"+run+"/events", nil, who.header()...).WithContext(ctx))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	lines := bufio.NewReader(resp.Body)
+	if _, err := lines.ReadString('\n'); err != nil || resp.StatusCode != http.StatusOK {
+		t.Fatalf("status %d, %v", resp.StatusCode, err)
+	}
+	g.call(admin, "DELETE", "/v1/projects/"+acmeProject+"/members/"+who.id, nil).wants(204)
+	shown, err := io.ReadAll(lines)
+	if err != nil || !strings.Contains(string(shown), "event: access.revoked\n") {
+		t.Errorf("the stream ended with %q, %v; want access.revoked", shown, err)
+	}
+}
+
 func TestADeactivatedOrganizationIsOutOnEveryGateway(t *testing.T) {
 	t.Parallel()
 	near := start(t, "ACCOUNT_CACHE_TTL", "750ms")

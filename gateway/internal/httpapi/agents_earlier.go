@@ -169,7 +169,7 @@ func (s *Server) streamAgent(ctx context.Context, p *rbac.Principal, in *streamI
 	if err != nil {
 		return nil, err
 	}
-	followed, err := s.follow(ctx, p, sub.Job().ID, events.Position{})
+	followed, err := s.follow(ctx, p, sub.Job(), events.Position{})
 	if err != nil {
 		return nil, err
 	}

@@ -24,7 +24,7 @@ type feedInput struct {
 
 func (s *Server) feedOperations() {
 	secured(s, access.JobsRead, operation{
-		id: "follow-events", method: http.MethodGet, path: "/events", tag: tagJobs, long: true, reach: (*rbac.Principal).Jobs,
+		id: "follow-events", method: http.MethodGet, path: "/events", tag: tagJobs, long: true,
 		summary: "Follow all jobs as server-sent events",
 		about: "The events of all jobs that the caller may see, of one's own, of those of one's projects or of all, as the role allows, " +
 			"in one stream that does not end: from now on, or after `Last-Event-ID`, at any gateway and however long ago that " +
@@ -40,9 +40,10 @@ func (s *Server) feedOperations() {
 }
 
 func (s *Server) followFeed(ctx context.Context, p *rbac.Principal, in *feedInput) (*eventStreamOutput, error) {
+	reach := p.Jobs()
 	feed, err := s.Hub.Feed(ctx, p.Tenant, stream.FeedOptions{
 		After: cmp.Or(in.LastEventID, in.After), Since: in.Since, FromBeginning: in.From == "beginning",
-		Sees: p.Jobs().Sees, Kinds: in.Kinds, Types: in.Types,
+		Sees: reach.Sees, Kinds: in.Kinds, Types: in.Types,
 	})
 	if err != nil {
 		return nil, err
@@ -51,5 +52,5 @@ func (s *Server) followFeed(ctx context.Context, p *rbac.Principal, in *feedInpu
 	if feed.Restarted() {
 		begin = fmt.Sprintf("retry: %d\nid: %s\nevent: feed.restarted\ndata: {}\n\n", reconnect.Milliseconds(), feed.Cursor())
 	}
-	return &eventStreamOutput{Body: s.events(p, feed, begin)}, nil //nolint:contextcheck // the request's own
+	return &eventStreamOutput{Body: s.events(p, feed, seesTheSame(reach), begin)}, nil //nolint:contextcheck // the request's own
 }

@@ -6,11 +6,11 @@ import (
 	"net/http"
 
 	"github.com/danielgtaylor/huma/v2"
-	"github.com/google/uuid"
 
 	"github.com/tarento/copilot/events"
 	"github.com/tarento/copilot/gateway/internal/rbac"
 	"github.com/tarento/copilot/pkg/access"
+	"github.com/tarento/copilot/pkg/store"
 )
 
 type jobEventsInput struct {
@@ -53,18 +53,20 @@ func (s *Server) followJob(ctx context.Context, p *rbac.Principal, in *jobEvents
 	if err != nil {
 		return nil, invalid("header.Last-Event-ID", "expected the id of an event of this stream")
 	}
-	if _, err := s.Jobs.Get(ctx, p, in.ID); err != nil {
+	job, err := s.Jobs.Get(ctx, p, in.ID)
+	if err != nil {
 		return nil, err
 	}
-	return s.follow(ctx, p, in.ID, from)
+	return s.follow(ctx, p, job, from)
 }
 
 // follow streams the events of a job that the caller may see.
-func (s *Server) follow(ctx context.Context, p *rbac.Principal, job uuid.UUID, from events.Position) (*eventStreamOutput, error) {
-	sub, err := s.Hub.Subscribe(ctx, p.Tenant, job, from)
+func (s *Server) follow(ctx context.Context, p *rbac.Principal, job *store.Job, from events.Position) (*eventStreamOutput, error) {
+	sub, err := s.Hub.Subscribe(ctx, p.Tenant, job.ID, from)
 	if err != nil {
 		return nil, err
 	}
 	begin := fmt.Sprintf("retry: %d\n\n", reconnect.Milliseconds())
-	return &eventStreamOutput{Body: s.events(p, sub, begin)}, nil //nolint:contextcheck // the request's own
+	shown := seesJob(job.CreatedBy, job.ProjectID)
+	return &eventStreamOutput{Body: s.events(p, sub, shown, begin)}, nil //nolint:contextcheck // the request's own
 }

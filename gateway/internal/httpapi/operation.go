@@ -43,8 +43,6 @@ type operation struct {
 	own bool
 	// person refuses API keys: it is for who has logged in.
 	person bool
-	// reach is what a long operation shows, when that is more than one thing; it ends when that changes.
-	reach func(*rbac.Principal) rbac.Reach
 }
 
 const (
@@ -187,9 +185,6 @@ func (op operation) huma(bodyWithin time.Duration) huma.Operation {
 	}
 }
 
-// codeAccessChanged is the end of what lasts when its caller may still be served, but with something else.
-const codeAccessChanged = "access.changed"
-
 type principalKey struct{}
 
 // authorize admits callers who are known and may call the operation. What lasts ends when they no longer may.
@@ -210,32 +205,36 @@ func (s *Server) authorize(permission access.Permission, op operation) func(huma
 		actor := store.Actor{UserID: p.UserID, KeyID: p.KeyID, IP: r.ip, UserAgent: r.agent, RequestID: r.id}
 		known := store.WithActor(context.WithValue(ctx.Context(), principalKey{}, p), actor)
 		if op.long {
-			r.admit = s.again(op, permission, p, clientOf(known), authorization, key)
+			r.again = s.again(op, permission, clientOf(known), authorization, key)
 			var done context.CancelFunc
-			known, done = s.Accounts.While(known, p.Tenant, r.admit)
+			known, done = s.Accounts.While(known, p.Tenant, r.again.asks(nil))
 			defer done()
 		}
 		next(huma.WithContext(ctx, known))
 	}
 }
 
-// again returns what asks later on whether a caller may still call the operation, and sees what it saw. It holds on to nothing else
-// of the request.
-func (s *Server) again(
-	op operation, permission access.Permission, p *rbac.Principal, from account.Client, authorization, key string,
-) func(context.Context) error {
-	person, own, reach := op.person, op.own, op.reach
-	var at rbac.Reach
-	if reach != nil {
-		at = reach(p)
-	}
-	return func(ctx context.Context) error {
+// again returns what asks later on whether a caller may still call the operation. It holds on to nothing else of the request.
+func (s *Server) again(op operation, permission access.Permission, from account.Client, authorization, key string) admission {
+	person, own := op.person, op.own
+	return func(ctx context.Context) (*rbac.Principal, error) {
 		now, err := s.authenticateFrom(ctx, from, authorization, key)
-		if err == nil {
-			err = operation{person: person, own: own}.admits(now, permission)
+		if err != nil {
+			return nil, err
 		}
-		if err == nil && reach != nil && !reach(now).Equal(at) {
-			err = fault.New(fault.Forbidden, codeAccessChanged, "What you may see has changed. Connect again to go on.")
+		return now, operation{person: person, own: own}.admits(now, permission)
+	}
+}
+
+// admission admits the caller of something that lasts once more, and says what it may do by now.
+type admission func(context.Context) (*rbac.Principal, error)
+
+// asks returns what refuses who is not admitted any more, or may no longer see what is shown; nil stands for nothing.
+func (again admission) asks(shown sight) func(context.Context) error {
+	return func(ctx context.Context) error {
+		now, err := again(ctx)
+		if err == nil && shown != nil {
+			err = shown(now.Jobs())
 		}
 		return err
 	}

@@ -30,8 +30,8 @@ type request struct {
 	ip   string
 	// agent is the client's User-Agent.
 	agent string
-	// admit asks again, later on, whether the caller of what lasts may still be served.
-	admit func(context.Context) error
+	// again admits the caller of what lasts once more, later on; nil for what does not last.
+	again admission
 	// handed says that the answer goes on when the handler has returned; whoever ends it has it recorded.
 	handed bool
 }

@@ -222,7 +222,6 @@ func tokensOf(r *http.Request, header string) (tokens []string) {
 const (
 	reasonGone     = "client.gone"
 	reasonExpired  = "token.expired"
-	reasonRevoked  = "access.revoked"
 	reasonNobody   = "auth.required"
 	reasonRefused  = "token.refused"
 	reasonSlow     = "reader.slow"

@@ -201,8 +201,8 @@ func (k *socket) adopt(p *rbac.Principal, shown credentials) {
 	}
 	k.caller, k.shown = p, shown
 	for _, sub := range k.open {
-		if refusal := sub.refusal(p.Jobs()); refusal != nil {
-			sub.stop(refusal)
+		if err := sub.shown(p.Jobs()); err != nil {
+			sub.stop(err)
 		}
 	}
 }

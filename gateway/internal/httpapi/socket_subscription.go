@@ -18,9 +18,8 @@ import (
 type subscription struct {
 	id string
 	// stop ends it, with the reason as the cause.
-	stop context.CancelCauseFunc
-	// refusal is why somebody of this reach must not see it any more; nil while it may.
-	refusal func(rbac.Reach) error
+	stop  context.CancelCauseFunc
+	shown sight
 	// began is what the client is told at the beginning.
 	began socketAnswer
 	// next waits for messages of events; done must be called at the end.
@@ -84,7 +83,7 @@ func (k *socket) subscribe(ctx context.Context, m *subscribeMessage) error {
 func (k *socket) add(sub *subscription) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if err := sub.refusal(k.caller.Jobs()); err != nil {
+	if err := sub.shown(k.caller.Jobs()); err != nil {
 		return err
 	}
 	k.open[sub.id] = sub
@@ -175,7 +174,7 @@ func (s *Server) subscribeJob(ctx context.Context, p *rbac.Principal, m *subscri
 	}
 	write := newEventMessages(m.ID)
 	return &subscription{
-		id: m.ID, done: source.Close, refusal: seesJob(job.CreatedBy, job.ProjectID),
+		id: m.ID, done: source.Close, shown: seesJob(job.CreatedBy, job.ProjectID),
 		began: socketAnswer{Op: opSubscribed, ID: m.ID},
 		next: func(ctx context.Context) ([][]byte, error) {
 			item, err := source.Next(ctx)
@@ -185,16 +184,6 @@ func (s *Server) subscribeJob(ctx context.Context, p *rbac.Principal, m *subscri
 			return [][]byte{write.event(item.Position.String(), item.Event.Type, item.Event.Data)}, nil
 		},
 	}, nil
-}
-
-// seesJob refuses who does not see a job of this owner and project.
-func seesJob(owner, project *uuid.UUID) func(rbac.Reach) error {
-	return func(now rbac.Reach) error {
-		if now.Sees(owner, project) {
-			return nil
-		}
-		return fault.New(fault.Forbidden, reasonRevoked, "You may no longer read this job.")
-	}
 }
 
 // subscribeFeed follows all jobs that the caller may see.
@@ -209,7 +198,7 @@ func (s *Server) subscribeFeed(ctx context.Context, p *rbac.Principal, m *subscr
 	}
 	write, at := newEventMessages(m.ID), feed.Cursor()
 	return &subscription{
-		id: m.ID, done: feed.Close, refusal: seesTheSame(reach),
+		id: m.ID, done: feed.Close, shown: seesTheSame(reach),
 		began: socketAnswer{Op: opSubscribed, ID: m.ID, EventID: at, Restarted: feed.Restarted()},
 		next: func(ctx context.Context) ([][]byte, error) {
 			for {
@@ -230,16 +219,6 @@ func (s *Server) subscribeFeed(ctx context.Context, p *rbac.Principal, m *subscr
 			}
 		},
 	}, nil
-}
-
-// seesTheSame refuses who sees other jobs than before.
-func seesTheSame(before rbac.Reach) func(rbac.Reach) error {
-	return func(now rbac.Reach) error {
-		if now.Equal(before) {
-			return nil
-		}
-		return fault.New(fault.Forbidden, codeAccessChanged, "What you may see has changed. Subscribe again to go on.")
-	}
 }
 
 func eventsOf(write eventMessages, entries []*stream.Entry) [][]byte {

@@ -43,7 +43,7 @@ type viewer struct {
 
 // events answers with a stream of what a source shows, after a first frame. The head of the answer is net/http's; then the connection is
 // taken over, and the handler returns with all that a request holds on to. Where that cannot be, as with HTTP/2, the handler waits.
-func (s *Server) events(p *rbac.Principal, source stream.Source, begin string) func(huma.Context) {
+func (s *Server) events(p *rbac.Principal, source stream.Source, shown sight, begin string) func(huma.Context) {
 	return func(h huma.Context) {
 		c := humagin.Unwrap(h)
 		// Not what ends with the caller's access: that ends the line, which says so.
@@ -68,7 +68,7 @@ func (s *Server) events(p *rbac.Principal, source stream.Source, begin string) f
 			v.left = make(chan struct{})
 		}
 		line := s.Hub.Line(wire, source, v, p.Expires)
-		v.watch = s.Accounts.Watch(ctx, p.Tenant, r.admit, line.End)
+		v.watch = s.Accounts.Watch(ctx, p.Tenant, r.again.asks(shown), line.End)
 		line.Show(ctx, int64(len(begin)))
 		if !takeOver {
 			<-v.left
@@ -110,10 +110,10 @@ func (*viewer) Farewell(why error) string {
 	switch {
 	case errors.Is(why, stream.ErrExpired):
 		return ": the access token has expired; refresh it and connect again\nevent: token.expired\ndata: {}\n\n"
-	case fault.Is(why, fault.Forbidden) && fault.Of(why).Code == codeAccessChanged:
-		return parting(codeAccessChanged, why)
+	case fault.Is(why, fault.Forbidden) && fault.Of(why).Code == reasonChanged:
+		return parting(reasonChanged, why)
 	case fault.Is(why, fault.Unauthenticated), fault.Is(why, fault.Forbidden):
-		return parting("access.revoked", why)
+		return parting(reasonRevoked, why)
 	case errors.Is(why, stream.ErrGone), errors.Is(why, stream.ErrSlow):
 		return ""
 	case fault.Is(why, fault.Unavailable):
