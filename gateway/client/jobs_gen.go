@@ -112,9 +112,9 @@ func (c *Client) AllJobs(ctx context.Context, params ListJobsParams, options ...
 
 // SubmitJobs: submit up to 1000 jobs.
 //
-// Runs of agents and embeddings in one request, at most 8 MiB. They are accepted together or not at all; what is wrong
-// with one of them is told with its place, such as `body.jobs[3].run.agent_id`. Runs need the permission
-// `agents:execute`, embeddings `embeddings:create`.
+// Runs of agents and embeddings in one request, at most 8 MiB, and 32 MiB with what the agents are told. They are
+// accepted together or not at all; what is wrong with one of them is told with its place, such as
+// `body.jobs[3].run.agent_id`. Runs need the permission `agents:execute`, embeddings `embeddings:create`.
 //
 // Needs to be logged in, or an API key.
 //

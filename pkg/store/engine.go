@@ -7,6 +7,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
+	"golang.org/x/sync/semaphore"
 
 	"github.com/tarento/copilot/events"
 	"github.com/tarento/copilot/pkg/tenant"
@@ -19,6 +20,7 @@ type Engine struct {
 	pool      *pgxpool.Pool
 	committed func(events.Commit)
 	submits   gatherer[*intake, bool]
+	large     *semaphore.Weighted // submissions that go alone because of their size
 	claims    gatherer[claimRequest, *Job]
 	ends      gatherer[endRequest, struct{}]
 }
@@ -29,7 +31,7 @@ func OpenEngine(ctx context.Context, cfg Config) (*Engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	e := &Engine{pool: pool, committed: listener(cfg)}
+	e := &Engine{pool: pool, committed: listener(cfg), large: semaphore.NewWeighted(largeAtOnce)}
 	e.submits = gatherer[*intake, bool]{most: submitsTogether, lanes: submitLanes, do: e.submit}
 	e.claims = gatherer[claimRequest, *Job]{most: claimsTogether, lanes: claimLanes, do: e.claim}
 	e.ends = gatherer[endRequest, struct{}]{most: endsTogether, lanes: endLanes, do: e.end}

@@ -32,37 +32,45 @@ type Once struct {
 	Hash []byte
 }
 
-// How many submissions share a statement at most, and how many such statements may be under way. One with more jobs than submitsLarge
-// goes alone: nobody else should wait for it, and no statement should grow with the product of the two.
+// How many submissions share a statement at most, and how many such statements may be under way. One with more than submitsLarge jobs,
+// or bytes of input than submitsBytes, goes alone: nobody else should wait for it, and no statement should grow with the product of the
+// two.
 const (
 	submitsTogether = 256
 	submitLanes     = 4
 	submitsLarge    = 32
+	submitsBytes    = 256 << 10
 )
+
+// MaxSubmission is how many bytes the inputs of a submission may come to, as JSON: 32 MiB. That of a run holds what its agent was told, so
+// a small request may ask for much.
+const MaxSubmission = 32 << 20
+
+// largeAtOnce is how many submissions of more than submitsLarge jobs are worked on at once: their inputs are in memory several times
+// over.
+const largeAtOnce = 2
 
 // Submit takes work in: the jobs, their first events and the idempotency key commit together, and with them whatever other callers
 // submit at this moment. Known says that the key has been used before and nothing was done: Idempotency.First tells for what.
-// The work is not checked: that the tenant has the agent, the document or the conversation is the database's to say, whether the
-// caller may use them the caller's.
+// Inputs of more than MaxSubmission are fault.TooLarge. Nothing else is checked: that the tenant has the agent, the document or the
+// conversation is the database's to say, whether the caller may use them the caller's.
 func (e *Engine) Submit(ctx context.Context, s Submission) (made []*Job, known bool, err error) {
-	in := &intake{once: s.Once, tenant: s.Tenant}
 	if s.Tenant.IsZero() {
 		return nil, false, tenant.ErrNone
 	}
-	now := events.Time(time.Now())
-	for _, work := range s.Work {
-		job, err := work.job(s.Tenant, nil, now)
-		if err != nil {
-			return nil, false, err
+	large := len(s.Work) > submitsLarge
+	if large {
+		if err := e.large.Acquire(ctx, 1); err != nil {
+			return nil, false, explain(err, "wait to submit jobs")
 		}
-		first, err := newEvent(job.ID, job.OrganizationID, 1, now, job.firstState())
-		if err != nil {
-			return nil, false, err
-		}
-		in.jobs, in.events = append(in.jobs, job), append(in.events, first)
+		defer e.large.Release(1)
+	}
+	in, err := s.intake()
+	if err != nil {
+		return nil, false, err
 	}
 	var taken bool
-	if len(in.jobs) > submitsLarge {
+	if large || in.bytes > submitsBytes {
 		alone := e.submit(ctx, []*intake{in})[0]
 		taken, err = alone.value, alone.err
 	} else {
@@ -80,6 +88,29 @@ type intake struct {
 	once   Once
 	jobs   []*Job
 	events []JobEvent
+	bytes  int // of input
+}
+
+// intake makes the rows of a submission.
+func (s Submission) intake() (*intake, error) {
+	in := &intake{once: s.Once, tenant: s.Tenant}
+	now := events.Time(time.Now())
+	for _, work := range s.Work {
+		job, err := work.job(s.Tenant, nil, now)
+		if err != nil {
+			return nil, err
+		}
+		if in.bytes += len(job.Input); in.bytes > MaxSubmission {
+			return nil, fault.New(fault.TooLarge, "jobs.too_large",
+				"These jobs come to more than %d MiB, with what their agents are told. Submit fewer at once.", MaxSubmission>>20)
+		}
+		first, err := newEvent(job.ID, job.OrganizationID, 1, now, job.firstState())
+		if err != nil {
+			return nil, err
+		}
+		in.jobs, in.events = append(in.jobs, job), append(in.events, first)
+	}
+	return in, nil
 }
 
 // key tells submissions that exclude each other.

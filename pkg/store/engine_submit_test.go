@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -121,6 +122,55 @@ func TestAKeyOfManyJobsRemembersAllOfThem(t *testing.T) {
 		}
 		return nil
 	})
+}
+
+func TestASubmissionHasABound(t *testing.T) {
+	t.Parallel()
+	w := newEngineWorld(t)
+	for _, n := range []int{2, 64} { // with the others, and alone
+		work := make([]store.NewJob, n)
+		for i := range work {
+			work[i] = embedding()
+			work[i].Input = events.EmbeddingCreateInput{Texts: []string{strings.Repeat("x", store.MaxSubmission/n)}}
+		}
+		if _, _, err := w.engine.Submit(t.Context(), store.Submission{Tenant: w.acme, Work: work}); !fault.Is(err, fault.TooLarge) {
+			t.Errorf("%d jobs of more than may come: %v, want too large", n, err)
+		}
+		made, _, err := w.engine.Submit(t.Context(), store.Submission{Tenant: w.acme, Work: work[1:]})
+		if err != nil || len(made) != n-1 {
+			t.Fatalf("%d jobs of what may come: %d made, %v", n-1, len(made), err)
+		}
+	}
+}
+
+func TestListsReadOfAnInputWhatAJobIsShownWith(t *testing.T) {
+	t.Parallel()
+	w := newEngineWorld(t)
+	run := store.NewJob{Kind: events.KindAgentRun, Input: events.AgentRunInput{SystemPrompt: "long", MessageID: "m"}}
+	made, _, err := w.engine.Submit(t.Context(), store.Submission{Tenant: w.acme, Work: []store.NewJob{run, embedding()}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = w.InTenant(t.Context(), w.acme, func(tx *store.Tx) error {
+		all, err := tx.Jobs().GetAll([]uuid.UUID{made[0].ID, made[1].ID})
+		if err != nil {
+			return err
+		}
+		listed, _, err := tx.Jobs().List(store.JobFilter{Ascending: true})
+		for _, jobs := range [][]*store.Job{all, listed} {
+			if len(jobs) != 2 || string(jobs[0].Input) != `{"message_id": "m"}` || string(jobs[1].Input) != `{}` {
+				t.Errorf("read %+v", jobs)
+				continue
+			}
+			if jobs[0].CreatedAt.IsZero() || jobs[0].Kind != events.KindAgentRun || jobs[0].ID != made[0].ID {
+				t.Errorf("the rest of the row: %+v", jobs[0])
+			}
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
 }
 
 func TestWorkThatTheDatabaseRefusesIsNotTheOthersUndoing(t *testing.T) {

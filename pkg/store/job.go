@@ -3,6 +3,7 @@ package store
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -243,9 +244,9 @@ type JobFilter struct {
 	Limit int
 }
 
-// List returns jobs in the order of their age, and whether there are more.
+// List returns jobs in the order of their age, and whether there are more. Of their inputs they hold only what a job is shown with.
 func (r Jobs) List(f JobFilter) (jobs []*Job, more bool, err error) {
-	q := r.scoped()
+	q := r.listed()
 	if f.Kind != "" {
 		q = q.Where("kind = ?", f.Kind)
 	} else {
@@ -312,4 +313,16 @@ func forUpdate() clause.Locking { return clause.Locking{Strength: clause.Locking
 
 func (r Jobs) scoped() *gorm.DB {
 	return r.tx.db.Model(&Job{}).Where("organization_id = ?", r.tx.tenant.UUID())
+}
+
+// listed is scoped for many jobs. Of their inputs, which can be large, it reads only what a job is shown with: the message that it answers.
+func (r Jobs) listed() *gorm.DB {
+	row := &gorm.Statement{DB: r.tx.db}
+	q := r.scoped()
+	if err := row.Parse(&Job{}); err != nil {
+		_ = q.AddError(err)
+		return q
+	}
+	columns := slices.DeleteFunc(slices.Clone(row.Schema.DBNames), func(name string) bool { return name == "input" })
+	return q.Select(append(columns, "jsonb_strip_nulls(jsonb_build_object('message_id', input -> 'message_id')) AS input"))
 }

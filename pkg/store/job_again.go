@@ -96,10 +96,11 @@ func (r Jobs) States(job uuid.UUID, limit int) ([]events.Event, error) {
 	return log, nil
 }
 
-// GetAll returns jobs in the order of their ids, in one statement. One that is missing is fault.NotFound.
+// GetAll returns jobs in the order of their ids, in one statement, with their inputs as List has them. One that is missing is
+// fault.NotFound.
 func (r Jobs) GetAll(ids []uuid.UUID) ([]*Job, error) {
 	var rows []*Job
-	if err := r.scoped().Where("id IN ?", ids).Find(&rows).Error; err != nil {
+	if err := r.listed().Where("id IN ?", ids).Find(&rows).Error; err != nil {
 		return nil, explain(err, "read jobs")
 	}
 	byID := make(map[uuid.UUID]*Job, len(rows))

@@ -52,9 +52,9 @@ func (s *Server) jobBatchOperations() {
 	secured(s, "", operation{
 		id: "submit-jobs", method: http.MethodPost, path: "/jobs/batch", tag: tagJobs, summary: "Submit up to 1000 jobs",
 		status: http.StatusAccepted, body: maxBatchBody, errors: []int{http.StatusForbidden, http.StatusNotFound, http.StatusConflict},
-		about: "Runs of agents and embeddings in one request, at most 8 MiB. They are accepted together or not at all; what is wrong " +
-			"with one of them is told with its place, such as `body.jobs[3].run.agent_id`. Runs need the permission `agents:execute`, " +
-			"embeddings `embeddings:create`.",
+		about: "Runs of agents and embeddings in one request, at most 8 MiB, and 32 MiB with what the agents are told. They are accepted " +
+			"together or not at all; what is wrong with one of them is told with its place, such as `body.jobs[3].run.agent_id`. Runs " +
+			"need the permission `agents:execute`, embeddings `embeddings:create`.",
 	}, s.submitJobs)
 }
 

@@ -90,6 +90,22 @@ func TestABatchOfJobsIsAcceptedOnceWholeAndInOrder(t *testing.T) {
 	g.call("", "POST", "/v1/jobs/batch", batch(vectors, run), asKey...).wants(403).has("body.jobs[1].run", "agents:execute")
 }
 
+func TestABatchIsBoundedByWhatItAsksForAndNotByItsOwnSize(t *testing.T) {
+	t.Parallel()
+	g := start(t)
+	g.call(admin, "PUT", "/v1/agent-configs/"+acmeAgent, map[string]any{"system_prompt": strings.Repeat("x", 100_000)}).wants(200)
+	batch := func(n int) map[string]any {
+		run := map[string]any{"run": map[string]any{"agent_id": acmeAgent, "user_input": "hello"}}
+		return map[string]any{"jobs": slices.Repeat([]map[string]any{run}, n)}
+	}
+	before, _ := g.jobs(admin, "limit=1")
+	g.call(member, "POST", "/v1/jobs/batch", batch(400)).wants(413).has("jobs.too_large", "32 MiB")
+	if after, _ := g.jobs(admin, "limit=1"); len(before) != len(after) {
+		t.Errorf("jobs before %+v, after %+v", before, after)
+	}
+	g.call(member, "POST", "/v1/jobs/batch", batch(300)).wants(202)
+}
+
 func TestJobsWaitForTheirTimeAndKnowTheirDeadline(t *testing.T) {
 	t.Parallel()
 	g := start(t)
