@@ -58,9 +58,12 @@ func (s *Server) accept(ctx context.Context, p *rbac.Principal, sub jobs.Submiss
 	if wait := preferredWait(prefer); wait > 0 {
 		out.Applied = "wait=" + strconv.Itoa(int(wait.Seconds()))
 		if !job.Status.Terminal() {
-			var err error
-			if job, err = s.Jobs.Wait(ctx, p, job.ID, wait); err != nil {
-				return nil, err
+			switch now, err := s.Jobs.Wait(ctx, p, job.ID, wait); {
+			case err == nil:
+				job = now
+			case ctx.Err() == nil:
+				// The job is accepted all the same, and who hears of an error sends it again.
+				requestOf(ctx).log.WarnContext(ctx, "not waited for a job", "job_id", job.ID, "error", err)
 			}
 		}
 		if job.Status.Terminal() {

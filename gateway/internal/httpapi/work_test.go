@@ -335,3 +335,25 @@ func TestSearchAsksTheWorkersWithinTheCallersReach(t *testing.T) {
 		t.Errorf("it is said to be back after %q", after)
 	}
 }
+
+func TestAnAcceptedJobIsAnsweredAlsoWhenWaitingForItFails(t *testing.T) {
+	t.Parallel()
+	g := start(t)
+	g.tokenFor(member)
+	var a answer
+	var waiting sync.WaitGroup
+	waiting.Go(func() { a = g.call(member, "POST", "/v1/embeddings", `{"texts":["a"]}`, "Prefer", "wait=2") })
+	g.eventually("a job is waited for", func() bool {
+		var list struct{ Data []job }
+		g.call(admin, "GET", "/v1/jobs", nil).wants(200).into(&list)
+		return len(list.Data) == 1
+	})
+	g.sql("REVOKE SELECT ON jobs FROM copilot_app")
+	waiting.Wait()
+	g.sql("GRANT SELECT ON jobs TO copilot_app")
+	a.wants(202)
+	job := a.job()
+	if a.header.Get("Location") != "/api/v1/jobs/"+job.ID || job.Status != "queued" {
+		t.Errorf("Location %q, job %+v", a.header.Get("Location"), job)
+	}
+}
