@@ -34,8 +34,8 @@ func shortTarget(c *gin.Context) {
 		"The path and the query have more than the "+strconv.Itoa(maxTarget)+" bytes that are allowed."))
 }
 
-// plainQuery refuses parameters that the operation does not have, which are mostly typing mistakes, and text that cannot be
-// stored. It says which parameters there are.
+// plainQuery refuses parameters that the operation does not have, which are mostly typing mistakes, those that are there twice, of
+// which all but one would count for nothing, and text that cannot be stored. It says which parameters there are.
 func plainQuery(ctx huma.Context, next func(huma.Context)) {
 	c := humagin.Unwrap(ctx)
 	if p := checkTarget(c.Request.URL, ctx.Operation().Parameters); p != nil {
@@ -62,7 +62,9 @@ func checkTarget(target *url.URL, params []*huma.Param) *Problem {
 		switch {
 		case !slices.ContainsFunc(params, func(p *huma.Param) bool { return p.In == "query" && p.Name == name }):
 			wrong = append(wrong, FieldError{Location: location, Message: "unexpected parameter, expected " + queryNames(params)})
-		case slices.ContainsFunc(values[name], func(v string) bool { return !storable(v) }):
+		case len(values[name]) > 1:
+			wrong = append(wrong, FieldError{Location: location, Message: "expected once; a list is separated by commas"})
+		case !storable(values.Get(name)):
 			wrong = append(wrong, FieldError{Location: location, Message: expectedText})
 		}
 	}

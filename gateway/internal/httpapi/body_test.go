@@ -27,6 +27,8 @@ func TestWhatNoReaderShouldHaveToGuessIsRefused(t *testing.T) {
 		{name: "an unknown parameter", as: admin, method: "GET", path: "/v1/jobs?limit=5&stauts=sesame", status: 422, code: "request.invalid", says: `"query.stauts"`, hides: "sesame"},
 		{name: "an unknown parameter, with those that there are", as: admin, method: "GET", path: "/v1/jobs?stauts=x", status: 422, says: "expected only"},
 		{name: "a parameter where none is", as: admin, method: "GET", path: "/v1/auth/me?expand=role", status: 422, says: "expected none"},
+		{name: "a parameter twice", as: admin, method: "GET", path: "/v1/jobs?status=failed&status=queued", status: 422, code: "request.invalid", says: `"query.status"`},
+		{name: "a list in two parameters", as: admin, method: "GET", path: "/v1/events?kind=agent.run&kind=embedding.create", status: 422, says: "separated by commas"},
 		{name: "a parameter that is no text", as: admin, method: "GET", path: "/v1/documents/search/query?query=%ff", status: 422, says: "query.query"},
 		{name: "a parameter with a NUL", as: admin, method: "GET", path: "/v1/documents/search/query?query=a%00b", status: 422, says: "query.query"},
 		{name: "a query that is none", as: admin, method: "GET", path: "/v1/jobs?limit=%zz", status: 422, says: "percent-encoded"},
