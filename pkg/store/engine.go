@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"strconv"
 	"time"
 
 	"github.com/google/uuid"
@@ -199,32 +200,57 @@ const (
 )
 
 // Lead runs fn while this process holds the duty's advisory lock, and returns false when another one holds it. The lock is the
-// session's: it falls with the connection, so a dead leader is followed as soon as Postgres notices. fn's context ends when the
-// connection is lost.
+// session's: a dead leader is followed when its connection falls, one that is frozen or cut off after idleLeader. fn's context ends
+// when the connection is lost, which a leader that is cut off notices before another one leads. One that was frozen may go on for a
+// moment when it wakes; what it writes then must be harmless.
 func (e *Engine) Lead(ctx context.Context, duty Duty, fn func(context.Context) error) (led bool, err error) {
-	conn, err := e.pool.Acquire(ctx)
-	if err != nil {
-		return false, explain(err, "connect for leadership")
-	}
-	// The session goes with the lock: a connection that may still hold it must not return to the pool.
-	raw := conn.Hijack()
-	defer func() { _ = raw.Close(context.WithoutCancel(ctx)) }()
-	if err := raw.QueryRow(ctx, "SELECT pg_try_advisory_lock($1)", int64(duty)).Scan(&led); err != nil {
-		return false, explain(err, "try leadership")
-	}
+	conn, led, err := e.tryLead(ctx, duty)
 	if !led {
-		return false, nil
+		return false, err
 	}
+	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
 	leading, stop := context.WithCancelCause(ctx)
 	watched := make(chan struct{})
 	go func() {
 		defer close(watched)
-		watch(leading, raw, stop)
+		watch(leading, conn, stop)
 	}()
 	err = fn(leading)
 	stop(nil)
 	<-watched
 	return true, err
+}
+
+// idleLeader is after what silence Postgres ends the session of a leader, and with it the lock: more than the leader itself takes to
+// notice, a ping and its timeout.
+const idleLeader = 8 * time.Second
+
+// tryLock takes an advisory lock ($1) if it is free; the session that has it is bounded ($2) in the same statement.
+const tryLock = `WITH try AS MATERIALIZED (SELECT pg_try_advisory_lock($1) AS led)
+	SELECT led, set_config('idle_session_timeout', CASE WHEN led THEN $2 ELSE current_setting('idle_session_timeout') END, false)
+	FROM try`
+
+// tryLead returns the session that has the lock of a duty, unless another one has it.
+func (e *Engine) tryLead(ctx context.Context, duty Duty) (session *pgx.Conn, led bool, err error) {
+	// Whoever tries over a connection that is cut off must not be kept from trying another one.
+	ctx, cancel := context.WithTimeout(ctx, pingTimeout)
+	defer cancel()
+	conn, err := e.pool.Acquire(ctx)
+	if err != nil {
+		return nil, false, explain(err, "connect for leadership")
+	}
+	err = conn.QueryRow(ctx, tryLock, int64(duty), strconv.FormatInt(idleLeader.Milliseconds(), 10)).Scan(&led, nil)
+	if err == nil && !led {
+		conn.Release()
+		return nil, false, nil
+	}
+	// A session that has the lock, or may have it, does not return to the pool.
+	session = conn.Hijack()
+	if err != nil {
+		_ = session.Close(context.WithoutCancel(ctx))
+		return nil, false, explain(err, "try leadership")
+	}
+	return session, true, nil
 }
 
 // pingTimeout is how long the leader's connection may be silent before leadership counts as lost.

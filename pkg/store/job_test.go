@@ -500,6 +500,83 @@ func TestLeadershipIsHeldByOneAndPassesOn(t *testing.T) {
 	}
 }
 
+// A leader that is frozen, or whose machine has lost the network, closes no connection.
+func TestALeaderThatIsCutOffIsFollowed(t *testing.T) {
+	t.Parallel()
+	w := newEngineWorld(t)
+	line := newLine(t, w.db.EngineURL)
+	cutOff, err := store.OpenEngine(t.Context(), store.Config{URL: line.url, MaxConns: 4})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = cutOff.Close() })
+	leading, left := make(chan struct{}), make(chan time.Time, 1)
+	var group errgroup.Group
+	group.Go(func() error {
+		_, err := cutOff.Lead(t.Context(), store.Dispatching, func(ctx context.Context) error {
+			close(leading)
+			<-ctx.Done()
+			left <- time.Now()
+			return nil
+		})
+		return err
+	})
+	<-leading
+	line.freeze()
+	deadline := time.Now().Add(30 * time.Second)
+	for led := false; !led; {
+		if led, err = w.engine.Lead(t.Context(), store.Dispatching, func(context.Context) error { return nil }); err != nil || time.Now().After(deadline) {
+			t.Fatalf("nobody followed the leader that was cut off: %v", err)
+		}
+		if !led {
+			<-time.After(50 * time.Millisecond)
+		}
+	}
+	followed := time.Now()
+	if at := <-left; at.After(followed) {
+		t.Errorf("who was cut off led until %s after another one did", at.Sub(followed))
+	}
+	if err := group.Wait(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestWhoDoesNotLeadKeepsItsConnection(t *testing.T) {
+	t.Parallel()
+	w := newEngineWorld(t)
+	_, err := w.engine.Lead(t.Context(), store.Dispatching, func(context.Context) error {
+		other, err := store.OpenEngine(t.Context(), store.Config{URL: w.db.EngineURL, MaxConns: 1})
+		if err != nil {
+			return err
+		}
+		defer other.Close()
+		conn := w.db.Conn(t, w.db.OwnerURL)
+		sessions := func() (pids string) {
+			err := conn.QueryRow(t.Context(), `SELECT string_agg(pid::text, ',' ORDER BY pid) FROM pg_stat_activity
+				WHERE datname = current_database()`).Scan(&pids)
+			if err != nil {
+				t.Error(err)
+			}
+			return pids
+		}
+		var first string
+		for range 3 {
+			if led, err := other.Lead(t.Context(), store.Dispatching, func(context.Context) error { return nil }); led || err != nil {
+				t.Errorf("led %v, %v beside another one", led, err)
+			}
+			if now := sessions(); first == "" {
+				first = now
+			} else if now != first {
+				t.Errorf("sessions %s, then %s", first, now)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
 func TestAFrozenProcessCannotKeepItsRowLocks(t *testing.T) {
 	t.Parallel()
 	w := newEngineWorld(t)
