@@ -90,6 +90,9 @@ func (e *Engine) end(ctx context.Context, ends []endRequest) []outcome[struct{}]
 		// One result that the database refuses must not keep the others from being written.
 		if len(ends) > 1 && refused(err) {
 			outcomes[i] = e.end(ctx, ends[i:i+1])[0]
+			if unanswered(outcomes[i].err) {
+				err = outcomes[i].err
+			}
 		}
 	}
 	return outcomes

@@ -2,12 +2,14 @@ package store
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/tarento/copilot/events"
 	"github.com/tarento/copilot/pkg/fault"
@@ -136,10 +138,9 @@ func (e *Engine) submit(ctx context.Context, all []*intake) []outcome[bool] {
 			case len(now) == 1 || !refused(err):
 				outcomes[i].err = err
 			default:
-				alone, err := e.insert(ctx, []*intake{all[i]})
-				outcomes[i] = outcome[bool]{err: err}
-				if err == nil {
-					outcomes[i].value = alone[0]
+				outcomes[i] = e.submit(ctx, all[i:i+1])[0]
+				if unanswered(outcomes[i].err) {
+					err = outcomes[i].err // and the others are not tried
 				}
 			}
 		}
@@ -147,9 +148,16 @@ func (e *Engine) submit(ctx context.Context, all []*intake) []outcome[bool] {
 	return outcomes
 }
 
-// refused reports whether a statement failed for what it said, so that saying less of it may succeed.
+// refused reports whether the database answered that it does not take what a statement said, so that saying less of it may succeed.
+// Without an answer the statement may have been carried out, and to repeat it would be refused for that.
 func refused(err error) bool {
-	return !fault.Is(err, fault.Unavailable) || fault.Of(err).Code == codeBusy
+	_, answered := errors.AsType[*pgconn.PgError](err)
+	return answered && !unanswered(err)
+}
+
+// unanswered reports whether the database is away, or said nothing in time.
+func unanswered(err error) bool {
+	return errors.Is(err, context.DeadlineExceeded) || fault.Is(err, fault.Unavailable) && fault.Of(err).Code != codeBusy
 }
 
 // distinct parts those of which no key is there twice, which one statement cannot insert, from the others. They are in the order of

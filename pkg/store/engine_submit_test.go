@@ -1,6 +1,7 @@
 package store_test
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -192,6 +193,32 @@ func TestWorkThatTheDatabaseRefusesIsNotTheOthersUndoing(t *testing.T) {
 	}
 	if err := group.Wait(); err != nil {
 		t.Error(err)
+	}
+}
+
+// What hangs is not done again for each of those that were gathered, one after the other.
+func TestADatabaseThatDoesNotAnswerIsAskedOnce(t *testing.T) {
+	t.Parallel()
+	w := newEngineWorld(t)
+	if _, err := w.db.Conn(t, w.db.OwnerURL).Exec(t.Context(), "BEGIN; LOCK TABLE jobs"); err != nil {
+		t.Fatal(err)
+	}
+	began := time.Now()
+	var group errgroup.Group
+	for range 6 {
+		group.Go(func() error {
+			_, _, err := w.engine.Submit(t.Context(), store.Submission{Tenant: w.acme, Work: []store.NewJob{embedding()}})
+			if !errors.Is(err, context.DeadlineExceeded) {
+				return fmt.Errorf("a submit that Postgres did not answer came to %w", err)
+			}
+			return nil
+		})
+	}
+	if err := group.Wait(); err != nil {
+		t.Error(err)
+	}
+	if took := time.Since(began); took > 20*time.Second { // twice the time that a statement has
+		t.Errorf("answered after %s", took)
 	}
 }
 

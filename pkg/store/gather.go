@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"time"
 )
@@ -13,7 +14,8 @@ type gatherer[In, Out any] struct {
 	// most is how many go together. The more do, the less each of them costs, so there is one commit at a time; but one that is late,
 	// because it waits for a lock or for the disk, keeps nobody waiting. Lanes is how many may be under way then.
 	most, lanes int
-	// do works off what was gathered, and answers in its order. The context is that of the first caller without its end.
+	// do works off what was gathered, and answers in its order. The context is that of the first caller without its end: do bounds
+	// itself.
 	do func(context.Context, []In) []outcome[Out]
 
 	mu      sync.Mutex
@@ -34,7 +36,8 @@ type gathered[In, Out any] struct {
 	done chan outcome[Out]
 }
 
-// run hands in what the caller wants done and waits for it. When ctx ends first, what was wanted may be done or not.
+// run hands in what the caller wants done and waits for it. When ctx ends before it was begun, it is never done: its caller has told
+// somebody else to do it by then. What was begun is waited for.
 func (g *gatherer[In, Out]) run(ctx context.Context, in In) (Out, error) {
 	call := &gathered[In, Out]{ctx, in, make(chan outcome[Out], 1)}
 	g.mu.Lock()
@@ -45,9 +48,25 @@ func (g *gatherer[In, Out]) run(ctx context.Context, in In) (Out, error) {
 	case o := <-call.done:
 		return o.value, o.err
 	case <-ctx.Done():
+	}
+	if g.withdraw(call) {
 		var none Out
 		return none, ctx.Err()
 	}
+	o := <-call.done
+	return o.value, o.err
+}
+
+// withdraw takes a call back, unless it was begun.
+func (g *gatherer[In, Out]) withdraw(call *gathered[In, Out]) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	i := slices.Index(g.waiting, call)
+	if i < 0 {
+		return false
+	}
+	g.waiting = slices.Delete(g.waiting, i, i+1)
+	return true
 }
 
 // late is after what time a commit keeps the others waiting no longer.

@@ -105,23 +105,43 @@ func TestALateCommitKeepsNobodyWaiting(t *testing.T) {
 	})
 }
 
-func TestWhoLeavesAGatheringDisturbsNobody(t *testing.T) {
+func TestWhoLeavesAGatheringBeforeItsCommitHasNothingDone(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		c := committing(15 * time.Millisecond)
+		began := make(chan struct{})
+		go func() {
+			c.hand(t, 1)
+			close(began)
+		}()
+		synctest.Wait()
+		others := make(chan struct{})
+		go func() {
+			c.hand(t, 2)
+			close(others)
+		}()
+		ctx, leave := context.WithTimeout(t.Context(), 5*time.Millisecond)
+		defer leave()
+		if _, err := c.run(ctx, 1); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("who left got %v", err)
+		}
+		<-began
+		<-others
+		c.hand(t, 1)
+		if got := c.took(); !slices.Equal(got, []int{1, 2, 1}) {
+			t.Errorf("commits took %v, want all but what nobody waited for", got)
+		}
+	})
+}
+
+func TestWhatWasBegunIsWaitedFor(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		c := committing(10 * time.Millisecond)
-		ctx, leave := context.WithCancel(t.Context())
-		left := make(chan error, 1)
-		go func() {
-			_, err := c.run(ctx, 1)
-			left <- err
-		}()
-		synctest.Wait()
-		go c.hand(t, 5)
-		synctest.Wait()
-		leave()
-		if err := <-left; !errors.Is(err, context.Canceled) {
-			t.Errorf("who left got %v", err)
+		ctx, leave := context.WithTimeout(t.Context(), time.Millisecond)
+		defer leave()
+		if got, err := c.run(ctx, 1); got != -1 || err != nil {
+			t.Errorf("a commit under way came to %d, %v; want its outcome", got, err)
 		}
-		c.hand(t, 1)
 	})
 }
