@@ -37,6 +37,9 @@ type Bus struct {
 	log      *slog.Logger
 }
 
+// writeWithin is how long NATS may take to read what is written to it before the connection counts as lost.
+const writeWithin = 2 * time.Second
+
 // Connect starts connecting and returns at once: a server that is not there yet is retried in the background.
 func Connect(cfg Config) (*Bus, error) {
 	log := cfg.Log
@@ -51,6 +54,9 @@ func Connect(cfg Config) (*Bus, error) {
 		nats.ReconnectJitter(100*time.Millisecond, time.Second),
 		nats.Timeout(2*time.Second),
 		nats.PingInterval(10*time.Second),
+		// The client writes under a lock that everybody who publishes takes: a NATS that reads no more must not hold up commits for long.
+		nats.FlusherTimeout(writeWithin),
+		nats.ReconnectOnFlusherError(),
 		nats.DrainTimeout(5*time.Second),
 		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
 			if err != nil {

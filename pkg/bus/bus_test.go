@@ -4,8 +4,10 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"log/slog"
 	"os"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -17,6 +19,7 @@ import (
 	"github.com/tarento/copilot/pkg/bus"
 	"github.com/tarento/copilot/pkg/bustest"
 	"github.com/tarento/copilot/pkg/fault"
+	"github.com/tarento/copilot/pkg/wiretest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -336,4 +339,30 @@ func receive[T any](t *testing.T, from <-chan T) (v T) {
 		t.Fatal("nothing arrived")
 	}
 	return v
+}
+
+// A NATS that is frozen closes no connection and reads nothing.
+func TestANATSThatReadsNoMoreHoldsUpNoCommitForLong(t *testing.T) {
+	t.Parallel()
+	wire := wiretest.Lay(t, bustest.URL(t))
+	b, err := bus.Connect(bus.Config{URL: wire.Near, Namespace: bustest.Namespace(t), Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = b.Close() })
+	if _, err := b.EnsureTopology(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	wire.Freeze()
+	fact := events.Event{JobID: "j", TenantID: "t", Seq: 1, Type: events.TypeJobState, Data: json.RawMessage(`"` + strings.Repeat("x", 64<<10) + `"`)}
+	var longest time.Duration
+	for range 400 { // 25 MiB, more than the machine keeps for a connection
+		began := time.Now()
+		b.Committed(events.Commit{Events: []events.Event{fact}})
+		longest = max(longest, time.Since(began))
+	}
+	t.Logf("the longest of them took %s", longest)
+	if longest > 15*time.Second {
+		t.Errorf("a commit waited %s for NATS", longest)
+	}
 }

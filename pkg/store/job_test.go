@@ -17,6 +17,7 @@ import (
 	"github.com/tarento/copilot/pkg/fault"
 	"github.com/tarento/copilot/pkg/store"
 	"github.com/tarento/copilot/pkg/tenant"
+	"github.com/tarento/copilot/pkg/wiretest"
 )
 
 const leaseTTL = 30 * time.Second
@@ -504,8 +505,8 @@ func TestLeadershipIsHeldByOneAndPassesOn(t *testing.T) {
 func TestALeaderThatIsCutOffIsFollowed(t *testing.T) {
 	t.Parallel()
 	w := newEngineWorld(t)
-	line := newLine(t, w.db.EngineURL)
-	cutOff, err := store.OpenEngine(t.Context(), store.Config{URL: line.url, MaxConns: 4})
+	line := wiretest.Lay(t, w.db.EngineURL)
+	cutOff, err := store.OpenEngine(t.Context(), store.Config{URL: line.Near, MaxConns: 4})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -522,7 +523,7 @@ func TestALeaderThatIsCutOffIsFollowed(t *testing.T) {
 		return err
 	})
 	<-leading
-	line.freeze()
+	line.Freeze()
 	deadline := time.Now().Add(30 * time.Second)
 	for led := false; !led; {
 		if led, err = w.engine.Lead(t.Context(), store.Dispatching, func(context.Context) error { return nil }); err != nil || time.Now().After(deadline) {

@@ -4,6 +4,7 @@ package wiretest
 
 import (
 	"context"
+	"errors"
 	"io"
 	"net"
 	"net/url"
@@ -22,7 +23,13 @@ type Wire struct {
 	mu    sync.Mutex
 	open  []net.Conn
 	apart bool
+
+	frozen chan struct{} // closed by Freeze
+	ice    sync.Once
 }
+
+// errFrozen ends a pump and leaves its connections as they are.
+var errFrozen = errors.New("wiretest: frozen")
 
 // Lay returns a wire to the server of a URL such as postgres://user@host:1/db. It is taken away with the test.
 func Lay(tb testing.TB, address string) *Wire {
@@ -36,7 +43,7 @@ func Lay(tb testing.TB, address string) *Wire {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	w := &Wire{far: u.Host}
+	w := &Wire{far: u.Host, frozen: make(chan struct{})}
 	u.Host = l.Addr().String()
 	w.Near = u.String()
 	w.pumps.Go(func() {
@@ -71,6 +78,10 @@ func (w *Wire) Mend() {
 	w.apart = false
 }
 
+// Freeze lets nothing through any more and breaks nothing: neither end hears of it, as when a network is gone or a process is stopped.
+// It cannot be undone.
+func (w *Wire) Freeze() { w.ice.Do(func() { close(w.frozen) }) }
+
 // Break breaks every connection without a word; new ones are let through.
 func (w *Wire) Break() {
 	w.mu.Lock()
@@ -102,7 +113,24 @@ func (w *Wire) join(ctx context.Context, near net.Conn) {
 
 func (w *Wire) pump(to, from net.Conn) {
 	w.pumps.Go(func() {
-		_, _ = io.Copy(to, from)
-		_ = to.Close()
+		if _, err := io.Copy(gate{w, to}, from); !errors.Is(err, errFrozen) {
+			_ = to.Close()
+		}
 	})
+}
+
+// gate is the far end of a pump.
+type gate struct {
+	wire *Wire
+	to   net.Conn
+}
+
+// Write implements io.Writer.
+func (g gate) Write(p []byte) (int, error) {
+	select {
+	case <-g.wire.frozen:
+		return 0, errFrozen
+	default:
+		return g.to.Write(p) //nolint:wrapcheck // passed on as it is
+	}
 }
