@@ -129,13 +129,13 @@ func (c *conversation) converse(ctx context.Context) (*gemini.Response, error) {
 	}
 	limit = min(limit, maxIterations)
 	for c.iterations = 1; ; c.iterations++ {
-		req := c.request(c.iterations < limit)
-		resp, err := c.generate(ctx, req)
+		last := c.iterations == limit
+		resp, err := c.generate(ctx, c.request(!last), last)
 		if err != nil {
 			return nil, err
 		}
 		c.messages = append(c.messages, resp.Message)
-		if len(resp.Message.Calls) == 0 || c.iterations == limit {
+		if len(resp.Message.Calls) == 0 || last {
 			return resp, nil
 		}
 		results, err := c.callTools(ctx, resp.Message.Calls)
@@ -162,10 +162,14 @@ func (c *conversation) request(withTools bool) gemini.Request {
 	return req
 }
 
-func (c *conversation) generate(ctx context.Context, req gemini.Request) (*gemini.Response, error) {
+// generate calls the model once. What it says last must be an answer; an empty one is no finished step, so that another attempt asks again.
+func (c *conversation) generate(ctx context.Context, req gemini.Request, last bool) (*gemini.Response, error) {
 	resp, err := runner.Step(ctx, c.run, events.StepModelCall, "generate", req,
 		func(ctx context.Context, text *runner.Text) (*gemini.Response, *events.Usage, error) {
 			resp, err := c.handler.model.Generate(ctx, req, func(piece string) error { return text.Write(ctx, piece) })
+			if err == nil && (last || len(resp.Message.Calls) == 0) {
+				err = answered(resp)
+			}
 			if err != nil {
 				return nil, nil, err
 			}
@@ -182,12 +186,22 @@ func (c *conversation) generate(ctx context.Context, req gemini.Request) (*gemin
 	return resp, nil
 }
 
+// answered refuses an answer without a word.
+func answered(resp *gemini.Response) error {
+	switch {
+	case strings.TrimSpace(resp.Message.Text) != "":
+		return nil
+	case resp.FinishReason == gemini.FinishMaxTokens:
+		return fault.New(fault.Invalid, "model.out_of_tokens",
+			"The model had used up its tokens before the first word of its answer. Give the agent a larger max_tokens.")
+	default:
+		return fault.New(fault.Upstream, "model.empty_answer", "The model gave no answer.")
+	}
+}
+
 // outcome turns the answer into the job's result and, in a conversation, a stored message.
 func (c *conversation) outcome(answer *gemini.Response, took time.Duration) (runner.Outcome, error) {
 	content := strings.TrimSpace(answer.Message.Text)
-	if content == "" {
-		return runner.Outcome{}, fault.New(fault.Upstream, "model.empty_answer", "The model gave no answer.")
-	}
 	result := events.AgentRunResult{
 		Content: content, Citations: c.passages.cited(content), Model: answer.Model, FinishReason: answer.FinishReason,
 		Iterations: c.iterations, Usage: c.usage,

@@ -190,3 +190,22 @@ func TestABlockedPromptFailsWithoutAnotherAttempt(t *testing.T) {
 		t.Errorf("got %s after %d attempts: %v", job.Status, job.Attempt, *job.ErrorCode)
 	}
 }
+
+func TestAnEmptyAnswerIsAskedForAgain(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.model.Script(t, geminitest.Say(" "), geminitest.Say("CHF 310."))
+	job, result := w.ask(t, "?", nil)
+	if job.Status != events.StatusSucceeded || job.Attempt != 2 || result.Content != "CHF 310." {
+		t.Errorf("got %s after %d attempts: %q", job.Status, job.Attempt, result.Content)
+	}
+}
+
+func TestAnAnswerWithoutRoomForAWordFailsWithoutAnotherAttempt(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.model.Script(t, geminitest.Step{Finish: "MAX_TOKENS"})
+	if job, _ := w.ask(t, "?", nil); job.Status != events.StatusFailed || job.Attempt != 1 || *job.ErrorCode != "model.out_of_tokens" {
+		t.Errorf("got %s after %d attempts: %v", job.Status, job.Attempt, job.ErrorCode)
+	}
+}
