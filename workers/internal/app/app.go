@@ -10,6 +10,7 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/tarento/copilot/pkg/bus"
 	"github.com/tarento/copilot/pkg/config"
@@ -72,16 +73,26 @@ func (w program[C]) run(ctx context.Context, args []string, environ map[string]s
 	p.log.InfoContext(ctx, "starting", "slots", works[0].slots, "ops", p.cfg.OpsAddr)
 	all := append([]lifecycle.Service{{Name: "operations", Run: p.serveOps}}, services...)
 	worker := workerName(w.name)
+	var kinds []func(context.Context) error
 	for _, k := range works {
-		jobs := runner.New(runner.Config{
+		kinds = append(kinds, runner.New(runner.Config{
 			Worker: worker, Version: telemetry.Version(), Slots: k.slots, Lease: p.cfg.Lease, Timeout: p.cfg.Timeout, Grace: p.cfg.Grace,
-		}, k.handler, p.store, p.engine, p.bus, p.log, p.registry)
-		// The jobs get their grace, and a little to write their ends.
-		all = append(all, lifecycle.Service{
-			Name: "jobs of " + string(k.handler.Kind()), Run: jobs.Run, Grace: p.cfg.Grace + p.cfg.Lease,
-		})
+		}, k.handler, p.store, p.engine, p.bus, p.log, p.registry).Run)
 	}
+	// The jobs get their grace, and a little to write their ends.
+	all = append(all, lifecycle.Service{Name: "jobs", Run: together(kinds), Grace: p.cfg.Grace + p.cfg.Lease})
 	return lifecycle.Run(ctx, all...)
+}
+
+// together makes one service of the jobs of all kinds: none takes another job while the last ones of another kind end.
+func together(kinds []func(context.Context) error) func(context.Context) error {
+	return func(ctx context.Context) error {
+		group, ctx := errgroup.WithContext(ctx)
+		for _, run := range kinds {
+			group.Go(func() error { return run(ctx) })
+		}
+		return group.Wait() //nolint:wrapcheck // each says what it is
+	}
 }
 
 func open(ctx context.Context, name string, cfg Shared, s Streams) (p *platform, err error) {
