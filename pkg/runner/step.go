@@ -81,8 +81,10 @@ func (r *Run) finish(ctx context.Context, kind events.StepKind, name, hash strin
 		facts = append(facts, *usage)
 	}
 	facts = append(facts, events.StepFinished{Step: n, Kind: kind, Name: name, DurationMS: time.Since(started).Milliseconds()})
-	// What the step has cost is worth waiting for the database.
-	return persist(ctx, r.patience, r.log.With("write", "journal", "step", n), func(ctx context.Context) error {
+	// What the step has cost is worth waiting for the database, also when the time of the job is over or its worker is told to stop.
+	held, leave := whileHeld(ctx)
+	defer leave()
+	return persist(held, r.patience, r.log.With("write", "journal", "step", n), func(ctx context.Context) error {
 		err := r.store.InTenant(ctx, r.Tenant(), func(tx *store.Tx) error {
 			all, err := text.unlogged(tx)
 			if err != nil {
@@ -96,6 +98,17 @@ func (r *Run) finish(ctx context.Context, kind events.StepKind, name, hash strin
 		}
 		return err
 	})
+}
+
+// whileHeld returns a context that ends with the lease of a run, whatever else the run's own ends for.
+func whileHeld(ctx context.Context) (held context.Context, leave func()) {
+	held, stop := context.WithCancelCause(context.WithoutCancel(ctx))
+	unhook := context.AfterFunc(ctx, func() {
+		if cause := context.Cause(ctx); errors.Is(cause, store.ErrLeaseLost) {
+			stop(cause)
+		}
+	})
+	return held, func() { unhook(); stop(nil) }
 }
 
 // How much text may be shown live before the log has it. A reader that comes back meanwhile waits that long for it.
