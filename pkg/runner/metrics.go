@@ -1,8 +1,6 @@
 package runner
 
 import (
-	"time"
-
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/tarento/copilot/events"
@@ -37,7 +35,4 @@ func newMetrics(reg prometheus.Registerer, kind events.Kind) *metrics {
 	return m
 }
 
-func (m *metrics) ended(s events.Status, took time.Duration) {
-	m.endings.WithLabelValues(string(s)).Inc()
-	m.duration.Observe(took.Seconds())
-}
+func (m *metrics) ended(s events.Status) { m.endings.WithLabelValues(string(s)).Inc() }

@@ -71,6 +71,8 @@ type Runner struct {
 	running map[uuid.UUID]*claim
 	// called off are jobs that were cancelled of late: a cancel may come before the claim that it is about is known here.
 	calledOff map[uuid.UUID]time.Time
+	// stopped is why runs are stopped that begin now; nil before the grace is over.
+	stopped error
 }
 
 type claim struct {
@@ -234,7 +236,9 @@ func (r *Runner) run(ctx context.Context, job *store.Job, began time.Time, p *pl
 	limited, cancel := context.WithTimeout(ctx, r.cfg.Timeout)
 	defer cancel()
 	if job.DeadlineAt != nil {
-		limited, cancel = context.WithDeadlineCause(limited, *job.DeadlineAt, errDeadline)
+		// By the clock that set it.
+		left := job.DeadlineAt.Sub(job.ClaimedAt) - time.Since(began)
+		limited, cancel = context.WithTimeoutCause(limited, left, errDeadline)
 		defer cancel()
 	}
 
@@ -242,7 +246,10 @@ func (r *Runner) run(ctx context.Context, job *store.Job, began time.Time, p *pl
 	var out Outcome
 	err := Snooze(drained, events.WaitingWorker)
 	if p.begin(limited) {
-		out, err = r.guard(limited, run)
+		err = guard(limited, log, func() (err error) {
+			out, err = r.handler.Handle(limited, run)
+			return err
+		})
 	}
 	// The next job may begin while the end of this one is being written; but no more ends wait than there are slots.
 	if int(r.ending.Add(1)) <= r.slots.size() {
@@ -260,27 +267,39 @@ func (r *Runner) run(ctx context.Context, job *store.Job, began time.Time, p *pl
 		log.Info("lease lost, nothing written")
 		return events.OutcomeLost
 	}
-	outcome := r.end(context.WithoutCancel(ctx), log, job, out, *ending)
-	r.metrics.ended(ending.Status(), p.took())
-	return outcome
+	written := r.end(context.WithoutCancel(ctx), log, job, out, *ending)
+	if written == nil {
+		return events.OutcomeLost
+	}
+	r.metrics.ended(written.Status())
+	if p.held {
+		r.metrics.duration.Observe(p.took().Seconds())
+	}
+	return written.Outcome()
 }
 
-// guard keeps a panic in a handler from ending the process and its other jobs.
-func (r *Runner) guard(ctx context.Context, run *Run) (out Outcome, err error) {
+// codePanic is how an attempt fails that made its worker's code panic.
+const codePanic = "worker.panic"
+
+// guard keeps a panic of a handler from ending the process and its other jobs.
+func guard(ctx context.Context, log *slog.Logger, do func() error) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			run.log.Error("handler panicked", "panic", p, "stack", string(debug.Stack()))
-			err = fault.Wrap(fmt.Errorf("panic: %v", p), fault.Internal, "worker.panic", "The worker failed on this job.")
+			log.ErrorContext(ctx, "handler panicked", "panic", p, "stack", string(debug.Stack()))
+			err = fault.Wrap(fmt.Errorf("panic: %v", p), fault.Internal, codePanic, "The worker failed on this job.")
 		}
 	}()
-	return r.handler.Handle(ctx, run)
+	return do()
 }
 
-// end writes the ending and returns what came of the claim. When it cannot be written while the lease holds, the sweeper requeues the job.
-func (r *Runner) end(ctx context.Context, log *slog.Logger, job *store.Job, out Outcome, e store.Ending) events.Outcome {
+// end writes the ending and returns it, or what the job ended with instead. It is nil when nothing could be written while the lease
+// held: the sweeper requeues the job then.
+func (r *Runner) end(ctx context.Context, log *slog.Logger, job *store.Job, out Outcome, e store.Ending) *store.Ending {
 	log = log.With("write", "ending")
-	err := persist(ctx, r.cfg.Lease, log, func(ctx context.Context) error { return r.write(ctx, job, out, e) })
-	if f, ok := errors.AsType[*fault.Error](err); ok && !f.Kind.Retryable() {
+	err := persist(ctx, r.cfg.Lease, log, func(ctx context.Context) error {
+		return guard(ctx, log, func() error { return r.write(ctx, job, out, e) })
+	})
+	if f, ok := errors.AsType[*fault.Error](err); ok && !passes(f) {
 		// The content of the outcome was refused, so this is how the job ends.
 		log.WarnContext(ctx, "outcome refused", "error", err)
 		e = failed(job, f, time.Now())
@@ -290,12 +309,12 @@ func (r *Runner) end(ctx context.Context, log *slog.Logger, job *store.Job, out 
 	case errors.Is(err, store.ErrLeaseLost):
 		r.metrics.lost.Inc()
 		log.InfoContext(ctx, "lease lost, nothing written")
-		return events.OutcomeLost
+		return nil
 	case err != nil:
 		log.ErrorContext(ctx, "given up, the job will run again", "error", err)
-		return events.OutcomeLost
+		return nil
 	}
-	return e.Outcome()
+	return &e
 }
 
 func (r *Runner) write(ctx context.Context, job *store.Job, out Outcome, e store.Ending) error {
@@ -320,7 +339,7 @@ func persist(ctx context.Context, patience time.Duration, log *slog.Logger, writ
 	defer cancel()
 	for attempt := 1; ; attempt++ {
 		err := write(ctx)
-		if err == nil || errors.Is(err, store.ErrLeaseLost) || !fault.Of(err).Kind.Retryable() {
+		if err == nil || errors.Is(err, store.ErrLeaseLost) || !passes(fault.Of(err)) {
 			return err
 		}
 		log.WarnContext(ctx, "not written, trying again", "error", err)
@@ -329,6 +348,9 @@ func persist(ctx context.Context, patience time.Duration, log *slog.Logger, writ
 		}
 	}
 }
+
+// passes reports whether the same write may succeed in a moment.
+func passes(f *fault.Error) bool { return f.Kind.Retryable() && f.Code != codePanic }
 
 // keepLeases renews what runs here, and stops what is not held any more.
 func (r *Runner) keepLeases(ctx context.Context) {
@@ -420,9 +442,11 @@ func (r *Runner) lose(id uuid.UUID, epoch int64) {
 	}
 }
 
+// stopAll stops what runs, and what was claimed at this moment.
 func (r *Runner) stopAll(cause error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.stopped = cause
 	for _, c := range r.running {
 		c.stop(cause)
 	}
@@ -436,6 +460,8 @@ func (r *Runner) track(job *store.Job, claimed time.Time, stop context.CancelCau
 	r.metrics.running.Set(float64(len(r.running)))
 	if _, off := r.calledOff[job.ID]; off {
 		stop(store.ErrLeaseLost)
+	} else if r.stopped != nil {
+		stop(r.stopped)
 	}
 }
 

@@ -385,6 +385,93 @@ func TestShutdownGivesUnfinishedJobsBackUncharged(t *testing.T) {
 	}
 }
 
+// slowClaims has each claim take a second.
+func slowClaims(t *testing.T, b *runnertest.Bench) (claiming func() bool) {
+	t.Helper()
+	conn := b.DB.Conn(t, b.DB.OwnerURL)
+	if _, err := conn.Exec(t.Context(), `CREATE FUNCTION wait() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+			PERFORM pg_sleep(1); RETURN NEW;
+		END $$;
+		CREATE TRIGGER wait BEFORE UPDATE ON jobs FOR EACH ROW WHEN (NEW.status = 'running') EXECUTE FUNCTION wait()`); err != nil {
+		t.Fatal(err)
+	}
+	return func() (slow bool) {
+		err := conn.QueryRow(t.Context(), `SELECT count(*) > 0 FROM pg_stat_activity
+			WHERE datname = current_database() AND wait_event = 'PgSleep'`).Scan(&slow)
+		if err != nil {
+			t.Error(err)
+		}
+		return slow
+	}
+}
+
+func TestAJobThatIsClaimedWhenTheGraceIsOverGoesBackToo(t *testing.T) {
+	t.Parallel()
+	b := start(t, runner.Config{Grace: 50 * time.Millisecond}, func(ctx context.Context, _ *runner.Run) (runner.Outcome, error) {
+		<-ctx.Done()
+		return runner.Outcome{}, ctx.Err()
+	})
+	claiming := slowClaims(t, b)
+	id := b.Submit(store.NewJob{})
+	b.Until(id, "is being claimed", func(*store.Job) bool { return claiming() })
+	b.Stop()
+	select {
+	case err := <-b.Done:
+		b.Done <- err
+		if err != nil {
+			t.Error(err)
+		}
+	case <-time.After(runnertest.Patience):
+		t.Fatal("the runner did not stop")
+	}
+	if job := b.Get(id); job.Status != events.StatusQueued || job.Attempt != 0 {
+		t.Errorf("the job is %s, attempt %d", job.Status, job.Attempt)
+	}
+}
+
+func TestAFinishedStepIsJournalledAlsoWhenTheGraceIsOver(t *testing.T) {
+	t.Parallel()
+	begun := make(chan struct{})
+	b := start(t, runner.Config{Grace: 50 * time.Millisecond}, func(ctx context.Context, run *runner.Run) (runner.Outcome, error) {
+		_, err := runner.Step(ctx, run, events.StepModelCall, "generate", nil,
+			func(ctx context.Context, _ *runner.Text) (int, *events.Usage, error) {
+				close(begun)
+				<-ctx.Done() // what it did is done
+				return 1, nil, nil
+			})
+		return runner.Outcome{}, errors.Join(err, ctx.Err())
+	})
+	id := b.Submit(store.NewJob{})
+	<-begun
+	b.Stop()
+	b.Done <- <-b.Done
+	var steps []store.RunStep
+	err := b.Store.InTenant(t.Context(), b.Tenant, func(tx *store.Tx) (err error) {
+		steps, err = tx.Jobs().Steps(id)
+		return err
+	})
+	if job := b.Get(id); err != nil || len(steps) != 1 || job.Status != events.StatusQueued || job.Attempt != 0 {
+		t.Errorf("journalled %+v, %v; the job is %s, attempt %d", steps, err, job.Status, job.Attempt)
+	}
+}
+
+func TestAnOutcomeThatPanicsFailsItsOwnJobOnly(t *testing.T) {
+	t.Parallel()
+	b := start(t, runner.Config{}, func(_ context.Context, run *runner.Run) (runner.Outcome, error) {
+		if run.Job().MaxAttempts > 1 {
+			return runner.Outcome{}, nil
+		}
+		return runner.Outcome{Also: func(*store.Tx) error { panic("boom") }}, nil
+	})
+	job := b.UntilEnded(b.Submit(store.NewJob{MaxAttempts: 1}))
+	if job.Status != events.StatusFailed || !job.Dead || *job.ErrorCode != "worker.panic" {
+		t.Errorf("got %s: %v", job.Status, job.ErrorCode)
+	}
+	if job := b.UntilEnded(b.Submit(store.NewJob{})); job.Status != events.StatusSucceeded {
+		t.Errorf("the next job ended as %s", job.Status)
+	}
+}
+
 func TestContentOfAnOutcomeCommitsWithTheEndOrNotAtAll(t *testing.T) {
 	t.Parallel()
 	b := start(t, runner.Config{}, func(_ context.Context, run *runner.Run) (runner.Outcome, error) {

@@ -94,7 +94,7 @@ func (e *Engine) claimFor(ctx context.Context, who claimant, ids []uuid.UUID, ta
 	}
 	if _, err := pgx.ForEachRow(rows, columns, func() error {
 		job := j
-		j = Job{}
+		job.ClaimedAt, j = at, Job{}
 		running := events.JobState{Status: events.StatusRunning, Attempt: job.Attempt, Worker: who.worker}
 		event, err := newEvent(job.ID, job.OrganizationID, job.LastSeq, events.Time(at), running)
 		commit.Events = append(commit.Events, event.Event())

@@ -63,6 +63,9 @@ type Job struct {
 	UpdatedAt  time.Time  `gorm:"column:updated_at"`
 	StartedAt  *time.Time `gorm:"column:started_at"`
 	FinishedAt *time.Time `gorm:"column:finished_at"`
+
+	// ClaimedAt is when the lease began, by the database's clock; Engine.Claim sets it.
+	ClaimedAt time.Time `gorm:"-"`
 }
 
 // TableName implements GORM's Tabler.
