@@ -42,13 +42,16 @@ const over = `j.finished_at < now() - $1::interval
 	AND NOT EXISTS (SELECT FROM jobs c WHERE c.parent_id = j.id AND (c.finished_at IS NULL OR c.finished_at >= now() - $1::interval))`
 
 // Which of them ($2) can go. Who tries a dead job again wants its journal; and a parent goes with its last child or after it, so that
-// no row takes more with it than the batch knows.
+// no row takes more with it than the batch has locked: the events of what it took would stay for ever. Children have no children.
 const (
 	logsToGo = `SELECT j.id, j.last_seq FROM jobs j WHERE j.id = ANY($2) AND NOT j.dead AND ` + over + `
 		ORDER BY j.id FOR UPDATE OF j SKIP LOCKED`
-	rowsToGo = `SELECT j.id, j.last_seq FROM jobs j WHERE j.id = ANY($2) AND ` + over + `
-			AND NOT EXISTS (SELECT FROM jobs c WHERE c.parent_id = j.id AND c.id <> ALL($2))
-		ORDER BY j.id DESC FOR UPDATE OF j SKIP LOCKED`
+	rowsToGo = `WITH locked AS MATERIALIZED (
+			SELECT j.id, j.last_seq, j.parent_id FROM jobs j WHERE j.id = ANY($2) AND ` + over + `
+			ORDER BY j.id DESC FOR UPDATE OF j SKIP LOCKED
+		) SELECT id, last_seq FROM locked
+		WHERE NOT EXISTS (SELECT FROM jobs c WHERE c.parent_id = locked.id AND c.id NOT IN (SELECT id FROM locked))
+		ORDER BY parent_id IS NULL, id DESC`
 )
 
 // eventsTogether is after how many events a batch lets go of its other jobs: the longest log is longer than many short ones.
@@ -125,9 +128,12 @@ func (p pruning) find(ctx context.Context, tx pgx.Tx) (gone []uuid.UUID, next uu
 	var id uuid.UUID
 	var logged, total int64
 	_, err = pgx.ForEachRow(rows, []any{&id, &logged}, func() error {
-		if total < eventsTogether {
+		switch {
+		case total < eventsTogether:
 			gone, total = append(gone, id), total+logged
-		} else {
+		case p.rows: // they come by families: those that are left are looked at again
+			next = p.from
+		default:
 			next = gone[len(gone)-1]
 		}
 		return nil

@@ -200,6 +200,29 @@ func TestPruningLeavesAloneWhatIsBeingChanged(t *testing.T) {
 	}
 }
 
+func TestAParentStaysWithAChildThatIsBeingChanged(t *testing.T) {
+	t.Parallel()
+	w := newEngineWorld(t)
+	for _, age := range []time.Duration{3*keep - time.Hour, 3*keep + time.Hour} { // one is older than its parent, by its clock
+		parent := w.remember(past{submitted: 3 * keep, ended: 2 * keep})
+		child := w.remember(past{submitted: age, ended: 2 * keep, parent: parent})
+		w.in(w.acme, func(tx *store.Tx) error {
+			if err := tx.DB().Exec(lockJob, child).Error; err != nil {
+				return err
+			}
+			w.pruneAll(1000, true)
+			return nil
+		})
+		if jobs, logs := w.left("id", "jobs"), w.left("job_id", "job_events"); !same(jobs, logs) || !slices.Contains(jobs, parent) {
+			t.Errorf("jobs %v are left, and events of %v", jobs, logs)
+		}
+		w.pruneAll(1000, true)
+		if jobs, logs := w.left("id", "jobs"), w.left("job_id", "job_events"); len(jobs) > 0 || len(logs) > 0 {
+			t.Errorf("jobs %v are left, and events of %v", jobs, logs)
+		}
+	}
+}
+
 func TestTheOldestThatIsKeptIsKnown(t *testing.T) {
 	t.Parallel()
 	w := newEngineWorld(t)

@@ -86,19 +86,19 @@ func (r Feed) Horizon() (FeedHorizon, error) {
 	return rows[0], nil
 }
 
-// Read returns the events between a position and a horizon, at most limit of them, in order. The horizon may be older than the
-// transaction that reads.
+// Read returns the events between a position and a horizon, at most limit of them, in order: fewer are all that there are. The horizon
+// may be older than the transaction that reads.
 func (r Feed) Read(after FeedPosition, until FeedHorizon, limit int) ([]FeedEvent, error) {
 	var rows []FeedEvent
 	err := r.tx.db.Raw(`
 		SELECT e.job_id, e.organization_id, e.seq, e.type, e.data, e.created_at, e.xid::text::bigint AS xid,
 			jobs.kind, jobs.created_by, jobs.project_id
-		FROM (
-			SELECT job_id, organization_id, seq, type, data, created_at, xid FROM job_events
-			WHERE organization_id = ? AND (xid, job_id, seq) > (CAST(CAST(? AS text) AS xid8), ?, ?) AND xid < CAST(CAST(? AS text) AS xid8)
-			ORDER BY xid, job_id, seq LIMIT ?
-		) AS e JOIN jobs ON jobs.id = e.job_id
-		ORDER BY e.xid, e.job_id, e.seq`,
+		FROM job_events AS e CROSS JOIN LATERAL (
+			SELECT kind, created_by, project_id FROM jobs WHERE id = e.job_id LIMIT 1 -- for each by its key, whatever the planner thinks
+		) AS jobs
+		WHERE e.organization_id = ? AND (e.xid, e.job_id, e.seq) > (CAST(CAST(? AS text) AS xid8), ?, ?)
+			AND e.xid < CAST(CAST(? AS text) AS xid8)
+		ORDER BY e.xid, e.job_id, e.seq LIMIT ?`,
 		r.tx.tenant.UUID(), xid8(after.XID), after.JobID, after.Seq, xid8(until.XID), limit).Find(&rows).Error
 	return rows, explain(err, "read the feed")
 }

@@ -94,6 +94,27 @@ func TestTheFeedShowsEveryEventOfTheTenantInTheOrderOfTransactions(t *testing.T)
 }
 
 // A transaction that began to write earlier may commit later; whoever has read what came in between must still see it.
+func TestAPageOfTheFeedIsFullWhateverIsLeftOfJobsThatAreGone(t *testing.T) {
+	t.Parallel()
+	w := newEngineWorld(t)
+	w.asOwner(`INSERT INTO job_events (job_id, organization_id, seq, type, data)
+		SELECT gen_random_uuid(), $1, 1, 'job.state', '{}' FROM generate_series(1, 10)`, acmeID)
+	for range 4 {
+		w.submit(w.acme, store.NewJob{})
+	}
+	read, until := w.settled(w.acme, store.FeedPosition{}, 500)
+	if len(read) != 4 {
+		t.Fatalf("the feed shows %d events, want 4", len(read))
+	}
+	w.in(w.acme, func(tx *store.Tx) error {
+		rows, err := tx.Feed().Read(store.FeedPosition{}, until, 4)
+		if err == nil && len(rows) != 4 {
+			t.Errorf("a page of 4 holds %d", len(rows))
+		}
+		return err
+	})
+}
+
 func TestTheFeedWaitsForTransactionsThatHaveNotEnded(t *testing.T) {
 	t.Parallel()
 	w := newEngineWorld(t)
