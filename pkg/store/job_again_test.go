@@ -254,3 +254,30 @@ func TestATenantsShareIsTheUsualOneUntilItIsChanged(t *testing.T) {
 		return err
 	})
 }
+
+func TestOfTwoFirstChangesOfALimitOneComesTooLate(t *testing.T) {
+	t.Parallel()
+	w := newEngineWorld(t)
+	change := func(tx *store.Tx, weight int) error {
+		usual, err := tx.JobLimits().Get()
+		if err != nil {
+			return err
+		}
+		_, err = tx.JobLimits().Update(store.Match{store.RevisionAt(usual.UpdatedAt)}, func(l *store.JobLimit) { l.Weight = weight })
+		return err
+	}
+	second := make(chan error, 1)
+	w.in(w.acme, func(tx *store.Tx) error {
+		if err := change(tx, 4); err != nil {
+			return err
+		}
+		go func() {
+			second <- w.InTenant(t.Context(), w.acme, func(tx *store.Tx) error { return change(tx, 5) })
+		}()
+		w.untilBlocked(1)
+		return nil
+	})
+	if err := <-second; !fault.Is(err, fault.Precondition) {
+		t.Errorf("the second came to %v", err)
+	}
+}

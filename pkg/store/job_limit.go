@@ -56,11 +56,17 @@ func (r JobLimits) Update(match Match, change func(*JobLimit)) (*JobLimit, error
 		return l, nil
 	}
 	l.UpdatedAt = r.tx.later(l.UpdatedAt)
+	there := clause.OnConflict{UpdateAll: true}
 	if l.CreatedAt.IsZero() {
-		l.CreatedAt = l.UpdatedAt
+		// A row that is not there cannot be locked: of two first changes one comes too late.
+		l.CreatedAt, there = l.UpdatedAt, clause.OnConflict{DoNothing: true}
 	}
-	if err := r.tx.db.Clauses(clause.OnConflict{UpdateAll: true}).Create(l).Error; err != nil {
-		return nil, explain(err, "change job limits")
+	written := r.tx.db.Clauses(there).Create(l)
+	if written.Error != nil {
+		return nil, explain(written.Error, "change job limits")
+	}
+	if written.RowsAffected == 0 {
+		return nil, outdated("job_limits")
 	}
 	r.tx.Audit("job_limits", "update", l.OrganizationID, before.told(), l.told())
 	return l, nil
