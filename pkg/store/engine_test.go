@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/tarento/copilot/events"
 	"github.com/tarento/copilot/pkg/store"
@@ -13,20 +14,20 @@ import (
 
 const lockJob = "SELECT FROM jobs WHERE id = ? FOR UPDATE"
 
-// untilBlocked waits until a statement of this database waits for a lock.
-func (w *engineWorld) untilBlocked() {
+// untilBlocked waits until so many statements of this database wait for a lock.
+func (w *engineWorld) untilBlocked(statements int) {
 	w.t.Helper()
 	conn := w.db.Conn(w.t, w.db.OwnerURL)
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
 	for range 2000 {
-		var blocked bool
-		err := conn.QueryRow(w.t.Context(), `SELECT EXISTS (SELECT FROM pg_stat_activity
-			WHERE datname = current_database() AND cardinality(pg_blocking_pids(pid)) > 0)`).Scan(&blocked)
+		var blocked int
+		err := conn.QueryRow(w.t.Context(), `SELECT count(*) FROM pg_stat_activity
+			WHERE datname = current_database() AND cardinality(pg_blocking_pids(pid)) > 0`).Scan(&blocked)
 		if err != nil {
 			w.t.Fatal(err)
 		}
-		if blocked {
+		if blocked >= statements {
 			return
 		}
 		<-tick.C
@@ -54,11 +55,43 @@ func TestRenewingLeasesMeetsACancelOfTheSameJobsWithoutDeadlock(t *testing.T) {
 			held, err := w.engine.Renew(t.Context(), []store.Lease{high.Lease(), low.Lease()}, leaseTTL)
 			renewed <- renewal{held, err}
 		}()
-		w.untilBlocked()
+		w.untilBlocked(1)
 		return tx.DB().Exec(lockJob, high.ID).Error
 	})
 	if r := <-renewed; r.err != nil || !r.held[low.ID] || !r.held[high.ID] {
 		t.Errorf("renewed %v, %v", r.held, r.err)
+	}
+}
+
+func TestRenewingLeasesMeetsTheFailureOfOneOfTheirSiblingsWithoutDeadlock(t *testing.T) {
+	t.Parallel()
+	w := newEngineWorld(t)
+	_, kids := w.family(3)
+	claimed := make([]*store.Job, len(kids))
+	leases := make([]store.Lease, len(kids))
+	for i, kid := range kids {
+		claimed[i] = w.claim(kid.ID)
+		leases[i] = claimed[i].Lease()
+	}
+	last := claimed[len(claimed)-1]
+	var group errgroup.Group
+	w.in(w.acme, func(tx *store.Tx) error {
+		if err := tx.DB().Exec(lockJob, kids[0].ID).Error; err != nil {
+			return err
+		}
+		group.Go(func() error {
+			_, err := w.engine.Renew(t.Context(), leases, leaseTTL)
+			return err
+		})
+		w.untilBlocked(1)
+		group.Go(func() error {
+			return w.end(last, store.Fail(events.Failure{Code: "x.bad", Message: "Bad text."}, false))
+		})
+		w.untilBlocked(2)
+		return nil
+	})
+	if err := group.Wait(); err != nil {
+		t.Error(err)
 	}
 }
 

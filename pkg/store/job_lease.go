@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"gorm.io/gorm"
 
 	"github.com/tarento/copilot/events"
 )
@@ -152,7 +153,7 @@ func (e Ending) IfExpired() Ending {
 // failed parent, the document of an ingest. The facts are logged before the state. Content written in the same transaction
 // commits with it, or not at all.
 func (r Jobs) End(l Lease, e Ending, facts ...events.Fact) error {
-	parent, err := r.lockParent(l.JobID)
+	parent, err := r.lockParent(l.JobID, e.status.Terminal() && e.status != events.StatusSucceeded)
 	if err != nil {
 		return err
 	}
@@ -229,7 +230,6 @@ func stageOf(k events.Kind) string {
 }
 
 func (e Ending) columns(job *Job) (map[string]any, error) {
-	now := events.Time(time.Now())
 	change := map[string]any{
 		"status": e.status, "waiting_on": e.waitingOn, "dead": e.dead,
 		"leased_by": nil, "lease_expires_at": nil,
@@ -254,7 +254,7 @@ func (e Ending) columns(job *Job) (map[string]any, error) {
 		change["run_at"] = events.Time(e.runAt)
 	}
 	if e.status.Terminal() {
-		change["finished_at"] = now
+		change["finished_at"] = gorm.Expr("now()") // by the clock that said when it was started
 	}
 	if e.status == events.StatusSucceeded && job.ProgressTotal > 0 {
 		change["progress_done"] = job.ProgressTotal

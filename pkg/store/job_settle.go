@@ -1,31 +1,41 @@
 package store
 
 import (
-	"time"
-
 	"github.com/google/uuid"
+	"gorm.io/gorm"
 
 	"github.com/tarento/copilot/events"
 	"github.com/tarento/copilot/pkg/fault"
 )
 
-// Locks are taken parent first, then children in the order of their ids, so that a child's end and a parent's cancel never wait
-// for each other in a circle.
+// Locks are taken parent first, then children in the order of their ids, so that a child's end, a parent's cancel and the renewal of
+// several children never wait for each other in a circle.
 
-// lockParent locks the parent of a job, if it has one, and returns it.
-func (r Jobs) lockParent(id uuid.UUID) (*Job, error) {
+// lockParent locks the parent of a job, if it has one, and returns it; for an end of the job that is everybody's, with all its open
+// children.
+func (r Jobs) lockParent(id uuid.UUID, everybodys bool) (*Job, error) {
 	job, err := r.Get(id)
 	if err != nil || job.ParentID == nil {
 		return nil, err
 	}
-	return r.lock(*job.ParentID)
+	parent, err := r.lock(*job.ParentID)
+	if err == nil && everybodys {
+		_, err = r.lockChildren(parent.ID)
+	}
+	return parent, err
+}
+
+// lockChildren locks the open children of a job and returns them.
+func (r Jobs) lockChildren(parent uuid.UUID) (children []*Job, err error) {
+	err = r.scoped().Where("parent_id = ? AND status IN ?", parent, open()).Order("id").Clauses(forUpdate()).Find(&children).Error
+	return children, explain(err, "lock child jobs")
 }
 
 // Cancel ends a job at once, wherever it is, and its open children with it. A worker that runs it has lost its lease with the
 // commit, so it writes nothing more. Cancelling a cancelled job changes nothing; one that ended otherwise
 // is a conflict, and so is one that only follows a change of a document: document.delete and document.sync.
 func (r Jobs) Cancel(id uuid.UUID) (*Job, error) {
-	parent, err := r.lockParent(id)
+	parent, err := r.lockParent(id, true)
 	if err != nil {
 		return nil, err
 	}
@@ -58,7 +68,7 @@ func overdue() events.Failure {
 
 // Expire fails a job that no worker holds and whose deadline has passed, and its open children with it. Any other is left as it is.
 func (r Jobs) Expire(id uuid.UUID) error {
-	parent, err := r.lockParent(id)
+	parent, err := r.lockParent(id, true)
 	if err != nil {
 		return err
 	}
@@ -88,7 +98,7 @@ func (r Jobs) Expire(id uuid.UUID) error {
 func (r Jobs) cancel(job *Job) error {
 	return r.move(job, map[string]any{
 		"status": events.StatusCancelled, "waiting_on": "", "lease_epoch": job.LeaseEpoch + 1,
-		"leased_by": nil, "lease_expires_at": nil, "finished_at": events.Time(time.Now()),
+		"leased_by": nil, "lease_expires_at": nil, "finished_at": gorm.Expr("now()"),
 	}, events.JobState{Status: events.StatusCancelled, Attempt: job.Attempt})
 }
 
@@ -116,10 +126,9 @@ func (r Jobs) settle(job, parent *Job, e Ending) error {
 }
 
 func (r Jobs) cancelChildren(parent uuid.UUID) error {
-	var children []*Job
-	err := r.scoped().Where("parent_id = ? AND status IN ?", parent, open()).Order("id").Clauses(forUpdate()).Find(&children).Error
+	children, err := r.lockChildren(parent)
 	if err != nil {
-		return explain(err, "lock child jobs")
+		return err
 	}
 	for _, child := range children {
 		if err := r.cancel(child); err != nil {
