@@ -15,7 +15,8 @@
 //	   │                     waiting ────────────────────┤
 //	   │                        │  last child            │
 //	   │                        └──────────▶ succeeded   │
-//	   └──── cancel (from queued, running, waiting) ──▶ cancelled
+//	   ├──── cancel (from queued, running, waiting) ──▶ cancelled
+//	   └──── deadline (from queued, running, waiting) ─▶ failed
 //
 // Postgres holds the only record of it. A status is terminal when nothing leaves it: succeeded, failed, cancelled. Every
 // accepted job reaches exactly one of them. Transitions as data are in Transitions.
