@@ -3,6 +3,7 @@ package embedding
 import (
 	"context"
 	"fmt"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -167,7 +168,7 @@ func (b *Batcher) call(ctx context.Context, batch []*text) {
 	for i, t := range batch {
 		values[i] = t.value
 	}
-	vectors, _, err := b.model.Embed(ctx, b.name, values, batch[0].owner.task, b.dimension)
+	vectors, err := b.embed(ctx, values, batch[0].owner.task)
 	if err == nil && len(vectors) != len(batch) {
 		err = fault.Wrap(fmt.Errorf("%d vectors for %d texts", len(vectors), len(batch)), fault.Upstream,
 			"provider.short_answer", "The embedding model answered incompletely.")
@@ -193,6 +194,18 @@ func (b *Batcher) call(ctx context.Context, batch []*text) {
 			close(t.owner.settled)
 		}
 	}
+}
+
+// embed calls the model. Its goroutine is nobody's, so a panic would end the process: it is an error of those who wait.
+func (b *Batcher) embed(ctx context.Context, values []string, task string) (vectors [][]float32, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fault.Wrap(fmt.Errorf("panic: %v\n%s", p, debug.Stack()), fault.Internal, "worker.panic",
+				"The worker failed on these texts.")
+		}
+	}()
+	vectors, _, err = b.model.Embed(ctx, b.name, values, task, b.dimension)
+	return vectors, err
 }
 
 func (o *order) fail(err error) {
