@@ -264,13 +264,20 @@ func (b *Bus) Request(ctx context.Context, subject string, request, reply any) e
 }
 
 // Respond answers requests on a subject, sharing the work with every other responder of the same queue group, until ctx ends.
-// At most parallel requests are worked on at once. Those that it holds when ctx ends are answered yet, because nobody else will:
-// a handler's context does not end with ctx, so it must bound its work itself. It returns after the last handler did.
-func (b *Bus) Respond(ctx context.Context, subject, queue string, parallel int,
+// At most parallel requests are worked on at once, and four times as many wait; others are answered with busy at once. Those that it
+// holds when ctx ends are answered yet, because nobody else will: a handler's context does not end with ctx, so it must bound its work
+// itself. It returns after the last handler did.
+func (b *Bus) Respond(ctx context.Context, subject, queue string, parallel int, busy any,
 	handle func(ctx context.Context, request []byte) any,
 ) error {
 	inbox := make(chan *nats.Msg, 4*parallel)
-	sub, err := b.nc.ChanQueueSubscribe(subject, queue, inbox)
+	sub, err := b.nc.QueueSubscribe(subject, queue, func(m *nats.Msg) {
+		select {
+		case inbox <- m:
+		default:
+			b.reply(m, busy)
+		}
+	})
 	if err != nil {
 		return fmt.Errorf("bus: answer %s: %w", subject, err)
 	}

@@ -163,7 +163,7 @@ func TestRequestsAreSharedAmongResponders(t *testing.T) {
 	for range 2 {
 		server := bustest.Join(t, namespace)
 		go func() {
-			stopped <- server.Respond(ctx, server.Subjects().Search(), "search", 2, func(_ context.Context, data []byte) any {
+			stopped <- server.Respond(ctx, server.Subjects().Search(), "search", 2, nil, func(_ context.Context, data []byte) any {
 				var req events.SearchRequest
 				if err := json.Unmarshal(data, &req); err != nil {
 					return err.Error()
@@ -199,7 +199,7 @@ func TestAResponderThatStopsAnswersWhatItHolds(t *testing.T) {
 	serving, stop := context.WithCancel(t.Context())
 	held, stopped := make(chan struct{}, 1), make(chan error, 1)
 	go func() {
-		stopped <- server.Respond(serving, server.Subjects().Search(), "search", 1, func(ctx context.Context, _ []byte) any {
+		stopped <- server.Respond(serving, server.Subjects().Search(), "search", 1, nil, func(ctx context.Context, _ []byte) any {
 			held <- struct{}{}
 			<-serving.Done()
 			if ctx.Err() != nil {
@@ -230,6 +230,58 @@ func TestAResponderThatStopsAnswersWhatItHolds(t *testing.T) {
 	}
 }
 
+func TestAResponderThatHasNoRoomSaysSo(t *testing.T) {
+	t.Parallel()
+	b := bustest.Connect(t)
+	serving, stop := context.WithCancel(t.Context())
+	stopped := make(chan error, 1)
+	begun, leave := make(chan struct{}, 100), make(chan struct{})
+	go func() {
+		busy := events.SearchReply{Error: &events.SearchError{Kind: "unavailable"}}
+		stopped <- b.Respond(serving, b.Subjects().Search(), "search", 1, busy, func(context.Context, []byte) any {
+			begun <- struct{}{}
+			<-leave
+			return events.SearchReply{}
+		})
+	}()
+	ask := func() (reply events.SearchReply, err error) {
+		for {
+			err := b.Request(t.Context(), b.Subjects().Search(), events.SearchRequest{}, &reply)
+			if !fault.Is(err, fault.Unavailable) { // it has not subscribed yet
+				return reply, err
+			}
+		}
+	}
+	answers := make(chan events.SearchReply, 20)
+	for i := range cap(answers) {
+		go func() {
+			reply, err := ask()
+			if err != nil {
+				t.Error(err)
+			}
+			answers <- reply
+		}()
+		if i == 0 {
+			<-begun
+		}
+	}
+	for range cap(answers) - 5 { // one is worked on, and four wait
+		if reply := <-answers; reply.Error == nil {
+			t.Errorf("answered %+v while nothing could be", reply)
+		}
+	}
+	close(leave)
+	for range 5 {
+		if reply := <-answers; reply.Error != nil {
+			t.Errorf("answered %+v", reply.Error)
+		}
+	}
+	stop()
+	if err := <-stopped; err != nil {
+		t.Error(err)
+	}
+}
+
 func TestARequestThatNobodyAnswersSaysSo(t *testing.T) {
 	t.Parallel()
 	b := bustest.Connect(t)
@@ -241,7 +293,7 @@ func TestARequestThatNobodyAnswersSaysSo(t *testing.T) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		_ = b.Respond(serving, b.Subjects().Search(), "search", 1, func(context.Context, []byte) any { <-serving.Done(); return nil })
+		_ = b.Respond(serving, b.Subjects().Search(), "search", 1, nil, func(context.Context, []byte) any { <-serving.Done(); return nil })
 	}()
 	for {
 		ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)

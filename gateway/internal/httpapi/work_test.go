@@ -300,7 +300,7 @@ func TestSearchAsksTheWorkersWithinTheCallersReach(t *testing.T) {
 	answered := make(chan error, 1)
 	asked := make(chan events.SearchRequest, 10)
 	go func() {
-		answered <- g.bus.Respond(ctx, g.bus.Subjects().Search(), "search", 1, func(_ context.Context, data []byte) any {
+		answered <- g.bus.Respond(ctx, g.bus.Subjects().Search(), "search", 1, nil, func(_ context.Context, data []byte) any {
 			var r events.SearchRequest
 			_ = json.Unmarshal(data, &r)
 			asked <- r

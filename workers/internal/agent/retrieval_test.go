@@ -40,7 +40,7 @@ func TestARunWhoseSearchHasToWaitForTheProviderWaitsForItToo(t *testing.T) {
 	t.Parallel()
 	b := bustest.Connect(t)
 	runnertest.Background(t, func(ctx context.Context) error {
-		return b.Respond(ctx, b.Subjects().Search(), "search", 1, func(context.Context, []byte) any {
+		return b.Respond(ctx, b.Subjects().Search(), "search", 1, nil, func(context.Context, []byte) any {
 			return events.SearchReply{Error: &events.SearchError{
 				Kind: "unavailable", Failure: events.Failure{Code: "provider.paused", Message: "Later."},
 				RetryAfterMS: 30_000, WaitingOn: events.WaitingProvider,

@@ -5,7 +5,9 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"log/slog"
+	"runtime/debug"
 	"strings"
 	"time"
 
@@ -43,15 +45,30 @@ const answerWithin = 30 * time.Second
 
 // Run answers until ctx ends and returns nil then, after the searches under way.
 func (s *Searcher) Run(ctx context.Context) error {
-	return s.bus.Respond(ctx, s.bus.Subjects().Search(), "search", searchesAtOnce, func(ctx context.Context, data []byte) any {
-		ctx, cancel := context.WithTimeout(ctx, answerWithin)
-		defer cancel()
-		hits, err := s.answer(ctx, data)
-		if err != nil {
-			return events.SearchReply{Error: s.refusal(ctx, err)}
+	busy := events.SearchReply{Error: &events.SearchError{
+		Kind:         fault.Unavailable.String(),
+		Failure:      events.Failure{Code: "search.busy", Message: "Too many searches are under way. Try again."},
+		RetryAfterMS: time.Second.Milliseconds(),
+	}}
+	return s.bus.Respond(ctx, s.bus.Subjects().Search(), "search", searchesAtOnce, busy, s.reply)
+}
+
+// reply answers a request, also when that panics.
+func (s *Searcher) reply(ctx context.Context, data []byte) (reply any) {
+	ctx, cancel := context.WithTimeout(ctx, answerWithin)
+	defer cancel()
+	defer func() {
+		if p := recover(); p != nil {
+			s.log.ErrorContext(ctx, "search panicked", "panic", p, "stack", string(debug.Stack()))
+			err := fault.Wrap(fmt.Errorf("panic: %v", p), fault.Internal, "worker.panic", "The worker failed on this search.")
+			reply = events.SearchReply{Error: s.refusal(ctx, err)}
 		}
-		return events.SearchReply{Hits: hits}
-	})
+	}()
+	hits, err := s.answer(ctx, data)
+	if err != nil {
+		return events.SearchReply{Error: s.refusal(ctx, err)}
+	}
+	return events.SearchReply{Hits: hits}
 }
 
 func (s *Searcher) refusal(ctx context.Context, err error) *events.SearchError {
