@@ -301,18 +301,17 @@ func (q *lines) look(still <-chan struct{}) {
 	}
 }
 
-// due has those of the next turn looked after that have something to do, and returns the others that are idle.
+// due has those of the next turn looked after that have something to do, and returns the others, but for those that wait for a writer.
 func (q *lines) due(now time.Time, others []*Line) []*Line {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.turn = (q.turn + 1) % turns
 	for _, l := range q.wheel[q.turn] {
 		switch {
-		case l.phase != idle:
-		case now.Before(l.beat) && now.Before(l.expires):
-			others = append(others, l)
-		default:
+		case l.phase == idle && (!now.Before(l.beat) || !now.Before(l.expires)):
 			q.enqueue(l, &q.found)
+		case l.phase != waiting:
+			others = append(others, l) // busy ones, too: who reads the log for long does not notice by itself
 		}
 	}
 	return others
@@ -400,6 +399,8 @@ func (l *Line) patiently(ctx context.Context, rest []byte, why error) {
 				why = ErrSlow
 			case err != nil:
 				why = ErrGone
+			default:
+				l.lines.heard(l)
 			}
 		}
 		if why != nil {
@@ -411,6 +412,10 @@ func (l *Line) patiently(ctx context.Context, rest []byte, why error) {
 		if more && why == nil && len(frames) == frameRoom {
 			if frames, why = l.source.Read(ctx, frames); why != nil {
 				why = l.because(ctx, why)
+			}
+			// The log may go on for long with what this client is not to see.
+			if len(frames) == frameRoom && why == nil && l.lines.late(l) {
+				frames = l.source.Beat(frames)
 			}
 		}
 		rest = nil
@@ -494,6 +499,13 @@ func (l *Line) rest() {
 		return
 	}
 	l.phase = idle
+}
+
+// heard is listened for a line that goes on.
+func (q *lines) heard(l *Line) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.listened(l)
 }
 
 // listened puts the next sign of life off if there was something to hear. The caller holds the lock.

@@ -93,8 +93,12 @@ func ways() map[string]way {
 // show shows the job to a client.
 func (w *world) show(by way, from events.Position, expires time.Time) *showing {
 	w.t.Helper()
+	return w.showSource(by, w.subscribe(from), expires)
+}
+
+func (w *world) showSource(by way, source stream.Source, expires time.Time) *showing {
+	w.t.Helper()
 	s := &showing{audience: newAudience()}
-	source := w.subscribe(from)
 	shown := make(chan *stream.Line, 1)
 	server := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		wire, wait := by(w.t, rw, r, s.left)
@@ -254,6 +258,69 @@ type unread struct{ *stream.Subscription }
 func (unread) Take(frames []byte) (_ []byte, more bool, err error) { return frames, true, nil }
 
 func (unread) Read(ctx context.Context, frames []byte) ([]byte, error) { return frames, ctx.Err() }
+
+// searching is a source whose log has no end of pages that hold nothing for its reader.
+type searching struct {
+	*stream.Feed
+
+	beats []time.Time
+}
+
+func (*searching) Take(frames []byte) (_ []byte, more bool, err error) { return frames, true, nil }
+
+func (*searching) Read(ctx context.Context, frames []byte) ([]byte, error) {
+	select {
+	case <-ctx.Done():
+		return frames, ctx.Err()
+	case <-time.After(time.Millisecond): // a page takes a while
+		return frames, nil
+	}
+}
+
+func (s *searching) Beat(frames []byte) []byte {
+	s.beats = append(s.beats, time.Now())
+	return s.Feed.Beat(frames)
+}
+
+func TestALineThatSearchesTheLogShowsThatItIsAliveAndWhereItStands(t *testing.T) {
+	t.Parallel()
+	for name, by := range ways() {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			const heartbeat = 50 * time.Millisecond
+			w := newWorld(t, stream.Config{Heartbeat: heartbeat, CursorKeys: keys})
+			source := &searching{Feed: w.feed(stream.FeedOptions{})}
+			s := w.showSource(by, source, later())
+			for range 5 {
+				if seen := s.until(t, "id: "+source.Cursor()); !strings.Contains(seen, "still here") {
+					t.Errorf("instead of a sign of life came %s", seen)
+				}
+			}
+			s.line.End(io.EOF)
+			_ = s.ended(t)
+			for i := 1; i < len(source.beats); i++ {
+				if after := source.beats[i].Sub(source.beats[i-1]); after < heartbeat/2 {
+					t.Errorf("a sign of life %s after another", after)
+				}
+			}
+		})
+	}
+}
+
+func TestAClientThatHasLeftIsNoticedWhileTheLogIsSearched(t *testing.T) {
+	t.Parallel()
+	for name, by := range ways() {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, stream.Config{Heartbeat: time.Hour, CursorKeys: keys})
+			s := w.showSource(by, &searching{Feed: w.feed(stream.FeedOptions{})}, later())
+			_ = s.resp.Body.Close()
+			if why := s.ended(t); !errors.Is(why, stream.ErrGone) {
+				t.Errorf("ended with %v", why)
+			}
+		})
+	}
+}
 
 // One client does not read. The others see everything at once, and it sees everything when it reads at last.
 func TestAClientThatDoesNotReadHoldsNobodyUp(t *testing.T) {
