@@ -131,7 +131,7 @@ func (f *Feed) readLog(ctx context.Context) (found []*Entry, err error) {
 	end := f.tail.newest()
 	var rows []store.FeedEvent
 	var until store.FeedHorizon
-	err = f.hub.store.View(ctx, f.tail.tenant, func(tx *store.Tx) error {
+	late, err := f.hub.view(ctx, f.tail.tenant, func(tx *store.Tx) (err error) {
 		if until, err = tx.Feed().Horizon(); err != nil {
 			return err
 		}
@@ -141,7 +141,7 @@ func (f *Feed) readLog(ctx context.Context) (found []*Entry, err error) {
 		rows, err = tx.Feed().Read(f.at, until, feedPage)
 		return err
 	})
-	if err != nil {
+	if err != nil || late {
 		return nil, err
 	}
 	for i := range rows {

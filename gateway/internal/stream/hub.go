@@ -36,6 +36,9 @@ type Config struct {
 	Heartbeat time.Duration
 	// Within is how long a client may take to read what is written to it; 10 s by default.
 	Within time.Duration
+	// ReadWithin is how long one read of the log may take before it is tried again, with another connection; 10 s by default.
+	// Without it, a host that vanishes would be waited for until TCP gives up.
+	ReadWithin time.Duration
 }
 
 func (c Config) withDefaults() Config {
@@ -56,6 +59,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.Within <= 0 {
 		c.Within = 10 * time.Second
+	}
+	if c.ReadWithin <= 0 {
+		c.ReadWithin = 10 * time.Second
 	}
 	return c
 }
@@ -256,7 +262,9 @@ func (h *Hub) compare(ctx context.Context) {
 const compareTogether = 500
 
 func (h *Hub) compareSome(ctx context.Context, ids []uuid.UUID) {
-	last, err := h.engine.LastSeqs(ctx, ids)
+	reading, cancel := context.WithTimeout(ctx, h.cfg.ReadWithin)
+	defer cancel()
+	last, err := h.engine.LastSeqs(reading, ids)
 	if err != nil {
 		if ctx.Err() == nil {
 			h.log.WarnContext(ctx, "streams not compared with the log", "error", err)
@@ -270,6 +278,18 @@ func (h *Hub) compareSome(ctx context.Context, ids []uuid.UUID) {
 			t.fallBehind(seq)
 		}
 	}
+}
+
+// view has fn read a tenant's log, and reports with late that this is to be tried again because it took too long.
+func (h *Hub) view(ctx context.Context, t tenant.ID, fn func(*store.Tx) error) (late bool, err error) {
+	reading, cancel := context.WithTimeout(ctx, h.cfg.ReadWithin)
+	defer cancel()
+	err = h.store.View(reading, t, fn)
+	if err == nil || reading.Err() == nil || ctx.Err() != nil {
+		return false, err
+	}
+	h.log.WarnContext(ctx, "a log was not read in time", "tenant_id", t.String(), "error", err)
+	return true, nil
 }
 
 func (h *Hub) watch(in tenant.ID, job uuid.UUID) *watcher {

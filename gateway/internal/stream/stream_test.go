@@ -42,6 +42,12 @@ type world struct {
 
 func newWorld(t *testing.T, cfg stream.Config) *world {
 	t.Helper()
+	return newWorldVia(t, cfg, func(_ context.Context, url string) string { return url })
+}
+
+// newWorldVia has all but the silent store connect to the URLs that via makes of the database's.
+func newWorldVia(t *testing.T, cfg stream.Config, via func(ctx context.Context, url string) string) *world {
+	t.Helper()
 	db := storetest.NewSeeded(t)
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	t.Cleanup(cancel)
@@ -52,16 +58,16 @@ func newWorld(t *testing.T, cfg stream.Config) *world {
 		t.Fatal(err)
 	}
 	w.bus = bustest.Connect(t)
-	open := func(committed func(events.Commit)) *store.Store {
-		s, err := store.Open(ctx, store.Config{URL: db.AppURL, MaxConns: 3, Committed: committed})
+	open := func(url string, committed func(events.Commit)) *store.Store {
+		s, err := store.Open(ctx, store.Config{URL: url, MaxConns: 3, Committed: committed})
 		if err != nil {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { _ = s.Close() })
 		return s
 	}
-	w.store, w.silent = open(w.bus.Committed), open(nil)
-	engine, err := store.OpenEngine(ctx, store.Config{URL: db.EngineURL, MaxConns: 2})
+	w.store, w.silent = open(via(ctx, db.AppURL), w.bus.Committed), open(db.AppURL, nil)
+	engine, err := store.OpenEngine(ctx, store.Config{URL: via(ctx, db.EngineURL), MaxConns: 2})
 	if err != nil {
 		t.Fatal(err)
 	}

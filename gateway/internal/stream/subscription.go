@@ -146,11 +146,11 @@ func (s *Subscription) wakes(l *Line) { s.w.wakes(l) }
 // catchUp shows the next page of the log.
 func (s *Subscription) catchUp(ctx context.Context) error {
 	var log []events.Event
-	err := s.hub.store.InTenant(ctx, s.tenant, func(tx *store.Tx) (err error) {
+	late, err := s.hub.view(ctx, s.tenant, func(tx *store.Tx) (err error) {
 		log, err = tx.Jobs().Events(s.job, s.seq, page)
 		return err
 	})
-	if err != nil {
+	if err != nil || late {
 		return err
 	}
 	s.stale = len(log) == page

@@ -178,7 +178,9 @@ func (t *tail) run(ctx context.Context) {
 // read takes in all there is to read, and reports whether there is more that cannot be read yet.
 func (t *tail) read(ctx context.Context) (held bool, err error) {
 	at := t.newest().at
-	err = t.hub.store.View(ctx, t.tenant, func(tx *store.Tx) error {
+	reading, cancel := context.WithTimeout(ctx, t.hub.cfg.ReadWithin)
+	defer cancel()
+	err = t.hub.store.View(reading, t.tenant, func(tx *store.Tx) error {
 		until, err := tx.Feed().Horizon()
 		if err != nil {
 			return err
@@ -274,7 +276,9 @@ func (h *Hub) compareFeeds(ctx context.Context) {
 	if len(ids) == 0 {
 		return
 	}
-	ends, err := h.engine.FeedEnds(ctx, ids)
+	reading, cancel := context.WithTimeout(ctx, h.cfg.ReadWithin)
+	defer cancel()
+	ends, err := h.engine.FeedEnds(reading, ids)
 	if err != nil {
 		if ctx.Err() == nil {
 			h.log.WarnContext(ctx, "feeds not compared with the log", "error", err)
