@@ -1,6 +1,8 @@
 package stream
 
 import (
+	"context"
+
 	"github.com/tarento/copilot/pkg/store"
 	"github.com/tarento/copilot/pkg/tenant"
 )
@@ -11,4 +13,17 @@ func (h *Hub) CursorAt(t tenant.ID, p store.FeedPosition) string { return h.curs
 // PositionOf is what a gateway reads in it.
 func (h *Hub) PositionOf(t tenant.ID, cursor string) (store.FeedPosition, error) {
 	return h.cursors.read(t, cursor)
+}
+
+// Join has a reader come and go who has found out where the feed ends; late says that it did so after the tail was made that is there.
+func (h *Hub) Join(ctx context.Context, t tenant.ID, end store.FeedPosition, late bool) error {
+	var found *tail
+	if late {
+		found = h.tailOf(t)
+	}
+	joined, err := h.join(ctx, t, end, found)
+	if err == nil {
+		h.leave(joined)
+	}
+	return err
 }

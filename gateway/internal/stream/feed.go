@@ -55,6 +55,7 @@ func (h *Hub) Feed(ctx context.Context, t tenant.ID, o FeedOptions) (*Feed, erro
 		}
 		f.options.Since = time.Time{} // it has led to this cursor
 	}
+	found := h.tailOf(t)
 	var until store.FeedHorizon
 	err := h.store.View(ctx, t, func(tx *store.Tx) (err error) {
 		if until, err = tx.Feed().Horizon(); err != nil {
@@ -66,7 +67,9 @@ func (h *Hub) Feed(ctx context.Context, t tenant.ID, o FeedOptions) (*Feed, erro
 	if err != nil {
 		return nil, err
 	}
-	f.tail = h.join(ctx, t, until.Position(time.Now()))
+	if f.tail, err = h.join(ctx, t, until.Position(time.Now()), found); err != nil {
+		return nil, err
+	}
 	return f, nil
 }
 

@@ -251,6 +251,27 @@ func TestACursorOfAnotherLineOfTheDatabaseGoesOnByTime(t *testing.T) {
 	}
 }
 
+func TestAFailoverEndsTheFeedsOfBeforeAndNotThoseOfAfter(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, stream.Config{CursorKeys: keys, Compare: 50 * time.Millisecond})
+	f := w.feed(stream.FeedOptions{})
+	defer f.Close()
+	w.append(w.store, events.JobProgress{Stage: "x"})
+	w.takes(f, 1) // now it is live
+	elsewhere := store.FeedPosition{Line: 1, XID: 1 << 40, Time: time.Now()}
+	if err := w.hub.Join(w.ctx, w.tenant, elsewhere, false); !fault.Is(err, fault.Unavailable) {
+		t.Errorf("who comes from before gets %v, want Unavailable", err)
+	}
+	w.succeed()
+	w.takes(f, 1)
+	if err := w.hub.Join(w.ctx, w.tenant, elsewhere, true); err != nil {
+		t.Errorf("who comes from after gets %v", err)
+	}
+	if entries, err := f.Next(w.ctx); !fault.Is(err, fault.Unavailable) {
+		t.Errorf("a feed of before goes on with %d entries, %v", len(entries), err)
+	}
+}
+
 func TestCursorsAreReadOnlyAsTheyWereGivenOut(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, stream.Config{CursorKeys: keys})

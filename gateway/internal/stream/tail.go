@@ -112,12 +112,16 @@ func (t *tail) add(entries []*Entry, at store.FeedPosition) {
 	t.tell()
 }
 
-// end says that the line has ended on which the tail reads.
+// end says that the line has ended on which the tail reads. It may be called twice.
 func (t *tail) end() {
-	close(t.over)
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.tell()
+	select {
+	case <-t.over:
+	default:
+		close(t.over)
+		t.tell()
+	}
 }
 
 // tell is called with the lock.
@@ -230,13 +234,19 @@ func (h *Hub) entry(t tenant.ID, row *store.FeedEvent, line int32) (*Entry, erro
 	}, nil
 }
 
-// join counts a reader of a tenant's feed and makes sure that there is a tail, which leave takes away with the last.
-func (h *Hub) join(ctx context.Context, id tenant.ID, at store.FeedPosition) *tail {
+// join counts a reader of a tenant's feed and makes sure that there is a tail, which leave takes away with the last. At is the end of the
+// feed, which the reader found out after it had found that tail, if any: where they are of different lines, the reader's is the later one.
+// A tail that came meanwhile may be later than the reader, who is to come back.
+func (h *Hub) join(ctx context.Context, id tenant.ID, at store.FeedPosition, found *tail) (*tail, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	t, ok := h.tails[id]
 	if ok && t.newest().at.Line != at.Line {
-		ok = false // its readers are leaving
+		if t != found {
+			return nil, errMoved()
+		}
+		t.end()
+		ok = false
 	}
 	if !ok {
 		t = newTail(h, id, at)
@@ -247,7 +257,14 @@ func (h *Hub) join(ctx context.Context, id tenant.ID, at store.FeedPosition) *ta
 	}
 	t.readers++
 	h.feeds.Inc()
-	return t
+	return t, nil
+}
+
+// tailOf returns the tail of a tenant's feed that is there; nil without one.
+func (h *Hub) tailOf(t tenant.ID) *tail {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.tails[t]
 }
 
 func (h *Hub) leave(t *tail) {
