@@ -31,6 +31,9 @@ const (
 	silentBeats = 3
 )
 
+// errClientGone means that there is nobody to write to.
+var errClientGone = errors.New("client gone")
+
 // socket is one WebSocket connection. One goroutine reads what the client asks and opens its subscriptions; each of these has a goroutine
 // that hands its events to the one that writes. Whatever ends the socket ends its context, with the reason as the cause; the writer
 // then says good-bye.

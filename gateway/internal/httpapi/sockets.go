@@ -24,7 +24,7 @@ type Sockets struct {
 func (c Sockets) withDefaults() Sockets {
 	c.Subscriptions = cmp.Or(c.Subscriptions, 100)
 	c.Message = cmp.Or(c.Message, 16<<10)
-	c.ReadWithin = cmp.Or(c.ReadWithin, eventWithin)
+	c.ReadWithin = cmp.Or(c.ReadWithin, 10*time.Second)
 	c.AuthenticateWithin = cmp.Or(c.AuthenticateWithin, 10*time.Second)
 	return c
 }

@@ -20,12 +20,7 @@ import (
 	"github.com/tarento/copilot/pkg/fault"
 )
 
-// errClientGone means that there is nobody to write to.
-var errClientGone = errors.New("client gone")
-
 const (
-	// eventWithin is how long a client may take to read one event.
-	eventWithin = 10 * time.Second
 	// heartbeat is how often a silent stream shows that it is alive, if nothing else is configured.
 	heartbeat = 15 * time.Second
 	// reconnect is when a client should come back after a stream that was cut.
