@@ -52,7 +52,7 @@ type Watch struct {
 // Watch has refused called once, with admit's error, when admit refuses later on. Admit is asked soon, then whenever somebody of
 // the tenant may do more or less, and now and then in case nobody said so. An error that may pass refuses nobody. Refused must not wait.
 // Stop must be called.
-func (s *Service) Watch(ctx context.Context, t tenant.ID, admit func(context.Context) error, refused func(error)) *Watch {
+func (s *Service) Watch(t tenant.ID, admit func(context.Context) error, refused func(error)) *Watch {
 	w := &Watch{of: &s.vigils, admit: admit, refused: refused}
 	w.of.mu.Lock()
 	defer w.of.mu.Unlock()
@@ -64,7 +64,8 @@ func (s *Service) Watch(ctx context.Context, t tenant.ID, admit func(context.Con
 		}
 		w.of.kept[t] = v
 		var keeping context.Context
-		keeping, v.end = context.WithCancel(context.WithoutCancel(ctx))
+		//nolint:forbidigo // it is nobody's: what a request holds would stay for as long as anybody of the tenant is watched
+		keeping, v.end = context.WithCancel(context.Background())
 		go s.keep(keeping, v)
 	}
 	w.vigil, w.at = v, len(v.watched)
@@ -188,7 +189,7 @@ func (w *Watch) ask(ctx context.Context) {
 // caller later on, as Watch finds out. Admit gets the context that While was given.
 func (s *Service) While(ctx context.Context, t tenant.ID, admit func(context.Context) error) (context.Context, context.CancelFunc) {
 	lasting, cancel := context.WithCancelCause(ctx)
-	watch := s.Watch(ctx, t, func(context.Context) error { return admit(lasting) }, cancel)
+	watch := s.Watch(t, func(context.Context) error { return admit(lasting) }, cancel)
 	return lasting, func() {
 		watch.Stop()
 		cancel(nil)

@@ -42,7 +42,7 @@ func TestAVigilAsksAboutAllOfATenantWhenSomethingChanges(t *testing.T) {
 			if i == 0 {
 				in = other
 			}
-			p.Watch = s.Watch(t.Context(), in, p.admit, func(error) { p.refused.Add(1) })
+			p.Watch = s.Watch(in, p.admit, func(error) { p.refused.Add(1) })
 			people[i] = p
 		}
 		elsewhere, ada, bob, eve := people[0], people[1], people[2], people[3]

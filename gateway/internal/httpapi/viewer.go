@@ -63,7 +63,7 @@ func (s *Server) events(p *rbac.Principal, source stream.Source, shown sight, be
 			v.left = make(chan struct{})
 		}
 		line := s.Hub.Line(wire, source, v, p.Expires)
-		v.watch = s.Accounts.Watch(ctx, p.Tenant, r.again.asks(shown), line.End)
+		v.watch = s.Accounts.Watch(p.Tenant, r.again.asks(shown), line.End)
 		line.Show(ctx, int64(len(begin)))
 		if !takeOver {
 			<-v.left

@@ -1,8 +1,6 @@
 package stream
 
 import (
-	"context"
-
 	"github.com/tarento/copilot/pkg/store"
 	"github.com/tarento/copilot/pkg/tenant"
 )
@@ -16,12 +14,12 @@ func (h *Hub) PositionOf(t tenant.ID, cursor string) (store.FeedPosition, error)
 }
 
 // Join has a reader come and go who has found out where the feed ends; late says that it did so after the tail was made that is there.
-func (h *Hub) Join(ctx context.Context, t tenant.ID, end store.FeedPosition, late bool) error {
+func (h *Hub) Join(t tenant.ID, end store.FeedPosition, late bool) error {
 	var found *tail
 	if late {
 		found = h.tailOf(t)
 	}
-	joined, err := h.join(ctx, t, end, found)
+	joined, err := h.join(t, end, found)
 	if err == nil {
 		h.leave(joined)
 	}

@@ -67,7 +67,7 @@ func (h *Hub) Feed(ctx context.Context, t tenant.ID, o FeedOptions) (*Feed, erro
 	if err != nil {
 		return nil, err
 	}
-	if f.tail, err = h.join(ctx, t, until.Position(time.Now()), found); err != nil {
+	if f.tail, err = h.join(t, until.Position(time.Now()), found); err != nil { //nolint:contextcheck // the tail outlives this reader
 		return nil, err
 	}
 	return f, nil

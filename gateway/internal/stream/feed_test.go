@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -259,16 +260,46 @@ func TestAFailoverEndsTheFeedsOfBeforeAndNotThoseOfAfter(t *testing.T) {
 	w.append(w.store, events.JobProgress{Stage: "x"})
 	w.takes(f, 1) // now it is live
 	elsewhere := store.FeedPosition{Line: 1, XID: 1 << 40, Time: time.Now()}
-	if err := w.hub.Join(w.ctx, w.tenant, elsewhere, false); !fault.Is(err, fault.Unavailable) {
+	if err := w.hub.Join(w.tenant, elsewhere, false); !fault.Is(err, fault.Unavailable) {
 		t.Errorf("who comes from before gets %v, want Unavailable", err)
 	}
 	w.succeed()
 	w.takes(f, 1)
-	if err := w.hub.Join(w.ctx, w.tenant, elsewhere, true); err != nil {
+	if err := w.hub.Join(w.tenant, elsewhere, true); err != nil {
 		t.Errorf("who comes from after gets %v", err)
 	}
 	if entries, err := f.Next(w.ctx); !fault.Is(err, fault.Unavailable) {
 		t.Errorf("a feed of before goes on with %d entries, %v", len(entries), err)
+	}
+}
+
+// belonging marks the context of a request.
+type belonging struct{}
+
+func TestATailDoesNotHoldOnToWhoCameFirst(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, stream.Config{CursorKeys: keys})
+	released := make(chan struct{})
+	begin := func() *stream.Feed {
+		held := new([1 << 10]byte)
+		runtime.AddCleanup(held, func(released chan struct{}) { close(released) }, released)
+		f, err := w.hub.Feed(context.WithValue(w.ctx, belonging{}, held), w.tenant, stream.FeedOptions{Sees: everything})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return f
+	}
+	f := begin()
+	defer f.Close()
+	for {
+		runtime.GC()
+		select {
+		case <-released:
+			return
+		case <-w.ctx.Done():
+			t.Fatal("what a request held is there after it")
+		case <-time.After(10 * time.Millisecond):
+		}
 	}
 }
 

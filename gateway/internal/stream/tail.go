@@ -237,7 +237,7 @@ func (h *Hub) entry(t tenant.ID, row *store.FeedEvent, line int32) (*Entry, erro
 // join counts a reader of a tenant's feed and makes sure that there is a tail, which leave takes away with the last. At is the end of the
 // feed, which the reader found out after it had found that tail, if any: where they are of different lines, the reader's is the later one.
 // A tail that came meanwhile may be later than the reader, who is to come back.
-func (h *Hub) join(ctx context.Context, id tenant.ID, at store.FeedPosition, found *tail) (*tail, error) {
+func (h *Hub) join(id tenant.ID, at store.FeedPosition, found *tail) (*tail, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	t, ok := h.tails[id]
@@ -251,7 +251,8 @@ func (h *Hub) join(ctx context.Context, id tenant.ID, at store.FeedPosition, fou
 	if !ok {
 		t = newTail(h, id, at)
 		var reading context.Context
-		reading, t.stop = context.WithCancel(context.WithoutCancel(ctx))
+		//nolint:forbidigo // it is nobody's: what a request holds would stay for as long as the feed has readers
+		reading, t.stop = context.WithCancel(context.Background())
 		h.tails[id] = t
 		go t.run(reading)
 	}
