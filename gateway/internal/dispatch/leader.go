@@ -401,18 +401,30 @@ func (l *leader) sweep(ctx context.Context) error {
 	for _, x := range expired {
 		l.metrics.of(x.Kind, l.plans[x.Tenant]).expired.Inc()
 		l.log.WarnContext(ctx, "worker lost", "job_id", x.Lease.JobID, "tenant_id", x.Tenant, "exhausted", x.Exhausted)
-		if !x.Exhausted {
-			continue
+		if x.Exhausted {
+			switch err := l.fail(ctx, x); {
+			case errors.Is(err, store.ErrLeaseLost):
+				continue
+			case err != nil:
+				// One job that cannot be ended must not keep all others from being dispatched; the next sweep meets it again.
+				l.log.ErrorContext(ctx, "exhausted job not ended", "job_id", x.Lease.JobID, "tenant_id", x.Tenant, "error", err)
+				continue
+			}
 		}
-		err := l.store.InTenant(ctx, x.Tenant, func(tx *store.Tx) error {
-			return tx.Jobs().End(x.Lease, store.Fail(events.Failure{
-				Code: "worker.lost", Message: "Every worker that took the job stopped answering before it was done.",
-			}, true).IfExpired())
-		})
-		if err != nil && !errors.Is(err, store.ErrLeaseLost) {
-			// One job that cannot be ended must not keep all others from being dispatched; the next sweep meets it again.
-			l.log.ErrorContext(ctx, "exhausted job not ended", "job_id", x.Lease.JobID, "tenant_id", x.Tenant, "error", err)
+		// Its worker, which is gone, does not tell that it is over: the limits would count it until the next comparison.
+		if q, ok := l.queues[x.Kind]; ok {
+			q.ended(x.Lease.JobID, 0)
+			q.ask(x.Tenant)
 		}
 	}
 	return ctx.Err()
+}
+
+// fail ends a job that was lost in its last attempt, unless its worker is back.
+func (l *leader) fail(ctx context.Context, x store.Expired) error {
+	return l.store.InTenant(ctx, x.Tenant, func(tx *store.Tx) error {
+		return tx.Jobs().End(x.Lease, store.Fail(events.Failure{
+			Code: "worker.lost", Message: "Every worker that took the job stopped answering before it was done.",
+		}, true).IfExpired())
+	})
 }

@@ -1,0 +1,102 @@
+package dispatch
+
+import (
+	"context"
+	"log/slog"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/tarento/copilot/events"
+	"github.com/tarento/copilot/pkg/bustest"
+	"github.com/tarento/copilot/pkg/store"
+	"github.com/tarento/copilot/pkg/storetest"
+	"github.com/tarento/copilot/pkg/tenant"
+)
+
+// office is a database and a NATS namespace of its own, and a dispatcher that does what the test says.
+type office struct {
+	*Dispatcher
+
+	t     *testing.T
+	owner *pgx.Conn
+	acme  tenant.ID
+}
+
+func newOffice(t *testing.T, cfg Config) *office {
+	t.Helper()
+	db, b := storetest.NewSeeded(t), bustest.Connect(t)
+	o := &office{t: t, owner: db.Conn(t, db.OwnerURL)}
+	var err error
+	if o.acme, err = tenant.Parse("01900000-0000-7000-8000-000000000a00"); err != nil {
+		t.Fatal(err)
+	}
+	s, err := store.Open(t.Context(), store.Config{URL: db.AppURL, MaxConns: 3})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = s.Close() })
+	e, err := store.OpenEngine(t.Context(), store.Config{URL: db.EngineURL, MaxConns: 5})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = e.Close() })
+	o.Dispatcher = New(cfg, e, s, b, slog.New(slog.DiscardHandler), prometheus.NewRegistry())
+	return o
+}
+
+func (o *office) submit(n store.NewJob) (id uuid.UUID) {
+	o.t.Helper()
+	n.Kind, n.Input = events.KindEmbeddingCreate, struct{}{}
+	err := o.store.InTenant(o.t.Context(), o.acme, func(tx *store.Tx) error {
+		job, err := tx.Jobs().Submit(n)
+		if err == nil {
+			id = job.ID
+		}
+		return err
+	})
+	if err != nil {
+		o.t.Fatal(err)
+	}
+	return id
+}
+
+func (o *office) do(fn func(context.Context) error) {
+	o.t.Helper()
+	if err := fn(o.t.Context()); err != nil {
+		o.t.Fatal(err)
+	}
+}
+
+// A worker that died tells nobody that its job is over: the leader has to count it out itself, or nothing else goes at the limit.
+func TestAJobOfADeadWorkerIsUnderWayNoMore(t *testing.T) {
+	t.Parallel()
+	for name, attempts := range map[string]int{"and runs again": 2, "and has failed": 1} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			o := newOffice(t, Config{Lost: time.Hour})
+			lost := o.submit(store.NewJob{MaxAttempts: attempts})
+			l := newLeader(o.Dispatcher)
+			q := l.queues[events.KindEmbeddingCreate]
+			q.limits[o.acme] = store.JobLimit{MaxRunning: 1}
+			if _, err := o.engine.Claim(t.Context(), lost, "test", time.Minute); err != nil {
+				t.Fatal(err)
+			}
+			o.do(func(ctx context.Context) error { return l.correct(ctx, time.Hour) })
+			if q.share(o.acme).underWay != 1 {
+				t.Fatal("the job is not known to run")
+			}
+			_, err := o.owner.Exec(t.Context(), "UPDATE jobs SET lease_expires_at = now() - interval '1 second' WHERE id = $1", lost)
+			if err != nil {
+				t.Fatal(err)
+			}
+			o.do(l.sweep)
+			if who := q.wanting(1); q.share(o.acme).underWay != 0 || len(who) != 1 || q.timed {
+				t.Errorf("%d jobs are under way, %d tenants are to be read, timed is %v", q.share(o.acme).underWay, len(who), q.timed)
+			}
+		})
+	}
+}
