@@ -68,13 +68,16 @@ func (s *system) die(id uuid.UUID) {
 	s.jobs[j.Tenant] = append(s.jobs[j.Tenant], j)
 }
 
-// correct lets the leader compare what it believes with the record.
-func (s *system) correct(lost time.Duration) {
+// correct lets the leader compare what it believes with the record, which it reads twice. A worker may take any of the messages between.
+func (s *system) correct(lost time.Duration, take int) {
 	still := map[uuid.UUID]bool{}
 	for _, jobs := range s.jobs {
 		for _, j := range jobs {
 			still[j.ID] = true
 		}
+	}
+	if take < len(s.broker) {
+		s.take(take, func(news func()) { s.mail = append(s.mail, news) })
 	}
 	var running []store.RunningJob
 	for _, j := range s.running {
@@ -173,13 +176,13 @@ func (s *system) play(random *rand.Rand) (added int, err error) {
 		s.broker = slices.Delete(s.broker, i, i+1)
 	case choice < 91: // and all of them, which is noticed
 		s.broker = nil
-		s.correct(0)
+		s.correct(0, 0)
 	case choice < 94 && len(s.mail) > 0:
 		i := random.IntN(len(s.mail))
 		s.mail[i]()
 		s.mail = slices.Delete(s.mail, i, i+1)
 	case choice < 97:
-		s.correct(lost)
+		s.correct(lost, random.IntN(12))
 		if len(s.turns.running) != len(s.running) {
 			return 0, fmt.Errorf("%d jobs run, corrected are %d", len(s.running), len(s.turns.running))
 		}
@@ -217,7 +220,7 @@ func TestTurnsHealWhateverIsLost(t *testing.T) {
 				t.Fatalf("seed %d: %d of %d jobs are done, and nothing goes on", seed, s.ended, added)
 			}
 			s.now = s.now.Add(lost)
-			s.correct(lost)
+			s.correct(lost, random.IntN(12))
 			s.survey()
 			s.hand(50)
 			for len(s.broker) > 0 {

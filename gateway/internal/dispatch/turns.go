@@ -328,24 +328,28 @@ func (q *turns) ask(t tenant.ID) {
 	q.put(s)
 }
 
-// correct replaces what is believed to be under way by what the record says: the jobs that run, and which of those with the broker are
-// ready yet. What lies there longer than lost is handed out again.
+// correct replaces what is believed to be under way by what the record says: which jobs with the broker are still ready and, as was read
+// afterwards, which run. What lies there longer than lost is handed out again.
 func (q *turns) correct(running []store.RunningJob, still map[uuid.UUID]bool, now time.Time, lost time.Duration) {
 	q.gone = q.running
+	q.running = make(map[uuid.UUID]handed, len(running))
+	for _, j := range running {
+		if h, out := q.out[j.ID]; out { // although still may say otherwise: it was read before
+			delete(q.out, j.ID)
+			q.gone[j.ID] = h
+		}
+		h, known := q.gone[j.ID]
+		if !known {
+			h = handed{tenant: j.Tenant, agent: j.Agent, limit: j.AgentLimit}
+		}
+		q.running[j.ID] = h
+	}
 	for id, h := range q.out {
 		if !still[id] || now.Sub(h.at) >= lost {
 			delete(q.out, id)
 			q.gone[id] = h
 			q.ask(h.tenant)
 		}
-	}
-	q.running = make(map[uuid.UUID]handed, len(running))
-	for _, j := range running {
-		h, known := q.gone[j.ID]
-		if !known {
-			h = handed{tenant: j.Tenant, agent: j.Agent, limit: j.AgentLimit}
-		}
-		q.running[j.ID] = h
 	}
 	clear(q.agents)
 	clear(q.full)
