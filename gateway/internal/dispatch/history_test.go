@@ -111,6 +111,11 @@ func (s *system) books() error {
 	if !maps.Equal(agents, s.turns.agents) {
 		return fmt.Errorf("agents have %v under way, counted are %v", agents, s.turns.agents)
 	}
+	for agent := range s.turns.full {
+		if agents[agent] == 0 {
+			return fmt.Errorf("agent %s has nothing under way and no room", agent)
+		}
+	}
 	places := 0
 	for t, share := range s.turns.shares {
 		if share.underWay != underWay[t] {

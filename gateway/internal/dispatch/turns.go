@@ -308,17 +308,21 @@ func (q *turns) ended(id uuid.UUID, took time.Duration) handed {
 }
 
 func (q *turns) free(h handed) {
-	delete(q.full, h.agent)
 	if q.agents[h.agent]--; q.agents[h.agent] <= 0 {
 		delete(q.agents, h.agent)
 	}
 	s := q.share(h.tenant)
 	s.underWay--
-	if h.limit > 0 {
-		q.ask(h.tenant)
-		return
-	}
 	q.put(s)
+	q.vacate(h)
+}
+
+// vacate has the jobs read that were passed over because the agent of one that is under way no more had no room for them.
+func (q *turns) vacate(h handed) {
+	if h.limit > 0 || q.full[h.agent] {
+		q.ask(h.tenant)
+	}
+	delete(q.full, h.agent)
 }
 
 // ask has a tenant's jobs read anew.
@@ -351,8 +355,12 @@ func (q *turns) correct(running []store.RunningJob, still map[uuid.UUID]bool, no
 			q.ask(h.tenant)
 		}
 	}
+	for id, h := range q.gone {
+		if _, runs := q.running[id]; !runs {
+			q.vacate(h)
+		}
+	}
 	clear(q.agents)
-	clear(q.full)
 	for _, s := range q.shares {
 		s.underWay = 0
 	}

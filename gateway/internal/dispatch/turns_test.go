@@ -344,3 +344,47 @@ func TestJobsThatWereToldOfDoNotHideThoseThatWereNot(t *testing.T) {
 		r.work(q, picked, time.Millisecond)
 	}
 }
+
+// Whatever frees an agent has its jobs read that were passed over, however many others of the tenant are known.
+func TestJobsOfAnAgentThatIsFreeAgainDoNotStayBehindOthers(t *testing.T) {
+	t.Parallel()
+	agent := uuid.New()
+	for name, c := range map[string]struct {
+		running int // the limit of the agent's job that runs
+		free    func(q *turns, id uuid.UUID, now time.Time)
+	}{
+		"as its worker tells": {running: 1, free: func(q *turns, id uuid.UUID, _ time.Time) { q.ended(id, time.Second) }},
+		"as the record tells": {running: 1, free: func(q *turns, _ uuid.UUID, now time.Time) { q.correct(nil, nil, now, time.Hour) }},
+		"as its worker tells, and its limit was not there before": {free: func(q *turns, id uuid.UUID, now time.Time) {
+			q.correct([]store.RunningJob{{ID: id, Tenant: someone(1), Agent: agent}}, nil, now, time.Hour)
+			q.ended(id, time.Second)
+		}},
+		"as the record tells, and its limit was not there before": {free: func(q *turns, _ uuid.UUID, now time.Time) {
+			q.correct(nil, nil, now, time.Hour)
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r, q, now, who := newRecord(), newTurns(), time.Unix(1e9, 0), someone(1)
+			r.add(who, 1, store.ReadyJob{Class: events.ClassBulk, Priority: 5, Agent: agent, AgentLimit: c.running})
+			q.found(who)
+			runs := r.next(q, 1, now)[0]
+			q.claimed(runs.ID)
+			r.jobs[who] = nil
+			r.add(who, 1, store.ReadyJob{Class: events.ClassBulk, Priority: 5, Agent: agent, AgentLimit: 1})
+			passed := r.jobs[who][0]
+			q.announce(who, events.ClassBulk, 5)
+			if went := r.next(q, 1, now); len(went) != 0 {
+				t.Fatal("the agent's limit is passed")
+			}
+			r.add(who, 5, store.ReadyJob{Class: events.ClassBulk, Priority: 5})
+			for _, other := range r.jobs[who][1:] {
+				q.offer(other)
+			}
+			c.free(q, runs.ID, now)
+			if then := r.next(q, 1, now); len(then) != 1 || then[0].ID != passed.ID {
+				t.Errorf("then goes %+v, want the agent's", then)
+			}
+		})
+	}
+}
