@@ -115,7 +115,7 @@ func hearing[T any](d *Dispatcher, take func(*T)) func(subject string, data []by
 	}
 }
 
-// signal never waits. Without a leader the signals pile up to the backlog and mean nothing: who begins to lead reads the record.
+// signal never waits. While another gateway leads the signals pile up to the backlog, and mean nothing: who begins to lead forgets them.
 func (d *Dispatcher) signal(s signal) {
 	select {
 	case d.signals <- s:
@@ -124,8 +124,18 @@ func (d *Dispatcher) signal(s signal) {
 	}
 }
 
+// forget drops the signals that came before this gateway led. What they tell has been committed before, so the first round reads it in
+// the record; taken for news, jobs that have ended would be handed out and counted again.
+func (d *Dispatcher) forget() {
+	for range len(d.signals) {
+		<-d.signals
+	}
+	d.missed.Store(false) // a signal that was dropped until now is older than that round, too
+}
+
 // lead dispatches until leadership ends.
 func (d *Dispatcher) lead(ctx context.Context) error {
+	d.forget()
 	d.log.InfoContext(ctx, "this gateway leads the dispatch")
 	d.metrics.leading.Set(1)
 	defer d.metrics.leading.Set(0)

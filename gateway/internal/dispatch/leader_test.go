@@ -9,6 +9,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"github.com/tarento/copilot/events"
 	"github.com/tarento/copilot/pkg/bustest"
@@ -64,6 +65,31 @@ func (o *office) submit(n store.NewJob) (id uuid.UUID) {
 	return id
 }
 
+// lead lets the dispatcher lead until the test ends.
+func (o *office) lead() {
+	o.t.Helper()
+	ctx, cancel := context.WithCancel(o.t.Context())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		_ = o.Dispatcher.lead(ctx)
+	}()
+	o.t.Cleanup(func() { cancel(); <-done })
+	o.until(o.metrics.leading, 1)
+}
+
+// until waits until a metric is at least so much.
+func (o *office) until(metric prometheus.Collector, want float64) {
+	o.t.Helper()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for deadline := time.Now().Add(time.Minute); testutil.ToFloat64(metric) < want; <-tick.C {
+		if time.Now().After(deadline) {
+			o.t.Fatalf("it is %v for ever, want %v", testutil.ToFloat64(metric), want)
+		}
+	}
+}
+
 func (o *office) do(fn func(context.Context) error) {
 	o.t.Helper()
 	if err := fn(o.t.Context()); err != nil {
@@ -98,5 +124,36 @@ func TestAJobOfADeadWorkerIsUnderWayNoMore(t *testing.T) {
 				t.Errorf("%d jobs are under way, %d tenants are to be read, timed is %v", q.share(o.acme).underWay, len(who), q.timed)
 			}
 		})
+	}
+}
+
+// Somebody else led when it came: what was to be done is done, and counted.
+func TestWhatWasToldBeforeALeaderBeganIsNoNews(t *testing.T) {
+	t.Parallel()
+	const kind = events.KindEmbeddingCreate
+	o := newOffice(t, Config{Tick: time.Hour})
+	told := func(id uuid.UUID) {
+		job := &events.ReadyJob{ID: id.String()}
+		ready := events.Ready{TenantID: o.acme.String(), Kind: kind, Class: events.ClassBulk, Priority: 5, Job: job}
+		o.signal(signal{nudge: &events.Nudge{Ready: []events.Ready{ready}}})
+	}
+	ended := func() {
+		one := events.Ended{JobID: uuid.NewString(), Outcome: events.OutcomeSucceeded, DurationMS: 1}
+		o.signal(signal{flow: &events.Flow{Worker: "crew", Kind: kind, Ended: []events.Ended{one}}})
+	}
+	told(uuid.New())
+	for !o.missed.Load() {
+		ended()
+	}
+	o.lead()
+	succeeded := o.metrics.unknown[kind].outcomes[events.OutcomeSucceeded]
+	ended()
+	o.until(succeeded, 1)
+	o.crews.beat(&events.WorkerBeat{Worker: "crew", Kind: kind, Slots: 10}, time.Now())
+	told(o.submit(store.NewJob{}))
+	dispatched := o.metrics.dispatched.WithLabelValues(string(kind))
+	o.until(dispatched, 1)
+	if ends, jobs := testutil.ToFloat64(succeeded), testutil.ToFloat64(dispatched); ends != 1 || jobs != 1 {
+		t.Errorf("%v jobs have ended, %v were handed out, want one and one", ends, jobs)
 	}
 }
