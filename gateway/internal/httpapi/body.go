@@ -59,12 +59,13 @@ func checkTarget(target *url.URL, params []*huma.Param) *Problem {
 	var wrong []FieldError
 	for _, name := range slices.Sorted(maps.Keys(values)) {
 		location := "query." + brief(name)
+		at := slices.IndexFunc(params, func(p *huma.Param) bool { return p.In == "query" && p.Name == name })
 		switch {
-		case !slices.ContainsFunc(params, func(p *huma.Param) bool { return p.In == "query" && p.Name == name }):
+		case at < 0:
 			wrong = append(wrong, FieldError{Location: location, Message: "unexpected parameter, expected " + queryNames(params)})
-		case len(values[name]) > 1:
+		case len(values[name]) > 1 && !repeats(params[at]):
 			wrong = append(wrong, FieldError{Location: location, Message: "expected once; a list is separated by commas"})
-		case !storable(values.Get(name)):
+		case slices.ContainsFunc(values[name], func(v string) bool { return !storable(v) }):
 			wrong = append(wrong, FieldError{Location: location, Message: expectedText})
 		}
 	}
@@ -73,6 +74,9 @@ func checkTarget(target *url.URL, params []*huma.Param) *Problem {
 	}
 	return nil
 }
+
+// repeats reports whether a parameter is a list of which each has its own.
+func repeats(p *huma.Param) bool { return p.Explode != nil && *p.Explode }
 
 const expectedText = "expected UTF-8 text without NUL characters"
 
