@@ -223,6 +223,20 @@ func TestAParentStaysWithAChildThatIsBeingChanged(t *testing.T) {
 	}
 }
 
+func TestAParentCannotBeDeletedBeforeItsChild(t *testing.T) {
+	t.Parallel()
+	w := newEngineWorld(t)
+	parent := w.remember(past{submitted: 2 * keep, ended: keep})
+	child := w.remember(past{submitted: 2 * keep, ended: keep, parent: parent})
+	engine := w.db.Conn(t, w.db.EngineURL)
+	if _, err := engine.Exec(t.Context(), "DELETE FROM jobs WHERE id = $1", parent); !hasState(err, "23503") {
+		t.Errorf("a parent alone: got %v, want a violated foreign key", err)
+	}
+	if _, err := engine.Exec(t.Context(), "DELETE FROM jobs WHERE id = ANY($1)", []uuid.UUID{parent, child}); err != nil {
+		t.Errorf("a parent with its child: %v", err)
+	}
+}
+
 func TestTheOldestThatIsKeptIsKnown(t *testing.T) {
 	t.Parallel()
 	w := newEngineWorld(t)
