@@ -14,9 +14,10 @@ import (
 	"github.com/tarento/copilot/pkg/tenant"
 )
 
-// Engine moves the jobs of all tenants along as the engine role, which sees jobs and their events and nothing else. It is safe for
-// concurrent use. Whatever compares times lets the database do it, so that no clock but the database's decides; and whatever locks
-// several jobs locks them in the order of their ids, as a parent's end does.
+// Engine moves the jobs of all tenants along as the engine role. That sees jobs, their events and idempotency keys, and of journals
+// whose they are; of tenants their plans and limits, how far their webhooks are relayed and when their schedules are due; and nothing
+// else. It is safe for concurrent use. Whatever compares times lets the database do it, so that no clock but the database's decides; and
+// whatever locks several jobs locks them in the order of their ids, as a parent's end does.
 type Engine struct {
 	pool      *pgxpool.Pool
 	committed func(events.Commit)
