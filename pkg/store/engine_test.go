@@ -143,3 +143,49 @@ func TestWhenAJobIsDueIsTheDatabasesToSay(t *testing.T) {
 		return nil
 	})
 }
+
+func TestAJobEndsAtTheMomentOfItsLastEvent(t *testing.T) {
+	t.Parallel()
+	w := newEngineWorld(t)
+	failed, left := w.family(2)
+	succeeded, cancelled := w.submit(w.acme, store.NewJob{}), w.submit(w.acme, store.NewJob{})
+	overdue := w.submit(w.acme, store.NewJob{})
+	w.asOwner("UPDATE jobs SET deadline_at = now() - interval '1 second' WHERE id = $1", overdue.ID)
+	for _, err := range []error{
+		w.end(w.claim(left[0].ID), store.Fail(events.Failure{Code: "x.bad", Message: "Bad text."}, false)),
+		w.end(w.claim(succeeded.ID), store.Succeed(nil)),
+	} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.in(w.acme, func(tx *store.Tx) error { _, err := tx.Jobs().Cancel(cancelled.ID); return err })
+	w.in(w.acme, func(tx *store.Tx) error { return tx.Jobs().Expire(overdue.ID) })
+	for name, id := range map[string]uuid.UUID{
+		"a failed part": left[0].ID, "its parent": failed.ID, "the other part": left[1].ID,
+		"one that succeeded": succeeded.ID, "one that was cancelled": cancelled.ID, "one whose deadline has passed": overdue.ID,
+	} {
+		job := w.get(w.acme, id)
+		w.in(w.acme, func(tx *store.Tx) error {
+			last, err := tx.Jobs().Events(id, job.LastSeq-1, 1)
+			if err == nil && (job.FinishedAt == nil || len(last) != 1 || !last[0].Time.Equal(*job.FinishedAt)) {
+				t.Errorf("%s finished at %v, and its last event says %v", name, job.FinishedAt, last)
+			}
+			return err
+		})
+	}
+}
+
+func TestACancelThatWaitedForAClaimComesAfterIt(t *testing.T) {
+	t.Parallel()
+	w := newEngineWorld(t)
+	job := w.submit(w.acme, store.NewJob{})
+	w.in(w.acme, func(tx *store.Tx) error {
+		w.claim(job.ID) // since the transaction began
+		_, err := tx.Jobs().Cancel(job.ID)
+		return err
+	})
+	if job = w.get(w.acme, job.ID); job.FinishedAt.Before(*job.StartedAt) {
+		t.Errorf("finished at %v, and started at %v", job.FinishedAt, job.StartedAt)
+	}
+}

@@ -41,15 +41,15 @@ func newEvent(job, org uuid.UUID, seq int64, now time.Time, fact events.Fact) (J
 	return JobEvent{JobID: job, OrganizationID: org, Seq: seq, Type: fact.EventType(), Data: data, CreatedAt: now}, nil
 }
 
-// appendEvents writes facts as the last events of a job whose last_seq was just raised to last under the row lock.
-func (tx *Tx) appendEvents(job uuid.UUID, last int64, facts ...events.Fact) error {
+// appendEvents writes facts, as of a moment, as the last events of a job whose last_seq was just raised to last under the row lock.
+func (tx *Tx) appendEvents(job uuid.UUID, last int64, at time.Time, facts ...events.Fact) error {
 	if len(facts) == 0 {
 		return nil
 	}
-	now, first := events.Time(time.Now()), last-int64(len(facts)-1)
+	at, first := events.Time(at), last-int64(len(facts)-1)
 	types, data := make([]string, len(facts)), make([]string, len(facts))
 	for i, fact := range facts {
-		row, err := newEvent(job, tx.tenant.UUID(), first+int64(i), now, fact)
+		row, err := newEvent(job, tx.tenant.UUID(), first+int64(i), at, fact)
 		if err != nil {
 			return err
 		}
@@ -58,7 +58,7 @@ func (tx *Tx) appendEvents(job uuid.UUID, last int64, facts ...events.Fact) erro
 	}
 	_, err := tx.exec(`INSERT INTO job_events (job_id, organization_id, seq, type, data, created_at, xid)
 		SELECT $1, $2, $3 + e.n - 1, e.type, e.data::json, $4, `+inTurn("$1", "$3")+`
-		FROM unnest($5::text[], $6::text[]) WITH ORDINALITY AS e(type, data, n)`, job, tx.tenant.UUID(), first, now, types, data)
+		FROM unnest($5::text[], $6::text[]) WITH ORDINALITY AS e(type, data, n)`, job, tx.tenant.UUID(), first, at, types, data)
 	return explain(err, "insert events")
 }
 

@@ -8,6 +8,7 @@ import (
 
 	"github.com/google/uuid"
 	"gorm.io/gorm"
+	"gorm.io/gorm/clause"
 
 	"github.com/tarento/copilot/events"
 )
@@ -43,7 +44,7 @@ func (r Jobs) Append(l Lease, facts ...events.Fact) (last int64, err error) {
 	if len(seqs) == 0 {
 		return 0, ErrLeaseLost
 	}
-	return seqs[0], r.tx.appendEvents(l.JobID, seqs[0], facts...)
+	return seqs[0], r.tx.appendEvents(l.JobID, seqs[0], time.Now(), facts...)
 }
 
 // TextEnd returns up to which byte the log of a leased job has the text that the event with the number start has opened; 0 is none of it.
@@ -254,7 +255,7 @@ func (e Ending) columns(job *Job) (map[string]any, error) {
 		change["run_at"] = events.Time(e.runAt)
 	}
 	if e.status.Terminal() {
-		change["finished_at"] = gorm.Expr("now()") // by the clock that said when it was started
+		change["finished_at"] = asOfNow()
 	}
 	if e.status == events.StatusSucceeded && job.ProgressTotal > 0 {
 		change["progress_done"] = job.ProgressTotal
@@ -262,13 +263,22 @@ func (e Ending) columns(job *Job) (map[string]any, error) {
 	return change, nil
 }
 
-// move writes the change and the facts of a job whose row is locked.
+// asOfNow is the moment at which a job ends, by the clock that said when it was started. The transaction may be older than that.
+func asOfNow() clause.Expr { return gorm.Expr("clock_timestamp()") }
+
+// move writes the change and the facts of a job whose row is locked. A job that ends does so at the moment of its last event.
 func (r Jobs) move(job *Job, change map[string]any, facts ...events.Fact) error {
 	job.LastSeq += int64(len(facts))
 	change["last_seq"] = job.LastSeq
-	change["updated_at"] = events.Time(time.Now())
-	if err := r.scoped().Where("id = ?", job.ID).Updates(change).Error; err != nil {
+	at := events.Time(time.Now())
+	change["updated_at"] = at
+	var moved Job
+	written := clause.Returning{Columns: []clause.Column{{Name: "finished_at"}}}
+	if err := r.scoped().Model(&moved).Clauses(written).Where("id = ?", job.ID).Updates(change).Error; err != nil {
 		return explain(err, "move job")
 	}
-	return r.tx.appendEvents(job.ID, job.LastSeq, facts...)
+	if moved.FinishedAt != nil {
+		at = *moved.FinishedAt
+	}
+	return r.tx.appendEvents(job.ID, job.LastSeq, at, facts...)
 }

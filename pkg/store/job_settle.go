@@ -2,7 +2,6 @@ package store
 
 import (
 	"github.com/google/uuid"
-	"gorm.io/gorm"
 
 	"github.com/tarento/copilot/events"
 	"github.com/tarento/copilot/pkg/fault"
@@ -98,7 +97,7 @@ func (r Jobs) Expire(id uuid.UUID) error {
 func (r Jobs) cancel(job *Job) error {
 	return r.move(job, map[string]any{
 		"status": events.StatusCancelled, "waiting_on": "", "lease_epoch": job.LeaseEpoch + 1,
-		"leased_by": nil, "lease_expires_at": nil, "finished_at": gorm.Expr("now()"),
+		"leased_by": nil, "lease_expires_at": nil, "finished_at": asOfNow(),
 	}, events.JobState{Status: events.StatusCancelled, Attempt: job.Attempt})
 }
 
