@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -20,20 +21,17 @@ type Pruned struct {
 	Next uuid.UUID
 }
 
-// submitted is the least id of a job that was submitted so long ago ($1) by the database's clock.
-const submitted = `(lpad(to_hex((extract(epoch FROM now() - $1::interval) * 1000)::bigint), 12, '0') || repeat('0', 20))::uuid`
-
 // The jobs to look at, at most $3: those with a log, the oldest first and after $2, or all, the newest first and before $2, so that
-// children are met before their parents.
+// children are met before their parents. All were submitted so long ago ($1), which {submitted} stands for.
 const (
 	withLog = `WITH RECURSIVE logged AS (
-			(SELECT job_id, 1 AS n FROM job_events WHERE job_id > $2 AND job_id < ` + submitted + ` ORDER BY job_id LIMIT 1)
+			(SELECT job_id, 1 AS n FROM job_events WHERE job_id > $2 AND job_id < {submitted} ORDER BY job_id LIMIT 1)
 			UNION ALL
 			SELECT following.job_id, n + 1 FROM logged CROSS JOIN LATERAL (
-				SELECT job_id FROM job_events WHERE job_id > logged.job_id AND job_id < ` + submitted + ` ORDER BY job_id LIMIT 1
+				SELECT job_id FROM job_events WHERE job_id > logged.job_id AND job_id < {submitted} ORDER BY job_id LIMIT 1
 			) AS following WHERE n < $3
 		) SELECT job_id FROM logged ORDER BY n`
-	withRow = `SELECT id FROM jobs WHERE id < least($2, ` + submitted + `) ORDER BY id DESC LIMIT $3`
+	withRow = `SELECT id FROM jobs WHERE id < least($2, {submitted}) ORDER BY id DESC LIMIT $3`
 )
 
 // over is true of jobs that ended so long ago ($1), as has all that they are part of and all that is part of them.
@@ -111,7 +109,7 @@ func (e *Engine) prune(ctx context.Context, p pruning) (done Pruned, err error) 
 
 // find locks the jobs that go with this batch, and says where the next one begins.
 func (p pruning) find(ctx context.Context, tx pgx.Tx) (gone []uuid.UUID, next uuid.UUID, err error) {
-	rows, err := tx.Query(ctx, p.look, p.ended, p.from, p.limit)
+	rows, err := tx.Query(ctx, strings.ReplaceAll(p.look, "{submitted}", leastID("$1::interval")), p.ended, p.from, p.limit)
 	if err != nil {
 		return nil, uuid.Nil, err
 	}

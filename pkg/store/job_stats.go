@@ -132,8 +132,6 @@ const (
 			count(*) FILTER (WHERE status = 'cancelled') AS cancelled_day,
 			{wait}, {run}
 		FROM recent GROUP BY kind ORDER BY kind`
-	// The least id of a job that was submitted within a day, by the database's clock.
-	dayAgo = `(lpad(to_hex((extract(epoch FROM now() - interval '1 day') * 1000)::bigint), 12, '0') || repeat('0', 20))::uuid`
 )
 
 // everybody is the scope of all tenants.
@@ -158,8 +156,8 @@ func statsQuery(statement, scope, oldest string) string {
 	if scope == everybody {
 		each = "jobs.organization_id = tenants.organization_id"
 	}
-	fill := strings.NewReplacer("{scope}", scope, "{each}", each, "{kinds}", strings.Join(kinds, ", "), "{day}", dayAgo,
-		"{wait}", quantiles("wait"), "{run}", quantiles("run"))
+	fill := strings.NewReplacer("{scope}", scope, "{each}", each, "{kinds}", strings.Join(kinds, ", "),
+		"{day}", leastID("interval '1 day'"), "{wait}", quantiles("wait"), "{run}", quantiles("run"))
 	return fill.Replace(strings.ReplaceAll(statement, "{oldest}", oldest))
 }
 

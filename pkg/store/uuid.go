@@ -69,3 +69,8 @@ func (scanUUID) Scan(src []byte, target any) error {
 	copy(id[:], src)
 	return nil
 }
+
+// leastID is, in SQL, the least UUIDv7 (RFC 9562) of the moment that lies an interval back by the database's clock.
+func leastID(ago string) string {
+	return "(lpad(to_hex((extract(epoch FROM now() - " + ago + ") * 1000)::bigint), 12, '0') || repeat('0', 20))::uuid"
+}
