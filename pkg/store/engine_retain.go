@@ -129,7 +129,7 @@ func (p pruning) find(ctx context.Context, tx pgx.Tx) (gone []uuid.UUID, next uu
 		switch {
 		case total < eventsTogether:
 			gone, total = append(gone, id), total+logged
-		case p.rows: // they come by families: those that are left are looked at again
+		case p.rows: // children come first, whatever their ids: those that are left are looked at again
 			next = p.from
 		default:
 			next = gone[len(gone)-1]

@@ -93,7 +93,6 @@ func TestTheFeedShowsEveryEventOfTheTenantInTheOrderOfTransactions(t *testing.T)
 	}
 }
 
-// A transaction that began to write earlier may commit later; whoever has read what came in between must still see it.
 func TestAPageOfTheFeedIsFullWhateverIsLeftOfJobsThatAreGone(t *testing.T) {
 	t.Parallel()
 	w := newEngineWorld(t)
@@ -115,6 +114,7 @@ func TestAPageOfTheFeedIsFullWhateverIsLeftOfJobsThatAreGone(t *testing.T) {
 	})
 }
 
+// A transaction that began to write earlier may commit later; whoever has read what came in between must still see it.
 func TestTheFeedWaitsForTransactionsThatHaveNotEnded(t *testing.T) {
 	t.Parallel()
 	w := newEngineWorld(t)
