@@ -23,9 +23,8 @@ type leader struct {
 	queues map[events.Kind]*turns
 	// created is when the work queue was; a later moment than last time means that what lay in it is gone.
 	created time.Time
-	// repaired and surveyed are when that was last done, compare is when what is believed is next compared with the record, due is when
-	// the next job gets ready by the passing of time.
-	repaired, surveyed, compare, due time.Time
+	// repaired, compared and surveyed are when that was last done, due is when the next job gets ready by the passing of time.
+	repaired, compared, surveyed, due time.Time
 	// plans are those of the tenants that have had jobs.
 	plans map[tenant.ID]string
 	// census is what was counted last; nil before that. dead are counted with a survey.
@@ -47,17 +46,23 @@ func newLeader(d *Dispatcher) *leader {
 	return l
 }
 
-// surveyEvery is how often the record is asked who has ready jobs, should a nudge have been lost.
-const surveyEvery = 5
+const (
+	// surveyEvery is how many ticks there are from one time that the record is asked who has ready jobs, should a nudge have been lost,
+	// to the next.
+	surveyEvery = 5
+	// compareShare is for how many running jobs there is another tick between two comparisons with the record: with 10,000 of them one is
+	// a burst of 10 to 40 ms of processor, which all streams of the gateway wait for.
+	compareShare = 2000
+)
 
 // round does what there is to do now.
 func (l *leader) round(ctx context.Context) error {
 	now := time.Now()
 	if l.missed.Swap(false) {
-		l.repaired, l.surveyed, l.compare = time.Time{}, time.Time{}, time.Time{}
+		l.repaired, l.compared, l.surveyed = time.Time{}, time.Time{}, time.Time{}
 	}
 	if now.Sub(l.repaired) >= l.cfg.Tick {
-		if err := l.repair(ctx); err != nil {
+		if err := l.repair(ctx, now); err != nil {
 			return err
 		}
 		l.repaired = now
@@ -237,13 +242,9 @@ func (l *leader) publish(ctx context.Context, kind events.Kind, q *turns, jobs [
 	return err
 }
 
-// To compare what is believed with the record takes the longer the more jobs run, some 20 ms with 10,000. That is done with every
-// repair while it takes less than one part in compareShare of the time, and with every survey at least.
-const compareShare = 200
-
 // repair ensures the streams, hands out again what was lost with a vanished stream or message, sweeps expired leases, and corrects
 // what the leader believes.
-func (l *leader) repair(ctx context.Context) error {
+func (l *leader) repair(ctx context.Context, now time.Time) error {
 	created, err := l.stream(ctx)
 	if err != nil {
 		return err
@@ -257,15 +258,24 @@ func (l *leader) repair(ctx context.Context) error {
 	if err := l.sweep(ctx); err != nil {
 		return err
 	}
-	began := time.Now()
-	if lost > 0 && began.Before(l.compare) {
+	if lost > 0 && now.Sub(l.compared) < l.compareEvery() {
 		return nil
 	}
 	if err := l.correct(ctx, lost); err != nil {
 		return err
 	}
-	l.compare = began.Add(min(compareShare*time.Since(began), surveyEvery*l.cfg.Tick))
+	l.compared = now
 	return nil
+}
+
+// compareEvery is how often what is believed is compared with the record: with every repair while few jobs run, with every survey at
+// least.
+func (l *leader) compareEvery() time.Duration {
+	running := 0
+	for _, q := range l.queues {
+		running += len(q.running)
+	}
+	return time.Duration(min(surveyEvery, 1+running/compareShare)) * l.cfg.Tick
 }
 
 // stream returns when the work queue was created, and creates it if it is missing.

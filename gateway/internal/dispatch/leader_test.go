@@ -8,6 +8,8 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
@@ -90,6 +92,23 @@ func (o *office) until(metric prometheus.Collector, want float64) {
 	}
 }
 
+// newQueue deletes what the broker holds.
+func (o *office) newQueue() {
+	o.t.Helper()
+	nc, err := nats.Connect(bustest.URL(o.t), nats.Timeout(time.Minute))
+	if err != nil {
+		o.t.Fatal(err)
+	}
+	defer nc.Close()
+	js, err := jetstream.New(nc)
+	if err != nil {
+		o.t.Fatal(err)
+	}
+	if err := js.DeleteStream(o.t.Context(), o.bus.Subjects().JobsStream()); err != nil {
+		o.t.Fatal(err)
+	}
+}
+
 func (o *office) do(fn func(context.Context) error) {
 	o.t.Helper()
 	if err := fn(o.t.Context()); err != nil {
@@ -155,5 +174,58 @@ func TestWhatWasToldBeforeALeaderBeganIsNoNews(t *testing.T) {
 	o.until(dispatched, 1)
 	if ends, jobs := testutil.ToFloat64(succeeded), testutil.ToFloat64(dispatched); ends != 1 || jobs != 1 {
 		t.Errorf("%v jobs have ended, %v were handed out, want one and one", ends, jobs)
+	}
+}
+
+func TestTheMoreJobsRunTheFewerComparisonsThereAre(t *testing.T) {
+	t.Parallel()
+	for running, want := range map[int]time.Duration{
+		0: time.Minute, 1999: time.Minute, 2000: 2 * time.Minute, 9500: 5 * time.Minute, 100_000: surveyEvery * time.Minute,
+	} {
+		l := &leader{Dispatcher: &Dispatcher{cfg: Config{Tick: time.Minute}}, queues: map[events.Kind]*turns{
+			events.KindAgentRun: {running: ghosts(running / 2)}, events.KindEmbeddingCreate: {running: ghosts(running - running/2)},
+		}}
+		if got := l.compareEvery(); got != want {
+			t.Errorf("with %d jobs every %s, want %s", running, got, want)
+		}
+	}
+}
+
+// ghosts are jobs that do not run, whatever the leader believes.
+func ghosts(n int) map[uuid.UUID]handed {
+	all := make(map[uuid.UUID]handed, n)
+	for range n {
+		all[uuid.New()] = handed{tenant: someone(1)}
+	}
+	return all
+}
+
+func TestWhatIsBelievedIsComparedAtOnceWhenThereIsReason(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		running  int
+		reason   func(*office, *leader)
+		compared bool
+	}{
+		"few jobs run":    {running: 10, reason: func(*office, *leader) {}, compared: true},
+		"thousands run":   {running: 9500, reason: func(*office, *leader) {}},
+		"a new queue":     {running: 9500, reason: func(o *office, _ *leader) { o.newQueue() }, compared: true},
+		"missed signals":  {running: 9500, reason: func(o *office, _ *leader) { o.missed.Store(true) }, compared: true},
+		"time has passed": {running: 9500, reason: func(_ *office, l *leader) { l.compared = l.compared.Add(-5 * time.Hour) }, compared: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			o := newOffice(t, Config{Tick: time.Hour, Lost: time.Hour})
+			l := newLeader(o.Dispatcher)
+			o.do(l.round)
+			l.queues[events.KindAgentRun].running = ghosts(c.running)
+			l.repaired = l.repaired.Add(-time.Hour)
+			l.compared = l.compared.Add(-time.Hour)
+			c.reason(o, l)
+			o.do(l.round)
+			if left := len(l.queues[events.KindAgentRun].running); (left == 0) != c.compared {
+				t.Errorf("of %d jobs that do not run %d are believed to", c.running, left)
+			}
+		})
 	}
 }
