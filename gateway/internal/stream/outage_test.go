@@ -2,6 +2,7 @@ package stream_test
 
 import (
 	"context"
+	"io"
 	"net"
 	"net/url"
 	"slices"
@@ -48,6 +49,10 @@ func (h *host) via(ctx context.Context, target string) string {
 	}
 	address := u.Host
 	u.Host = listener.Addr().String()
+	settings := u.Query() // or the pool is full of connections that it does not know to be dead
+	settings.Set("pool_ping_timeout", "200ms")
+	settings.Set("connect_timeout", "1")
+	u.RawQuery = settings.Encode()
 	h.relays.Go(func() {
 		<-h.over
 		_ = listener.Close()
@@ -80,28 +85,14 @@ func (h *host) relay(ctx context.Context, client net.Conn, address string) {
 	defer server.Close()
 	ended := make(chan struct{}, 2)
 	for to, from := range map[net.Conn]net.Conn{client: server, server: client} {
-		h.relays.Go(func() { h.pipe(to, from, vanished); ended <- struct{}{} })
+		h.relays.Go(func() { _, _ = io.Copy(to, from); ended <- struct{}{} })
 	}
 	select {
+	case <-vanished:
+		_ = server.Close() // or the real host would wait for the client, and others for it
+		<-h.over
 	case <-ended:
 	case <-h.over:
-	}
-}
-
-// pipe copies until an end of the connection, or of the test.
-func (h *host) pipe(to, from net.Conn, vanished <-chan struct{}) {
-	buffer := make([]byte, 32<<10)
-	for {
-		n, err := from.Read(buffer)
-		select {
-		case <-vanished:
-			<-h.over
-			return
-		default:
-		}
-		if _, failed := to.Write(buffer[:n]); err != nil || failed != nil {
-			return
-		}
 	}
 }
 
