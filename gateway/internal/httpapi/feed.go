@@ -7,6 +7,8 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/danielgtaylor/huma/v2"
+
 	"github.com/tarento/copilot/events"
 	"github.com/tarento/copilot/gateway/internal/rbac"
 	"github.com/tarento/copilot/gateway/internal/stream"
@@ -20,6 +22,16 @@ type feedInput struct {
 	Since       time.Time     `query:"since" format:"date-time" example:"2026-01-31T12:00:00Z" doc:"Starts with what was written then, instead"`
 	Kinds       []events.Kind `query:"kind" maxItems:"5" enum:"agent.run,document.ingest,document.delete,document.sync,embedding.create" doc:"Only events of jobs of these kinds, separated by commas"`
 	Types       []events.Type `query:"type" maxItems:"6" enum:"job.state,job.progress,step.started,step.finished,text.delta,usage" doc:"Only these events, separated by commas"`
+
+	since *time.Time
+}
+
+// Resolve implements huma.Resolver: no time and the beginning of the year 1, which is Go's zero time, are two things.
+func (in *feedInput) Resolve(ctx huma.Context) []error {
+	if ctx.Query("since") != "" {
+		in.since = &in.Since
+	}
+	return nil
 }
 
 func (s *Server) feedOperations() {
@@ -42,7 +54,7 @@ func (s *Server) feedOperations() {
 func (s *Server) followFeed(ctx context.Context, p *rbac.Principal, in *feedInput) (*eventStreamOutput, error) {
 	reach := p.Jobs()
 	feed, err := s.Hub.Feed(ctx, p.Tenant, stream.FeedOptions{
-		After: cmp.Or(in.LastEventID, in.After), Since: in.Since, FromBeginning: in.From == "beginning",
+		After: cmp.Or(in.LastEventID, in.After), Since: in.since, FromBeginning: in.From == "beginning",
 		Sees: reach.Sees, Kinds: in.Kinds, Types: in.Types,
 	})
 	if err != nil {

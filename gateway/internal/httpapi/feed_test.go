@@ -120,6 +120,7 @@ func TestTheFeedShowsWhatItsReaderMaySeeAndResumesOnAnyGateway(t *testing.T) {
 		"?from=beginning&kind=agent.run":                      {run, run, run},
 		"?from=beginning&kind=embedding.create,document.sync": {embedded},
 		"?since=2020-01-01T00:00:00Z":                         {embedded, run, run, run},
+		"?since=0001-01-01T00:00:00Z":                         {embedded, run, run, run},
 		"?from=beginning&type=job.state":                      {embedded, run, run, run},
 		"?last_event_id=" + own.at:                            {},
 	} {

@@ -188,8 +188,8 @@ func TestAFeedOnASocketIsFilteredAndShowsWhereItStandsBehindWhatWasNotToBeSeen(t
 		}
 	}
 	mine := g.socket(member)
-	mine.feeds("mine", "", map[string]any{"since": "2020-01-01T00:00:00Z"})
 	own := g.embed(member, 1)[0]
+	mine.feeds("mine", "", map[string]any{"since": "0001-01-01T00:00:00Z"})
 	for m = mine.next(); m.Op == "position"; m = mine.next() {
 	}
 	if m.Op != "event" || !strings.Contains(string(m.Data), own) {

@@ -53,7 +53,7 @@ type subscribeMessage struct {
 // feedFilter is what the query of the feed is elsewhere.
 type feedFilter struct {
 	From  string        `json:"from,omitempty" enum:"beginning,now" doc:"Where a client without an id starts; now if nothing is said"`
-	Since time.Time     `json:"since,omitzero" format:"date-time" doc:"Starts with what was written then, instead"`
+	Since *time.Time    `json:"since,omitempty" nullable:"false" format:"date-time" doc:"Starts with what was written then, instead"`
 	Kinds []events.Kind `json:"kinds,omitempty" nullable:"false" maxItems:"5" enum:"agent.run,document.ingest,document.delete,document.sync,embedding.create" doc:"Only events of jobs of these kinds"`
 	Types []events.Type `json:"types,omitempty" nullable:"false" maxItems:"6" enum:"job.state,job.progress,step.started,step.finished,text.delta,usage" doc:"Only these events"`
 }

@@ -18,7 +18,7 @@ type FeedOptions struct {
 	// After is the ID of the last entry that was seen, or a Cursor. Without it, reading starts at the time Since, else at the
 	// beginning if FromBeginning is set, else with what happens from now on.
 	After         string
-	Since         time.Time
+	Since         *time.Time
 	FromBeginning bool
 	// Sees reports whether the reader may see the jobs of an owner and project.
 	Sees func(owner, project *uuid.UUID) bool
@@ -53,7 +53,7 @@ func (h *Hub) Feed(ctx context.Context, t tenant.ID, o FeedOptions) (*Feed, erro
 		if f.at, err = h.cursors.read(t, o.After); err != nil {
 			return nil, err
 		}
-		f.options.Since = time.Time{} // it has led to this cursor
+		f.options.Since = nil // it has led to this cursor
 	}
 	found := h.tailOf(t)
 	var until store.FeedHorizon
@@ -82,8 +82,8 @@ func (f *Feed) start(tx *store.Tx, until store.FeedHorizon) (store.FeedPosition,
 		// What the cursor counts in has ended with a restore or a failover. Time goes on.
 		f.restarted = true
 		return tx.Feed().Since(f.at.Time, until)
-	case !f.options.Since.IsZero():
-		return tx.Feed().Since(f.options.Since, until)
+	case f.options.Since != nil:
+		return tx.Feed().Since(*f.options.Since, until)
 	case f.options.FromBeginning:
 		return store.FeedPosition{Line: until.Line}, nil
 	default:
@@ -266,7 +266,8 @@ func (f *Feed) ended(ctx context.Context) error {
 func (f *Feed) shows(kind events.Kind, is events.Type, at time.Time, owner, project *uuid.UUID) bool {
 	o := &f.options
 	return (len(o.Kinds) == 0 && kind != events.KindWebhookDeliver || slices.Contains(o.Kinds, kind)) &&
-		(len(o.Types) == 0 || slices.Contains(o.Types, is)) && !at.Before(o.Since) && o.Sees(owner, project)
+		(len(o.Types) == 0 || slices.Contains(o.Types, is)) &&
+		(o.Since == nil || !at.Before(*o.Since)) && o.Sees(owner, project)
 }
 
 func errMoved() error {

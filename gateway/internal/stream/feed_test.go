@@ -176,6 +176,7 @@ func TestAReaderOfAFeedStartsWhereItSays(t *testing.T) {
 	now := w.feed(stream.FeedOptions{})
 	defer now.Close()
 	begin := now.Cursor()
+	longAgo, recently, ahead := time.Time{}, time.Now().Add(-time.Hour), time.Now().Add(time.Hour)
 	w.succeed()
 	end := w.job.ID.String() + " 3"
 	if seen, _ := w.takes(now, 1); !slices.Equal(seen, []string{end}) {
@@ -187,13 +188,14 @@ func TestAReaderOfAFeedStartsWhereItSays(t *testing.T) {
 	}{
 		"from the beginning":         {stream.FeedOptions{FromBeginning: true}, w.logged()},
 		"after a cursor":             {stream.FeedOptions{After: begin}, []string{end}},
-		"since an hour ago":          {stream.FeedOptions{Since: time.Now().Add(-time.Hour)}, w.logged()},
+		"since the year one":         {stream.FeedOptions{Since: &longAgo}, w.logged()},
+		"since an hour ago":          {stream.FeedOptions{Since: &recently}, w.logged()},
 		"one type":                   {stream.FeedOptions{FromBeginning: true, Types: []events.Type{events.TypeJobState}}, w.logged()},
 		"one kind":                   {stream.FeedOptions{FromBeginning: true, Kinds: []events.Kind{events.KindAgentRun}}, w.logged()},
 		"what nobody may see":        {stream.FeedOptions{FromBeginning: true, Sees: func(_, _ *uuid.UUID) bool { return false }}, nil},
 		"another kind":               {stream.FeedOptions{FromBeginning: true, Kinds: []events.Kind{events.KindDocumentSync}}, nil},
 		"another type":               {stream.FeedOptions{FromBeginning: true, Types: []events.Type{events.TypeUsage}}, nil},
-		"since a time that is ahead": {stream.FeedOptions{Since: time.Now().Add(time.Hour)}, nil},
+		"since a time that is ahead": {stream.FeedOptions{Since: &ahead}, nil},
 	} {
 		f := w.feed(c.from)
 		if len(c.want) > 0 {
