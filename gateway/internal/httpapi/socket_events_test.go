@@ -247,8 +247,12 @@ func TestAccessThatIsTakenAwayEndsWhatNeededIt(t *testing.T) {
 	at := k.feeds("all", "", map[string]any{}).EventID
 	g.call(admin, "DELETE", "/v1/projects/"+acmeProject+"/members/"+removed.id, nil).wants(204)
 	reasons := map[string]string{}
-	for range 2 {
+	for len(reasons) < 2 {
 		m := k.next()
+		// A feed may begin a moment before now.
+		if m.Op == "event" && m.ID == "all" {
+			continue
+		}
 		if reasons[m.ID] = m.Reason; m.Op != "ended" || m.Error == nil || m.Error.Detail == "" {
 			t.Errorf("ended with %+v", m)
 		}
